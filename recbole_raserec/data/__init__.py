@@ -1,0 +1,1 @@
+"""Sequences, their conversion to atomic files, the RecBole data set and packed batches."""
