@@ -1,0 +1,39 @@
+"""Retrieval-augmented sequential recommendation (RaSeRec) for RecBole.
+
+The names below are imported when first used, so that ``recbole-raserec --help`` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from recbole_raserec.config import Config
+    from recbole_raserec.data.convert import convert
+    from recbole_raserec.data.dataset import SequenceDataset
+    from recbole_raserec.errors import ConfigError, DataError
+    from recbole_raserec.model import RaSeRec
+    from recbole_raserec.pipeline import run
+    from recbole_raserec.retrieval.memory import MemoryBank
+
+_HOME = {
+    "Config": "config",
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "MemoryBank": "retrieval.memory",
+    "RaSeRec": "model",
+    "SequenceDataset": "data.dataset",
+    "convert": "data.convert",
+    "run": "pipeline",
+}
+
+__all__ = ["Config", "ConfigError", "DataError", "MemoryBank", "RaSeRec", "SequenceDataset", "convert", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

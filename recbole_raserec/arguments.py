@@ -1,0 +1,49 @@
+"""Reading ``--name=value`` words; shared by every command and free of heavy imports."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from recbole_raserec.errors import ConfigError
+
+
+def parse_arguments(arguments: Iterable[str]) -> dict[str, str]:
+    """``--name=value`` words as a dict of strings; anything else is a ConfigError."""
+    values: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, value = argument[2:].partition("=")
+        if not argument.startswith("--") or not name or not equals:
+            raise ConfigError("argument", argument, "not of the form --name=value", "write it so, without spaces")
+        if values.get(name, value) != value:
+            raise ConfigError(f"--{name}", value, f"also given as {values[name]!r}", "give it once")
+        values[name] = value
+    return values
+
+
+def literal(text: str) -> Any:
+    """A Python literal, ``true``/``false``, or the text itself; nothing is ever executed."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def check_known(what: str, name: Any, known: Iterable[str], value: Any = None) -> None:
+    """Raise ConfigError naming the nearest of ``known`` unless ``name`` is one of them.
+
+    ``what`` is "parameter" (then ``value`` is what it was given) or the parameter that ``name`` is a value of.
+    """
+    names = sorted(known)
+    if name in names:
+        return
+    lowered = {candidate.lower(): candidate for candidate in names}
+    near = difflib.get_close_matches(str(name).lower(), lowered, 1, cutoff=0.5)
+    if near:
+        mend = f"did you mean {lowered[near[0]]!r}?"
+    else:
+        mend = f"known: {', '.join(names)}" if len(names) < 20 else "see properties/ for the names"
+    field, shown = (str(name), value) if what == "parameter" else (what, name)
+    raise ConfigError(field, shown, f"unknown {what}", mend.rstrip("?") if near else mend)

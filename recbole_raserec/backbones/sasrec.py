@@ -1,0 +1,71 @@
+"""RecBole's SASRec, trained on whole windows and attending through torch's fused kernel.
+
+Same parameters (a RecBole state_dict loads), same function, same loss over the same pairs; only the
+order of the arithmetic differs.
+"""
+
+from __future__ import annotations
+
+import recbole.model.sequential_recommender as recbole_models
+import torch
+import torch.nn.functional as F
+from recbole.data.interaction import Interaction
+from recbole.model.layers import TransformerLayer
+from torch import Tensor
+
+from recbole_raserec.data.batches import TARGET_SEQ
+from recbole_raserec.losses import softmax_cross_entropy
+
+
+class SASRec(recbole_models.SASRec):
+    """Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, in RecBole's form."""
+
+    def encode_window(self, item_seq: Tensor) -> Tensor:
+        """User vector after each item.
+
+        Parameters
+        ----------
+        item_seq : [B, L] item ids, oldest first, 0 on the right; L may be less than the maximum.
+
+        Returns
+        -------
+        [B, L, D]; entries at padding mean nothing.
+        """
+        positions = torch.arange(item_seq.size(1), device=item_seq.device)
+        hidden = self.item_embedding(item_seq) + self.position_embedding(positions)
+        hidden = self.dropout(self.LayerNorm(hidden))  # [B, L, D]
+        for layer in self.trm_encoder.layer:
+            hidden = _causal_layer(layer, hidden)
+        return hidden
+
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """[B, L] histories and their lengths [B] -> user vectors [B, D]."""
+        longest = max(int(item_seq_len.max()), 1)
+        hidden = self.encode_window(item_seq[:, :longest])
+        return self.gather_indexes(hidden, item_seq_len - 1)
+
+    def packed_loss(self, batch: Interaction, budget: int) -> Tensor:
+        """Cross entropy of every pair in a packed batch, summed and divided by ``budget``."""
+        hidden = self.encode_window(batch[self.ITEM_SEQ])
+        targets = batch[TARGET_SEQ]
+        counts = targets > 0
+        loss = softmax_cross_entropy(hidden[counts], self.item_embedding.weight, targets[counts])
+        return loss / budget
+
+
+def _causal_layer(layer: TransformerLayer, hidden: Tensor) -> Tensor:
+    """RecBole's TransformerLayer under a causal mask, [B, L, D] -> [B, L, D].
+
+    No mask is built: padding is on the right, where no real position looks.
+    """
+    attention = layer.multi_head_attention
+    heads = attention.num_attention_heads
+    q, k, v = (
+        project(hidden).unflatten(-1, (heads, -1)).transpose(1, 2)  # [B, heads, L, D / heads]
+        for project in (attention.query, attention.key, attention.value)
+    )
+    dropout = attention.attn_dropout.p if layer.training else 0.0
+    context = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+    context = context.transpose(1, 2).flatten(2)  # [B, L, D]
+    mixed = attention.out_dropout(attention.dense(context))
+    return layer.feed_forward(attention.LayerNorm(mixed + hidden))

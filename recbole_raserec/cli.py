@@ -1,0 +1,112 @@
+"""The command line: ``recbole-raserec COMMAND --name=value ...``, in RecBole's form throughout."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from recbole_raserec.arguments import check_known, literal, parse_arguments
+from recbole_raserec.errors import ConfigError, RaSeRecError
+
+HELP = """recbole-raserec COMMAND --name=value ...
+
+  run       pre-train a backbone, build its memory, fine-tune RaSeRec, print and write the result
+            --model=RaSeRec --dataset=NAME [--backbone=SASRec] [--data_path=dataset] [--result_file=FILE]
+            [--config_files="a.yaml b.yaml"] [--pretrained=FILE] [--resume=True] [any parameter of RecBole or properties/]
+  convert   write RecBole's atomic files
+            --input=FILE --format=sequences|csv|amazon-csv|amazon-json --dataset=NAME [--data_path=dataset]
+            [--k_core=0] [--on_bad_line=error|skip] [--show_progress=True]
+
+Exit codes: 0 done, 2 wrong input (one line on stderr says what and how to mend it), 130 interrupted."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in {"-h", "--help", "help"} or "--help" in words:
+        print(HELP)
+        return 0
+    try:
+        _command(words[0])(words[1:])
+    except (RaSeRecError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; add --resume=True to the same command to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _command(name: str) -> Callable[[list[str]], None]:
+    commands = {"run": _run, "convert": _convert}
+    if name not in commands:
+        near = difflib.get_close_matches(name, commands, 1)
+        mend = f"did you mean {near[0]!r}" if near else f"use one of {', '.join(commands)}"
+        raise ConfigError("command", name, "unknown command", mend)
+    return commands[name]
+
+
+def _run(words: list[str]) -> None:
+    files = parse_arguments(words).get("config_files", "").split()
+    from recbole_raserec.pipeline import run
+
+    run(None, config_file_list=files, arguments=words)
+
+
+def _convert(words: list[str]) -> None:
+    options = _options(words, _CONVERT_OPTIONS)
+    from recbole_raserec.data.convert import convert
+
+    done = convert(
+        source=options["input"],
+        data_format=options["format"],
+        dataset=options["dataset"],
+        data_path=options["data_path"],
+        k_core=options["k_core"],
+        on_bad_line=options["on_bad_line"],
+        show_progress=options["show_progress"],
+    )
+    print(f"wrote {done.path}: {done.users:,} users, {done.items:,} items, {done.interactions:,} interactions")
+    print(f"SHA-256 {done.sha256}")
+    if done.skipped_lines:
+        print(f"skipped {done.skipped_lines:,} bad lines")
+    if done.short_users:
+        print(f"{done.short_users:,} users have fewer than four items: trained on, not validated on")
+
+
+# name: (default, allowed values or None); a default of ... must be given.
+_CONVERT_OPTIONS: dict[str, tuple[Any, tuple[Any, ...] | None]] = {
+    "input": (..., None),
+    "format": (..., ("sequences", "csv", "amazon-csv", "amazon-json")),
+    "dataset": (..., None),
+    "data_path": ("dataset", None),
+    "k_core": (0, None),
+    "on_bad_line": ("error", ("error", "skip")),
+    "show_progress": (True, (True, False)),
+}
+
+
+def _options(words: list[str], known: dict[str, tuple[Any, tuple[Any, ...] | None]]) -> dict[str, Any]:
+    """The options of a command, checked by name, type and allowed values."""
+    options = {name: default for name, (default, _) in known.items() if default is not ...}
+    for name, text in parse_arguments(words).items():
+        check_known("parameter", name, known, text)
+        default, allowed = known[name]
+        value = text if default is ... or isinstance(default, str) else literal(text)
+        if allowed and value not in allowed:
+            mend = f"use one of {', '.join(map(str, allowed))}"
+            raise ConfigError(f"--{name}", text, "not an allowed value", mend)
+        if type(default) is int and (type(value) is not int or value < 0):
+            raise ConfigError(f"--{name}", text, "not a whole number from 0", f"for example --{name}=5")
+        options[name] = value
+    for name in known:
+        if name not in options:
+            raise ConfigError(f"--{name}", None, "not given", "see recbole-raserec --help")
+    return options
+
+
+def script() -> None:
+    """Entry point of the console command."""
+    sys.exit(main())

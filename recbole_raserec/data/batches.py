@@ -1,0 +1,134 @@
+"""Packed training batches: one row a window of a sequence, a loss at every position that is a target.
+
+A causal backbone that reads a window once sees every (prefix, target) pair in it, so an epoch
+encodes each item about once, where a sample for each prefix encodes it up to L times. Every pair
+still weighs the same: a batch is filled with whole windows up to a budget of pairs, and its summed
+loss is divided by that budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+
+from recbole_raserec.data.sequences import Sequences
+
+TARGET_SEQ = "target_list"
+CHUNK = 5120  # windows sorted by length together: enough to fill batches evenly, few enough to shuffle
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Rows of input items with the number of their last positions that carry a loss ([W] each).
+
+    Row w reads ``items[begin[w]:begin[w] + length[w]]``; the target of each position is the item after
+    it, and the last ``pairs[w]`` positions count.
+    """
+
+    begin: np.ndarray
+    length: np.ndarray
+    pairs: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.begin)
+
+
+def training_windows(sequences: Sequences, max_length: int, stride: int = 1) -> Windows:
+    """Windows that hold every training (prefix, target) pair exactly once.
+
+    The first window of a sequence reads its first ``max_length`` items, with a loss everywhere.
+    Each further one ends ``stride`` items later and carries the loss of its last ``stride``
+    positions. With ``stride = 1`` every prefix is cut to exactly its last ``max_length`` items, as
+    RecBole cuts it.
+    """
+    inputs = np.maximum(sequences.train_lengths() - 1, 0)  # the last training item is only a target
+    start = sequences.offsets[:-1]
+    first = np.minimum(inputs, max_length)
+    more = -(-(inputs - first) // stride)  # ceil
+    owner = np.repeat(np.arange(len(inputs)), more)
+    nth = np.arange(len(owner)) - np.repeat(np.cumsum(more) - more, more)
+    end = np.minimum(first[owner] + (nth + 1) * stride, inputs[owner])
+    keep = inputs > 0
+    return Windows(
+        begin=np.r_[start[keep], start[owner] + end - max_length],
+        length=np.r_[first[keep], np.full(len(owner), max_length)],
+        pairs=np.r_[first[keep], end - first[owner] - nth * stride],
+    )
+
+
+def batch_windows(windows: Windows, budget: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """A random division of all windows into batches of at most ``budget`` pairs and like lengths.
+
+    Windows are shuffled, sorted by length within chunks, and cut greedily; the order of the batches
+    is shuffled again. A window with more pairs than the budget is a batch of its own.
+    """
+    batches = []
+    order = rng.permutation(len(windows))
+    for chunk_start in range(0, len(order), CHUNK):
+        chunk = order[chunk_start : chunk_start + CHUNK]
+        chunk = chunk[np.argsort(windows.length[chunk], kind="stable")]
+        batches += _cut(chunk, np.cumsum(windows.pairs[chunk]), budget)
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _cut(rows: np.ndarray, pairs_so_far: np.ndarray, budget: int) -> list[np.ndarray]:
+    pieces, start, done = [], 0, 0
+    while start < len(rows):
+        stop = max(int(np.searchsorted(pairs_so_far, done + budget, side="right")), start + 1)
+        pieces.append(rows[start:stop])
+        start, done = stop, pairs_so_far[stop - 1]
+    return pieces
+
+
+class PackedLoader:
+    """The training part as packed batches; RecBole's trainer iterates over it like over its own loader.
+
+    Parameters
+    ----------
+    sequences : all interactions; only their training part is read.
+    budget : pairs a batch.
+    seed : the order of epoch e depends on (seed, e) alone, so that a resumed run repeats it.
+    """
+
+    shuffle = True
+
+    def __init__(
+        self,
+        sequences: Sequences,
+        item_seq_field: str,
+        max_length: int,
+        budget: int,
+        seed: int,
+        stride: int = 1,
+    ) -> None:
+        self.items = torch.from_numpy(sequences.items)
+        self.windows = training_windows(sequences, max_length, stride)
+        self.item_seq_field, self.budget, self.seed = item_seq_field, budget, seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self._batches = batch_windows(self.windows, self.budget, np.random.default_rng((self.seed, epoch)))
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Interaction]:
+        for rows in self._batches:
+            yield self._batch(rows)
+
+    def _batch(self, rows: np.ndarray) -> Interaction:
+        """``item_id_list`` [B, L] and the item after each position, 0 where there is no loss."""
+        begin, length, pairs = (
+            torch.from_numpy(column[rows])[:, None]
+            for column in (self.windows.begin, self.windows.length, self.windows.pairs)
+        )
+        position = torch.arange(int(length.max()))  # [L]
+        real = position < length  # [B, L]
+        at = torch.where(real, begin + position, 0)
+        item_seq = self.items[at] * real
+        target_seq = self.items[at + 1] * (real & (position >= length - pairs))
+        return Interaction({self.item_seq_field: item_seq, TARGET_SEQ: target_seq})

@@ -1,0 +1,279 @@
+"""Text files of interactions -> RecBole's atomic files.
+
+A converted file is ordered by user (first seen first), then time, ties in file order, so that
+RecBole, which compares timestamps as float32, keeps that order.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+import math
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from recbole_raserec.data.requirements import check_splittable
+from recbole_raserec.errors import DataError
+from recbole_raserec.files import replacing
+
+HEADER = "user_id:token\titem_id:token\ttimestamp:float\n"
+LARGEST_ID = 2**31 - 1
+
+Event = tuple[str, str, float]  # user, item, time
+Parser = Callable[[str], list[Event]]
+
+# What pandas (hence RecBole) reads as a missing value instead of a name.
+_MISSING = {
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
+    "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+}  # fmt: skip
+_CSV_NAMES = {
+    "user": ("user_id", "user", "userId", "reviewerID"),
+    "item": ("item_id", "item", "itemId", "asin", "parent_asin"),
+    "time": ("timestamp", "time", "unixReviewTime"),
+}
+
+
+class BadLineError(ValueError):
+    """A line that cannot be read; the message says why."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written: the file, its SHA-256, and counts."""
+
+    path: Path
+    sha256: str
+    users: int
+    items: int
+    interactions: int
+    skipped_lines: int
+    short_users: int
+
+
+def convert(
+    source: str | Path,
+    data_format: str,
+    dataset: str,
+    data_path: str | Path = "dataset",
+    k_core: int = 0,
+    on_bad_line: str = "error",
+    show_progress: bool = True,
+) -> Converted:
+    """Write ``data_path/dataset/dataset.inter`` from ``source`` (plain or gzip), atomically.
+
+    Parameters
+    ----------
+    data_format : ``sequences`` (a user a line: user item item ..., oldest first, ids from 1), ``csv``
+        (with a header), ``amazon-csv`` (user,item,rating,timestamp without one) or ``amazon-json``
+        (a review a line).
+    k_core : keep users and items with at least this many interactions, repeatedly.
+    on_bad_line : ``error``, or ``skip`` to leave bad lines out and count them.
+
+    Raises
+    ------
+    DataError : a line is bad, the file is empty or not text, or cannot be split afterwards.
+    OSError : a file cannot be read or written.
+    """
+    source = Path(source)
+    if not source.is_file():
+        raise DataError("input", str(source), "there is no such file", "give the path of a text file")
+    table = _Table()
+    skipped = 0
+    parse: Parser | None = None
+    for number, line in _lines(source, show_progress):
+        try:
+            if parse is None:
+                parse, is_header = _parser(data_format, line)
+                if is_header:
+                    continue
+            table.extend(parse(line))
+        except BadLineError as error:
+            if on_bad_line != "skip":
+                mend = "mend the line, or leave bad lines out with --on_bad_line=skip"
+                raise DataError(f"{source} line {number}", None, str(error), mend) from error
+            skipped += 1
+    users, items, times = table.ordered(k_core)
+    if len(users) == 0:
+        problem = "no interaction is left" + (f" ({skipped} bad lines)" if skipped else "")
+        mend = "check --format" + (" and --k_core" if k_core else "")
+        raise DataError(str(source), None, problem, mend)
+    _, lengths = np.unique(users, return_counts=True)
+    short = check_splittable(lengths, source=str(source))
+    path = Path(data_path) / dataset / f"{dataset}.inter"
+    sha256 = _write(path, table, users, items, times)
+    n_items = len(np.unique(items))
+    return Converted(path, sha256, len(lengths), n_items, len(users), skipped, short)
+
+
+class _Table:
+    """Interactions as three flat columns of numbers, names stored once."""
+
+    def __init__(self) -> None:
+        self.user_of: dict[str, int] = {}
+        self.item_of: dict[str, int] = {}
+        self.users, self.items, self.times = array("q"), array("q"), array("d")
+
+    def extend(self, events: list[Event]) -> None:
+        for user, item, time in events:
+            self.users.append(self.user_of.setdefault(user, len(self.user_of)))
+            self.items.append(self.item_of.setdefault(item, len(self.item_of)))
+            self.times.append(time)
+
+    def ordered(self, k_core: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """User, item and time columns, filtered, by user, then time, ties in file order."""
+        users, items, times = (np.array(column) for column in (self.users, self.items, self.times))
+        keep = _k_core(users, items, k_core)
+        keep = keep[np.lexsort((times[keep], users[keep]))]  # lexsort is stable
+        return users[keep], items[keep], times[keep]
+
+
+def _k_core(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
+    """Indices of the interactions of the k-core."""
+    keep = np.arange(len(users))
+    while k > 1 and len(keep):
+        enough = np.bincount(users[keep])[users[keep]] >= k
+        enough &= np.bincount(items[keep])[items[keep]] >= k
+        if enough.all():
+            break
+        keep = keep[enough]
+    return keep
+
+
+def _write(path: Path, table: _Table, users: np.ndarray, items: np.ndarray, times: np.ndarray) -> str:
+    """Write the atomic file and return its SHA-256."""
+    user_names, item_names = list(table.user_of), list(table.item_of)
+    digest = hashlib.sha256(HEADER.encode())
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(HEADER.encode())
+        for start in range(0, len(users), 100_000):
+            block = slice(start, start + 100_000)
+            rows = zip(users[block].tolist(), items[block].tolist(), times[block].tolist())
+            text = "".join(f"{user_names[u]}\t{item_names[i]}\t{t:.15g}\n" for u, i, t in rows).encode()
+            digest.update(text)
+            file.write(text)
+    return digest.hexdigest()
+
+
+def _lines(source: Path, show_progress: bool) -> Iterator[tuple[int, str]]:
+    """Numbered lines that are not blank; DataError when the file is empty or not text."""
+    with open(source, "rb") as raw:
+        is_gzip = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        size = source.stat().st_size
+        if size == 0:
+            raise DataError("input", str(source), "the file is empty", "give a file that has some interactions")
+        text: Any = gzip.open(raw) if is_gzip else raw
+        with tqdm(total=size, unit="B", unit_scale=True, desc="convert", ncols=100, disable=not show_progress) as bar:
+            try:
+                for number, line in enumerate(text, 1):
+                    if b"\0" in line:
+                        raise UnicodeDecodeError("utf-8", line, 0, 1, "NUL")
+                    decoded = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                    if number % 1000 == 0:
+                        bar.update(raw.tell() - bar.n)
+                    if decoded.strip():
+                        yield number, decoded
+            except UnicodeDecodeError as error:
+                mend = "give a text file in UTF-8, plain or gzip"
+                raise DataError("input", str(source), f"line {number} is not text (a binary file?)", mend) from error
+            except (gzip.BadGzipFile, EOFError) as error:
+                raise DataError("input", str(source), f"broken gzip: {error}", "download it again") from error
+            bar.update(size - bar.n)
+
+
+def _parser(data_format: str, first_line: str) -> tuple[Parser, bool]:
+    """The parser of a format, and whether the first line is a header."""
+    if data_format == "sequences":
+        return _sequences(), False
+    if data_format == "csv":
+        return _csv(first_line), True
+    if data_format == "amazon-csv":
+        return lambda line: [_event(*_fields(line, 4, (0, 1, 3)))], False
+    if data_format == "amazon-json":
+        return _json, False
+    raise ValueError(data_format)
+
+
+def _sequences() -> Parser:
+    seen: set[str] = set()
+
+    def parse(line: str) -> list[Event]:
+        user, *items = (_whole_number(word) for word in line.split())
+        if not items:
+            raise BadLineError(f"user {user} has no item")
+        if user in seen:
+            raise BadLineError(f"user {user} had a line before")
+        seen.add(user)
+        return [(user, item, position) for position, item in enumerate(items)]
+
+    return parse
+
+
+def _whole_number(word: str) -> str:
+    if not (word.isascii() and word.isdigit()):
+        raise BadLineError(f"{word!r} is not a whole number; for names use --format=csv")
+    if not 1 <= int(word) <= LARGEST_ID:
+        raise BadLineError(f"id {word} is not in 1 .. 2^31 - 1; number them anew, or use --format=csv")
+    return str(int(word))
+
+
+def _csv(header: str) -> Parser:
+    delimiter = "\t" if "\t" in header and "," not in header else ","
+    names = [name.strip().partition(":")[0] for name in next(csv.reader([header], delimiter=delimiter))]
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError("header", name, "this column is there twice", "rename or remove one of them")
+    columns = []
+    for what, known in _CSV_NAMES.items():
+        found = [names.index(name) for name in known if name in names]
+        if not found:
+            mend = f"name one {' or '.join(known)} in the first line"
+            raise DataError("header", header[:80], f"there is no column for the {what}", mend)
+        columns.append(found[0])
+    return lambda line: [_event(*_fields(line, len(names), tuple(columns), delimiter))]
+
+
+def _fields(line: str, width: int, columns: tuple[int, ...], delimiter: str = ",") -> list[str]:
+    values = next(csv.reader([line], delimiter=delimiter))
+    if len(values) != width:
+        raise BadLineError(f"it has {len(values)} fields, not {width}")
+    return [values[column] for column in columns]
+
+
+def _json(line: str) -> list[Event]:
+    try:
+        review = json.loads(line)
+    except ValueError as error:
+        raise BadLineError(f"not JSON ({error})") from error
+    if not isinstance(review, dict):
+        raise BadLineError("not a JSON object")
+    values = []
+    for what, known in _CSV_NAMES.items():
+        found = [review[name] for name in known if name in review]
+        if not found:
+            raise BadLineError(f"no {what}: none of {', '.join(known)}")
+        values.append(str(found[0]))
+    return [_event(*values)]
+
+
+def _event(user: str, item: str, time: str) -> Event:
+    user, item = user.strip(), item.strip()
+    for what, name in (("user", user), ("item", item)):
+        if name in _MISSING or "\t" in name:
+            raise BadLineError(f"the {what} is {name!r}")
+    try:
+        seconds = float(time)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise BadLineError(f"the time {time!r} is not a number of seconds")
+    return user, item, seconds

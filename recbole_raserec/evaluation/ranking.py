@@ -1,0 +1,97 @@
+"""Full ranking under both protocols in one pass, without a [users, items] matrix of results.
+
+``unmasked`` ranks the target among all items (RecBole's way for sequential models), ``masked`` among
+those the user has not interacted with before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.evaluator import Evaluator
+from recbole.evaluator.collector import DataStruct
+from torch import Tensor
+
+from recbole_raserec.data.sequences import Prefixes
+
+PROTOCOLS = ("unmasked", "masked")
+_MOST_SCORES = 2**25  # floats: 128 MiB
+
+UserVectors = Callable[[np.ndarray], Tensor]  # rows [B] -> user vectors [B, D]
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Rank of every row's target from 1, [R] each; a target that may not be recommended has ``NEVER``."""
+
+    unmasked: np.ndarray
+    masked: np.ndarray
+
+    NEVER = np.iinfo(np.int32).max
+
+    def of(self, protocol: str) -> np.ndarray:
+        """[R] ranks under ``unmasked`` or ``masked``."""
+        return {"unmasked": self.unmasked, "masked": self.masked}[protocol]
+
+
+@torch.no_grad()
+def rank_targets(
+    user_vectors: UserVectors, item_vectors: Tensor, prefixes: Prefixes, block: int, progress: Progress = iter
+) -> Ranks:
+    """Rank each row's target among all items but padding, by inner product.
+
+    Ties and NaN count against the target: a model that scores everything alike gets no hit. Masked
+    ranks subtract the distinct history items above the target; a target that is itself in the
+    history cannot be recommended under that protocol and is a miss.
+
+    Parameters
+    ----------
+    user_vectors : gives [B, D] for row numbers [B].
+    item_vectors : [V, D], row 0 is padding.
+    block : rows ranked at once, fewer when V is so large that they would hold over 2^25 scores.
+    """
+    block = max(1, min(block, _MOST_SCORES // len(item_vectors)))
+    ranks = Ranks(*(np.empty(len(prefixes), np.int32) for _ in PROTOCOLS))
+    rows = np.arange(len(prefixes))
+    for part in progress([rows[start : start + block] for start in range(0, len(rows), block)]):
+        scores = user_vectors(part) @ item_vectors.T  # [B, V]
+        scores[:, 0] = -torch.inf
+        targets = torch.from_numpy(prefixes.targets[part]).to(scores.device)
+        own = scores.gather(1, targets[:, None])  # [B, 1]
+        not_below = ~(scores < own)  # [B, V]
+        unmasked = not_below.sum(dim=1, dtype=torch.int32)
+        row, item = (torch.from_numpy(a).to(scores.device) for a in prefixes.histories(part))
+        seen_above = torch.zeros_like(unmasked)
+        seen_above.index_add_(0, row, not_below[row, item].to(torch.int32))
+        repeated = torch.zeros_like(unmasked)
+        repeated.index_add_(0, row, (item == targets[row]).to(torch.int32))
+        ranks.unmasked[part] = unmasked.cpu().numpy()
+        masked = torch.where(repeated > 0, Ranks.NEVER, unmasked - seen_above)
+        ranks.masked[part] = masked.cpu().numpy()
+    return ranks
+
+
+def recbole_metrics(ranks: np.ndarray, config: Any) -> dict[str, float]:
+    """RecBole's own metrics of one-target rankings, ``{"recall@5": ...}``.
+
+    ``ranks`` [R] become the hit matrix ``rec.topk`` [R, max k + 1] that RecBole's collector makes from
+    scores; RecBole's metric classes do the rest.
+    """
+    depth = max(config["topk"])
+    hits = np.zeros((len(ranks), depth + 1), np.int32)
+    hits[:, -1] = 1  # number of positives
+    within = np.flatnonzero(ranks <= depth)
+    hits[within, ranks[within] - 1] = 1
+    struct = DataStruct()
+    struct.set("rec.topk", torch.from_numpy(hits))
+    return {name: float(value) for name, value in Evaluator(config).evaluate(struct).items()}
+
+
+def both_protocols(ranks: Ranks, config: Any) -> dict[str, dict[str, float]]:
+    """``{"unmasked": {"recall@5": ...}, "masked": {...}}``."""
+    return {protocol: recbole_metrics(ranks.of(protocol), config) for protocol in PROTOCOLS}

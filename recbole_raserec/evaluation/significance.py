@@ -1,0 +1,60 @@
+"""Paired bootstrap over users: is RaSeRec better than its backbone on the same users?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from recbole_raserec.evaluation.ranking import recbole_metrics
+
+INTERVAL = (2.5, 97.5)  # percentiles of a 95 % interval
+
+
+def rank_values(config: Any) -> dict[str, np.ndarray]:
+    """Each metric of a single target as a function of its rank: ``{"ndcg@10": [depth + 1]}``.
+
+    The last entry is the value of every rank beyond the largest k. The values are RecBole's own.
+    """
+    exact = {"metrics": config["metrics"], "topk": config["topk"], "metric_decimal_place": 15}
+    by_rank = [recbole_metrics(np.array([rank]), exact) for rank in range(1, max(config["topk"]) + 2)]
+    return {name: np.array([row[name] for row in by_rank]) for name in by_rank[0]}
+
+
+def paired_improvement(
+    base: np.ndarray, new: np.ndarray, config: Any, samples: int, seed: int
+) -> dict[str, list[float | None]]:
+    """Relative gain of ``new`` over ``base`` in percent with its 95 % interval, for every metric.
+
+    Users are resampled with replacement, and both rankings of a user stay together. Users with the
+    same pair of ranks are alike, so resampling their counts (one multinomial draw over at most
+    (depth + 1)^2 cells) is resampling the users.
+
+    Parameters
+    ----------
+    base, new : [R] ranks of the same users' targets.
+    samples : bootstrap resamples.
+
+    Returns
+    -------
+    ``{metric: [percent, low, high]}``; each None where the baseline is 0.
+    """
+    depth = max(config["topk"])
+    cells = (depth + 1) * (np.minimum(base, depth + 1) - 1) + np.minimum(new, depth + 1) - 1
+    cell, count = np.unique(cells, return_counts=True)
+    draws = np.random.default_rng(seed).multinomial(len(base), count / len(base), size=samples)
+    counts = np.vstack([count, draws])  # the users themselves first
+    improvement: dict[str, list[float | None]] = {}
+    for name, value in rank_values(config).items():
+        before, after = counts @ value[cell // (depth + 1)], counts @ value[cell % (depth + 1)]
+        if before.min() <= 0:
+            improvement[name] = [None if before[0] <= 0 else _percent(before[0], after[0]), None, None]
+            continue
+        percent = 100 * (after - before) / before
+        low, high = np.percentile(percent[1:], INTERVAL)
+        improvement[name] = [round(float(p), 4) for p in (percent[0], low, high)]
+    return improvement
+
+
+def _percent(before: float, after: float) -> float:
+    return round(float(100 * (after - before) / before), 4)

@@ -1,0 +1,75 @@
+"""Full-softmax cross entropy in blocks of rows: never more than one block of logits in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_BLOCK_LOGITS = {"cpu": 2**20, "cuda": 2**26}  # floats held at once: about the L2 cache; a quarter GiB
+
+
+class _BlockedCrossEntropy(torch.autograd.Function):
+    """Gradients are taken in the forward pass, while a block's probabilities are still in cache.
+
+    For loss = sum_n log sum_v exp(h_n . e_v) - h_n . e_{t_n} and p = softmax(h E^T):
+    d/dh = p E - e_t and d/dE = p^T h - (h_n added to row t_n).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor, block_rows: int) -> Tensor:
+        need_hidden, need_items = ctx.needs_input_grad[:2]
+        grad_hidden = torch.empty_like(hidden) if need_hidden else None
+        grad_items = torch.zeros_like(items) if need_items else None
+        total = hidden.new_zeros(())
+        for start in range(0, len(hidden), block_rows):
+            h, t = hidden[start : start + block_rows], targets[start : start + block_rows, None]
+            logits = h @ items.T  # [b, V]
+            highest = logits.amax(dim=1, keepdim=True)
+            target_logit = logits.gather(1, t)
+            weights = logits.sub_(highest).exp_()  # softmax, not yet divided by its sum
+            norm = weights.sum(dim=1, keepdim=True)
+            total += (norm.log() + highest - target_logit).sum()
+            if grad_hidden is not None:
+                grad_hidden[start : start + block_rows] = (weights @ items) / norm - items[t[:, 0]]
+            if grad_items is not None:
+                grad_items.addmm_(weights.T, h / norm)
+        if grad_items is not None:
+            grad_items.index_add_(0, targets, hidden, alpha=-1)
+        ctx.save_for_backward(grad_hidden, grad_items)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        hidden, items = ctx.saved_tensors
+        return (
+            None if hidden is None else hidden.mul_(grad),
+            None if items is None else items.mul_(grad),
+            None,
+            None,
+        )
+
+
+def softmax_cross_entropy(
+    hidden: Tensor, items: Tensor, targets: Tensor, block_rows: int | None = None
+) -> Tensor:
+    """Sum over the rows of -log softmax(hidden . items^T)[target].
+
+    Parameters
+    ----------
+    hidden : [N, D] user vectors.
+    items : [V, D] item vectors, row 0 (padding) included as in RecBole's SASRec.
+    targets : [N] item ids.
+    block_rows : rows of logits held at once; by default as many as the device does best with.
+
+    Returns
+    -------
+    Scalar; its gradients are those of torch's cross entropy (differentiable once).
+    """
+    if block_rows is None:
+        block_rows = max(_BLOCK_LOGITS.get(hidden.device.type, 2**20) // len(items), 16)
+    with torch.autocast(hidden.device.type, enabled=False):
+        return _BlockedCrossEntropy.apply(hidden.to(items.dtype), items, targets, block_rows)

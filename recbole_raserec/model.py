@@ -1,0 +1,128 @@
+"""RaSeRec (arXiv 2412.18378) as a RecBole model: backbone + memory bank + augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import InputType
+from torch import Tensor
+
+from recbole_raserec.backbones import build_backbone
+from recbole_raserec.data.dataset import PREFIX_LENGTH
+from recbole_raserec.losses import softmax_cross_entropy
+from recbole_raserec.retrieval.attention import RetrievalAugmentation
+from recbole_raserec.retrieval.memory import NO_MEMORY, MemoryBank
+
+
+@dataclass(frozen=True)
+class MemoryTensors:
+    """What augmentation reads of a memory bank, on the model's device."""
+
+    keys: Tensor  # [N, D]
+    targets: Tensor  # [N]
+
+
+class RaSeRec(SequentialRecommender):
+    """A pre-trained, frozen backbone whose user vectors are augmented by retrieved memories.
+
+    Without a memory (``use_memory`` not yet called) it is its backbone, in loss and in scores: this
+    is stage two, recommendation learning. With one it is stage three.
+    """
+
+    input_type = InputType.POINTWISE
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.top_k: int = config["top_k"]
+        self.backbone = build_backbone(config, dataset)
+        self.augmentation = RetrievalAugmentation(
+            hidden_size=self.item_vectors.shape[1],
+            heads=config["cross_heads"],
+            inner_size=config["cross_inner_size"],
+            dropout=config["cross_dropout_prob"],
+            tau=config["attn_tau"],
+            alpha=config["alpha"],
+            beta=config["beta"],
+            initializer_range=config["initializer_range"],
+            layer_norm_eps=config["layer_norm_eps"],
+        )
+        self.memory: MemoryBank | None = None
+        self._tensors: MemoryTensors | None = None
+
+    @property
+    def item_vectors(self) -> Tensor:
+        """[V, D] embeddings that score items by inner product."""
+        return self.backbone.item_embedding.weight
+
+    def use_memory(self, memory: MemoryBank | None) -> None:
+        """Retrieve from ``memory`` from now on, or from none; freezes the backbone accordingly."""
+        self.memory = memory
+        self._tensors = None
+        if memory is not None:
+            keys, targets = (torch.from_numpy(a).to(self.device) for a in (memory.keys, memory.targets))
+            self._tensors = MemoryTensors(keys, targets.long())
+        self.backbone.requires_grad_(memory is None)
+
+    def train(self, mode: bool = True) -> RaSeRec:
+        """The frozen backbone stays in evaluation mode: its dropout is off in stage three."""
+        super().train(mode)
+        if self.memory is not None:
+            self.backbone.eval()
+        return self
+
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """[B, L], [B] -> user vectors of the backbone [B, D], not augmented."""
+        return self.backbone(item_seq, item_seq_len)
+
+    def augment(self, h: Tensor, neighbours: Tensor) -> Tensor:
+        """User vectors [B, D] and memory indices [B, K] (``NO_MEMORY`` = none) -> h~ [B, D]."""
+        if self._tensors is None:
+            return h
+        real = neighbours != NO_MEMORY
+        at = neighbours.clamp(min=0).long()
+        target_vectors = self.item_vectors[self._tensors.targets[at]]  # [B, K, D]
+        return self.augmentation(h, self._tensors.keys[at], target_vectors, real)
+
+    def user_vectors(self, interaction: Interaction) -> Tensor:
+        """[B, D], augmented once there is a memory.
+
+        Whose the histories are and how long they really are (``prefix_length``, since RecBole cuts
+        ``item_length`` to the maximum) decides which memories would leak.
+        """
+        h = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        if self.memory is None:
+            return h
+        length_field = PREFIX_LENGTH if PREFIX_LENGTH in interaction else self.ITEM_SEQ_LEN
+        found = self.memory.search(
+            h.detach().cpu().numpy(), _array(interaction[self.USER_ID]), _array(interaction[length_field]), self.top_k
+        )
+        return self.augment(h, torch.from_numpy(found).to(h.device))
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """Mean cross entropy; the backbone's own loss before there is a memory."""
+        if self.memory is None:
+            return self.backbone.calculate_loss(interaction)
+        vectors = self.user_vectors(interaction)
+        return self.finetune_loss(vectors, interaction[self.POS_ITEM_ID])
+
+    def finetune_loss(self, vectors: Tensor, targets: Tensor) -> Tensor:
+        """Mean of -log softmax(h~ . E^T)[target] over [B, D] and [B], with E frozen."""
+        return softmax_cross_entropy(vectors, self.item_vectors, targets) / len(targets)
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """[B] scores of the interaction's own items."""
+        vectors = self.user_vectors(interaction)
+        return (vectors * self.item_vectors[interaction[self.ITEM_ID]]).sum(dim=1)
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """[B, V] scores of all items."""
+        return self.user_vectors(interaction) @ self.item_vectors.T
+
+
+def _array(column: Tensor) -> np.ndarray:
+    return column.cpu().numpy()

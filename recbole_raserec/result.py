@@ -1,0 +1,145 @@
+"""The result of a run: one JSON-able dict, its file, and the table a reader sees."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks, both_protocols
+from recbole_raserec.evaluation.significance import paired_improvement
+from recbole_raserec.files import replacing
+
+_PACKAGES = ("recbole-raserec", "recbole", "torch", "faiss-cpu", "numpy", "pandas")
+MEMORIES = {"train": "memory of training pairs", "train+valid": "memory of training and validation pairs"}
+
+
+def build_result(
+    config: Any,
+    dataset: Any,
+    valid: dict[str, dict[str, float]],
+    ranks: dict[str, Ranks],
+    seconds: dict[str, float],
+    curves: dict[str, list[float]],
+) -> dict[str, Any]:
+    """Everything a result file says.
+
+    ``improvement`` is RaSeRec over its backbone on the unmasked test ranking, ``improvement_masked``
+    the same on the masked one: ``{metric: [percent, low, high]}``. Both, and ``raserec.test``, use the
+    memory that ``memory_include_valid`` names; ``raserec.test_by_memory`` has either.
+    """
+    headline = "train+valid" if config["memory_include_valid"] else "train"
+    by_memory = {
+        memory: {
+            "test": both_protocols(ranks[memory], config),
+            "improvement": {p: _improvement(ranks, memory, p, config) for p in PROTOCOLS},
+        }
+        for memory in MEMORIES
+    }
+    return {
+        "dataset": {
+            "name": config["dataset"],
+            "sha256": dataset.sha256,
+            "users": dataset.user_num - 1,
+            "items": dataset.item_num - 1,
+            "interactions": len(dataset.sequences.items),
+        },
+        "backbone": {
+            "name": config["backbone"],
+            "valid": valid["backbone"],
+            "test": both_protocols(ranks["backbone"], config),
+        },
+        "raserec": {
+            "name": config["model"],
+            "memory": headline,
+            "valid": valid["raserec"],
+            "test": by_memory[headline]["test"],
+            "test_by_memory": by_memory,
+        },
+        "improvement": by_memory[headline]["improvement"]["unmasked"],
+        "improvement_masked": by_memory[headline]["improvement"]["masked"],
+        "test_users": len(ranks["backbone"].unmasked),
+        "seconds": {stage: round(value, 2) for stage, value in seconds.items()},
+        "peak_rss_mib": peak_rss_mib(),
+        "valid_curves": curves,
+        "config": config.plain(),
+        "versions": versions(),
+        "machine": {"device": str(config["device"]), "processor": platform.machine(), "system": platform.system()},
+        "seed": config["seed"],
+    }
+
+
+def write_result(path: str | Path, result: dict[str, Any]) -> None:
+    """Write ``result`` as JSON, atomically."""
+    with replacing(Path(path)) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def format_result(result: dict[str, Any]) -> str:
+    """The result as an aligned table: both protocols, both memories, relative gain with its interval."""
+    data, seconds = result["dataset"], result["seconds"]
+    headline = result["raserec"]["memory"]
+    counts = f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions"
+    lines = [
+        f"{data['name']}: {counts}, {result['test_users']:,} test users, seed {result['seed']}",
+        f"backbone {result['backbone']['name']}; gain in percent with its 95 % interval over paired users",
+    ]
+    for protocol in PROTOCOLS:
+        base = result["backbone"]["test"][protocol]
+        rows = [[f"test, {protocol}", *base], [result["backbone"]["name"], *(f"{v:.4f}" for v in base.values())]]
+        for memory, label in MEMORIES.items():
+            found = result["raserec"]["test_by_memory"][memory]
+            name = f"{result['raserec']['name']}, {label}" + (" *" if memory == headline else "")
+            rows.append([name, *(f"{v:.4f}" for v in found["test"][protocol].values())])
+            rows.append(["  gain", *(_gain(found["improvement"][protocol][metric]) for metric in base)])
+        lines += ["", *_aligned(rows)]
+    lines += [
+        "",
+        "* the figures under raserec.test and improvement in the result file (memory_include_valid)",
+        "seconds: " + ", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items())
+        + f"; peak memory {result['peak_rss_mib']:.0f} MiB",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that figures depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a clone
+            from recbole_raserec import __version__
+
+            found[package] = __version__ if package == "recbole-raserec" else "unknown"
+    return found
+
+
+def peak_rss_mib() -> float:
+    """Largest resident memory of this process so far, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _improvement(ranks: dict[str, Ranks], memory: str, protocol: str, config: Any) -> dict[str, Any]:
+    base, new = ranks["backbone"].of(protocol), ranks[memory].of(protocol)
+    return paired_improvement(base, new, config, config["bootstrap_samples"], config["seed"])
+
+
+def _gain(interval: list[float | None]) -> str:
+    percent, low, high = interval
+    if percent is None:
+        return "-"
+    return f"{percent:+.1f}" if low is None else f"{percent:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return [
+        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
+        for row in rows
+    ]

@@ -1,0 +1,137 @@
+"""The memory bank of section 3.2: what the frozen backbone saw, and the leak-free search in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_raserec.retrieval.index import build_index, log_recall
+
+NO_MEMORY = -1
+NO_OWNER = 0  # RecBole's padding id: no user has it
+_COLUMNS = ("keys", "targets", "owners", "lengths")
+_QUERIES = 4096  # searched at once
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+def _silent(steps: Iterable[Any]) -> Iterable[Any]:
+    return steps
+
+
+@dataclass
+class MemoryBank:
+    """N memories: the vector of a prefix, and the item that followed it.
+
+    Attributes
+    ----------
+    keys : [N, D] float32, encoder outputs as they are (searched normalised).
+    targets : [N] item that followed.
+    owners : [N] user the prefix belongs to; ``NO_OWNER`` for none.
+    lengths : [N] items in the prefix, not cut to the model's maximum.
+    """
+
+    keys: np.ndarray
+    targets: np.ndarray
+    owners: np.ndarray
+    lengths: np.ndarray
+    index_factory: str = "Flat"
+    index_nprobe: int = 16
+    _index: Any = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def join(self, other: MemoryBank) -> MemoryBank:
+        """Both banks' memories under this bank's settings."""
+        joined = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _COLUMNS}
+        return dataclasses.replace(self, **joined, _index=None)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The four columns as tensors, for checkpoints."""
+        return {name: torch.from_numpy(getattr(self, name)) for name in _COLUMNS}
+
+    def search(
+        self, queries: np.ndarray, users: np.ndarray, lengths: np.ndarray, k: int, progress: Progress = _silent
+    ) -> np.ndarray:
+        """The ``k`` nearest memories of each query by cosine, leaks excluded.
+
+        A memory of the query's own user whose prefix is as long as the query's or longer was made
+        with the query's target in view, and is never returned.
+
+        Parameters
+        ----------
+        queries : [Q, D] user vectors.
+        users, lengths : [Q] whose they are, and the number of items behind them.
+        k : memories wanted.
+
+        Returns
+        -------
+        [Q, k] int32 indices of memories, nearest first, none twice, ``NO_MEMORY`` after the last.
+        """
+        found = np.full((len(queries), k), NO_MEMORY, np.int32)
+        if len(self) == 0:
+            return found
+        leaks = self._count_leaks(users, lengths)
+        first_depth = min(k + max(k // 2, 8), len(self))
+        failed = []
+        for rows in progress(_blocks(np.arange(len(queries)))):
+            complete = self._search_block(queries, users, lengths, rows, first_depth, found)
+            failed.append(rows[~complete & (first_depth < np.minimum(k + leaks[rows], len(self)))])
+        # A query that leaks crowded out is searched again, deep enough to have k others for certain.
+        again = np.concatenate(failed)
+        again = again[np.argsort(leaks[again], kind="stable")]
+        for rows in _blocks(again):
+            depth = min(k + int(leaks[rows].max()), len(self))
+            self._search_block(queries, users, lengths, rows, depth, found)
+        return found
+
+    def _search_block(
+        self,
+        queries: np.ndarray,
+        users: np.ndarray,
+        lengths: np.ndarray,
+        rows: np.ndarray,
+        depth: int,
+        found: np.ndarray,
+    ) -> np.ndarray:
+        """Fill ``found[rows]`` from the ``depth`` nearest; [R] whether all k places were filled."""
+        k = found.shape[1]
+        near = self._filled_index().search(normalise(queries[rows]), depth)[1]  # [R, depth]
+        leak = (self.owners[near] == users[rows, None]) & (self.lengths[near] >= lengths[rows, None])
+        keep = (near != NO_MEMORY) & ~leak
+        order = np.argsort(~keep, axis=1, kind="stable")[:, :k]  # survivors first, nearest first
+        best = np.take_along_axis(np.where(keep, near, NO_MEMORY), order, axis=1)
+        found[rows, : best.shape[1]] = best
+        return keep.sum(axis=1) >= k
+
+    def _count_leaks(self, users: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """[Q] memories of the same user with a prefix as long or longer."""
+        span = int(max(self.lengths.max(), lengths.max(initial=0))) + 1
+        mine = np.sort(self.owners.astype(np.int64) * span + self.lengths)
+        user = users.astype(np.int64) * span
+        return np.searchsorted(mine, user + span) - np.searchsorted(mine, user + lengths)
+
+    def _filled_index(self) -> Any:
+        if self._index is None:
+            keys = normalise(self.keys)
+            self._index = build_index(keys, self.index_factory, self.index_nprobe)
+            if self.index_factory != "Flat":
+                log_recall(self._index, keys, min(20, len(self)), seed=0)
+        return self._index
+
+
+def normalise(vectors: np.ndarray) -> np.ndarray:
+    """[N, D] -> the same, each row of length one (a zero row stays zero)."""
+    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.ascontiguousarray(vectors / np.maximum(norm, 1e-12), dtype=np.float32)
+
+
+def _blocks(rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[start : start + _QUERIES] for start in range(0, len(rows), _QUERIES)]

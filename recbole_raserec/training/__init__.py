@@ -1,0 +1,1 @@
+"""Checkpoints and the two-stage trainer."""

@@ -1,0 +1,75 @@
+"""Checkpoints of tensors and plain types: they load with ``weights_only=True`` and without the data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recbole_raserec.errors import ConfigError
+from recbole_raserec.files import replacing
+
+FORMAT = 1
+
+# Parameters that change neither weights nor figures, so two runs that differ in them are the same run.
+_INCIDENTAL = {
+    "checkpoint_dir", "config_files", "data_path", "device", "eval_batch_size", "gpu_id", "log_wandb",
+    "pretrained", "result_file", "resume", "show_progress", "state", "use_gpu", "wandb_project",
+    "bootstrap_samples", "memory_include_valid",
+}  # fmt: skip
+# Parameters of stage three, on which a backbone does not depend.
+_STAGE_THREE = {"top_k", "alpha", "beta", "attn_tau"}
+_STAGE_THREE_PREFIXES = ("finetune_", "cross_", "index_")
+
+# What must agree for one model's weights to mean the same in another.
+_ARCHITECTURE = (
+    "backbone", "hidden_size", "n_layers", "n_heads", "inner_size", "hidden_act", "MAX_ITEM_LIST_LENGTH"
+)  # fmt: skip
+
+
+def fingerprint(config: dict[str, Any], data_sha256: str, stage: str) -> str:
+    """Ten hex digits that name a run of ``stage`` ("pretrain" or "finetune") by what its figures depend on."""
+    relevant = {
+        name: value
+        for name, value in config.items()
+        if name not in _INCIDENTAL
+        and not (stage == "pretrain" and (name in _STAGE_THREE or name.startswith(_STAGE_THREE_PREFIXES)))
+    }
+    text = json.dumps([data_sha256, stage, relevant], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` atomically."""
+    with replacing(path) as temporary:
+        torch.save({"format": FORMAT, **state}, temporary)
+
+
+def load(path: str | Path, device: Any, field: str = "pretrained") -> dict[str, Any]:
+    """Read a checkpoint; ConfigError when it is none of ours. Nothing in it is executed."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise ConfigError(field, str(path), "there is no such file", "give the path of a checkpoint") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        problem = "not a checkpoint of tensors and plain types (RecBole's own hold a pickled Config)"
+        raise ConfigError(field, str(path), problem, "give one that this package wrote") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise ConfigError(field, str(path), "not a checkpoint of this package", "give one that it wrote")
+    return state
+
+
+def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, path: str) -> None:
+    """Raise ConfigError unless a backbone checkpoint is of the configured architecture and data."""
+    for name in _ARCHITECTURE:
+        theirs, ours = state["config"].get(name), config.get(name)
+        if theirs != ours:
+            problem = f"it was trained with {name}={theirs}, and this run has {name}={ours}"
+            raise ConfigError("pretrained", path, problem, f"give --{name}={theirs}, or another checkpoint")
+    if state["data_sha256"] != data_sha256:
+        problem = f"it was trained on other data (SHA-256 {state['data_sha256'][:12]}..., here {data_sha256[:12]}...)"
+        raise ConfigError("pretrained", path, problem, "pre-train on this data set")

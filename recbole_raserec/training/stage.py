@@ -1,0 +1,147 @@
+"""RecBole's Trainer for one stage: seeded epochs, exact resume, safe checkpoints, ranks instead of scores."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.trainer import Trainer
+from recbole.utils import init_seed
+from torch import Tensor, nn
+from torch.nn.utils.clip_grad import clip_grad_norm_
+
+from recbole_raserec.errors import ConfigError
+from recbole_raserec.evaluation.ranking import Ranks, recbole_metrics
+from recbole_raserec.progress import bar
+from recbole_raserec.training import checkpoints
+
+
+class StageTrainer(Trainer):
+    """One stage of training ``module``, watched on the validation part.
+
+    Subclasses say what a step is (:meth:`batches`, :meth:`loss`) and how a part is ranked (:meth:`rank`).
+
+    Parameters
+    ----------
+    module : what is trained.
+    stage : its name in logs and checkpoints.
+    data_sha256 : SHA-256 of the data; with the configuration it names the checkpoints.
+    """
+
+    def __init__(self, config: Any, module: nn.Module, stage: str, data_sha256: str) -> None:
+        super().__init__(config, module)
+        self.stage, self.data_sha256 = stage, data_sha256
+        name = checkpoints.fingerprint(config.plain(), data_sha256, stage)
+        stem = f"{config['dataset']}-{config['backbone']}-{stage}-{name}"
+        self.saved_model_file = str(Path(self.checkpoint_dir) / f"{stem}.pth")
+        self.last_file = Path(self.checkpoint_dir) / f"{stem}.last.pth"
+        self.curve: list[float] = []  # validation score of every evaluated epoch
+
+    # -- what a subclass is ------------------------------------------------------------------------
+
+    def batches(self, epoch: int) -> Iterable[Any]:
+        """The batches of an epoch; their order depends on (seed, epoch) alone."""
+        raise NotImplementedError
+
+    def loss(self, batch: Any) -> Tensor:
+        """Scalar loss of one batch."""
+        raise NotImplementedError
+
+    def rank(self, part: Any, show_progress: bool) -> Ranks:
+        """Ranks of a part's targets under both protocols."""
+        raise NotImplementedError
+
+    # -- the stage ---------------------------------------------------------------------------------
+
+    def run(self, valid_part: Any, show_progress: bool) -> dict[str, float]:
+        """Train until early stopping, restore the best epoch, return its validation metrics.
+
+        With ``resume`` an interrupted run goes on from its last epoch, with the very same batches and
+        dropout it would have had, and a finished one is only loaded.
+        """
+        finished = self.config["resume"] and self.last_file.is_file() and self._restore_last()
+        if not finished:
+            self.fit(None, valid_part, show_progress=show_progress, callback_fn=self._save_last)
+            self._save_last(self.epochs - 1, self.best_valid_score, finished=True)
+        best = checkpoints.load(self.saved_model_file, self.device, field="resume")
+        self.model.load_state_dict(best["state_dict"])
+        self.tensorboard.close()
+        return best["valid"]
+
+    def _train_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
+    ) -> float:
+        init_seed(_seed_of(self.config["seed"], self.stage, epoch_idx), self.config["reproducibility"])
+        self.model.train()
+        total = torch.zeros((), device=self.device)
+        for batch in bar(f"{self.stage} {epoch_idx:>3}", show_progress)(self.batches(epoch_idx)):
+            self.optimizer.zero_grad()
+            with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
+                loss = self.loss(batch)
+            loss.backward()
+            if self.clip_grad_norm:
+                clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
+            self.optimizer.step()
+            total += loss.detach()
+        if not math.isfinite(total.item()):  # once an epoch: reading every loss would stall a GPU
+            problem = f"the loss is {total.item()} in epoch {epoch_idx} of stage {self.stage}"
+            raise ConfigError("learning_rate", self.learning_rate, problem, "make it smaller")
+        return total.item()
+
+    def evaluate(
+        self, eval_data: Any, load_best_model: bool = False, model_file: Any = None, show_progress: bool = False
+    ) -> dict[str, float]:
+        """RecBole's metrics of a part, unmasked."""
+        return recbole_metrics(self.rank(eval_data, show_progress).unmasked, self.config)
+
+    # -- checkpoints -------------------------------------------------------------------------------
+
+    def _state(self, epoch: int) -> dict[str, Any]:
+        return {
+            "stage": self.stage,
+            "epoch": epoch,
+            "config": self.config.plain(),
+            "data_sha256": self.data_sha256,
+            "state_dict": self.model.state_dict(),
+        }
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
+        score, self._valid_result = super()._valid_epoch(valid_data, show_progress)
+        self.curve.append(float(score))
+        return score, self._valid_result
+
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+        """The best epoch so far."""
+        state = {**self._state(epoch), "valid": self._valid_result, "curve": self.curve}
+        checkpoints.save(Path(self.saved_model_file), state)
+
+    def _save_last(self, epoch: int, score: float, finished: bool = False) -> None:
+        progress = {
+            "finished": finished,
+            "cur_step": self.cur_step,
+            "best_valid_score": float(self.best_valid_score),
+            "best_valid_result": self.best_valid_result,
+            "curve": self.curve,
+            "optimizer": self.optimizer.state_dict(),
+        }
+        checkpoints.save(self.last_file, {**self._state(epoch), **progress})
+
+    def _restore_last(self) -> bool:
+        """Take up the last epoch's state; True when training had finished."""
+        last = checkpoints.load(self.last_file, self.device, field="resume")
+        self.model.load_state_dict(last["state_dict"])
+        self.optimizer.load_state_dict(last["optimizer"])
+        self.start_epoch, self.cur_step = last["epoch"] + 1, last["cur_step"]
+        self.best_valid_score, self.best_valid_result = last["best_valid_score"], last["best_valid_result"]
+        self.curve = last["curve"]
+        self.logger.info(f"{self.stage}: resumed after epoch {last['epoch']} from {self.last_file}")
+        return bool(last["finished"]) or self.cur_step > self.stopping_step or self.start_epoch >= self.epochs
+
+
+def _seed_of(seed: int, stage: str, epoch: int) -> int:
+    """A seed of its own for every epoch of every stage."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{stage}/{epoch}".encode()).digest()[:4], "little") >> 1

@@ -1,0 +1,206 @@
+"""The two-stage hook: pre-train the backbone, fill the memory, switch to retrieval-augmented fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor
+
+from recbole_raserec.backbones.encode import encode_prefixes
+from recbole_raserec.data.batches import PackedLoader
+from recbole_raserec.data.dataset import SequenceDataset
+from recbole_raserec.data.sequences import Prefixes
+from recbole_raserec.evaluation.ranking import Ranks, rank_targets
+from recbole_raserec.model import RaSeRec
+from recbole_raserec.progress import bar
+from recbole_raserec.retrieval.memory import MemoryBank
+from recbole_raserec.training import checkpoints
+from recbole_raserec.training.stage import StageTrainer
+
+
+@dataclass(frozen=True)
+class Queries:
+    """A part under a frozen backbone: encoded once, searched once.
+
+    Attributes
+    ----------
+    prefixes : R rows.
+    vectors : [R, D] their user vectors.
+    neighbours : [R, K] memories of each; None before there is a memory.
+    """
+
+    prefixes: Prefixes
+    vectors: Tensor
+    neighbours: Tensor | None = None
+
+
+def augmented(model: RaSeRec, queries: Queries, rows: Tensor) -> Tensor:
+    """[B, D] vectors of ``rows`` [B], mixed with their memories where there are any."""
+    h = queries.vectors[rows]
+    return h if queries.neighbours is None else model.augment(h, queries.neighbours[rows])
+
+
+def rank_queries(model: RaSeRec, queries: Queries, block: int, show_progress: bool) -> Ranks:
+    """Ranks of the queries' targets, dropout off."""
+    model.eval()
+
+    def user_vectors(rows: np.ndarray) -> Tensor:
+        return augmented(model, queries, torch.from_numpy(rows).to(queries.vectors.device))
+
+    progress = bar("evaluate", show_progress)
+    return rank_targets(user_vectors, model.item_vectors, queries.prefixes, block, progress)
+
+
+class BackboneTrainer(StageTrainer):
+    """Stage two: the backbone on packed windows."""
+
+    def __init__(self, config: Any, model: RaSeRec, dataset: SequenceDataset) -> None:
+        super().__init__(config, model.backbone, "pretrain", dataset.sha256)
+        self.loader = PackedLoader(
+            dataset.sequences,
+            item_seq_field=model.ITEM_SEQ,
+            max_length=model.max_seq_length,
+            budget=config["train_batch_size"],
+            seed=config["seed"],
+            stride=config["window_stride"],
+        )
+
+    def batches(self, epoch: int) -> Iterable[Interaction]:
+        self.loader.set_epoch(epoch)
+        return self.loader
+
+    def loss(self, batch: Interaction) -> Tensor:
+        return self.model.packed_loss(batch.to(self.device), self.loader.budget)
+
+    def rank(self, part: Prefixes, show_progress: bool) -> Ranks:
+        vectors = encode_prefixes(self.model, part, self.model.max_seq_length, self.device)
+        return rank_targets(
+            lambda rows: torch.from_numpy(vectors[rows]).to(self.device),
+            self.model.item_embedding.weight,
+            part,
+            self.config["eval_batch_size"],
+            bar("evaluate", show_progress),
+        )
+
+
+class FinetuneTrainer(StageTrainer):
+    """Stage three: the augmentation module over cached queries and neighbours; no step encodes or searches."""
+
+    def __init__(self, config: Any, model: RaSeRec, data_sha256: str, queries: Queries) -> None:
+        super().__init__(config, model.augmentation, "finetune", data_sha256)
+        self.raserec, self.queries = model, queries
+        self.epochs = config["finetune_epochs"]
+        self.eval_step = min(config["eval_step"], self.epochs)
+        self.stopping_step = config["finetune_stopping_step"]
+        self.learning_rate = config["finetune_learning_rate"]
+        self.optimizer = self._build_optimizer(weight_decay=0.0)
+        self.targets = torch.from_numpy(queries.prefixes.targets).to(self.device)
+
+    def batches(self, epoch: int) -> Iterable[Tensor]:
+        order = torch.randperm(len(self.targets)).to(self.device)  # seeded by the epoch
+        return order.split(self.config["finetune_batch_size"])
+
+    def loss(self, batch: Tensor) -> Tensor:
+        vectors = augmented(self.raserec, self.queries, batch)
+        return self.raserec.finetune_loss(vectors, self.targets[batch])
+
+    def rank(self, part: Queries, show_progress: bool) -> Ranks:
+        return rank_queries(self.raserec, part, self.config["eval_batch_size"], show_progress)
+
+
+class RaSeRecTrainer:
+    """Runs both stages on a RaSeRec model and ranks with and without retrieval.
+
+    Attributes
+    ----------
+    seconds : wall time of every stage: pretrain, memory, finetune, evaluate.
+    memory : training pairs; what :meth:`test` adds to it is not kept.
+    """
+
+    def __init__(self, config: Any, model: RaSeRec, dataset: SequenceDataset) -> None:
+        self.config, self.model, self.dataset = config, model, dataset
+        self.show_progress = bool(config["show_progress"])
+        self.train_part = dataset.sequences.train_part()
+        self.valid_part = dataset.sequences.valid_part()
+        self.test_part = dataset.sequences.test_part()
+        self.seconds = dict.fromkeys(("pretrain", "memory", "finetune", "evaluate"), 0.0)
+        self.valid: dict[str, dict[str, float]] = {}
+        self.curves: dict[str, list[float]] = {}
+
+    def fit(self) -> None:
+        """Pre-train (or load ``pretrained``), fill the memory, fine-tune; the model ends at its best epoch."""
+        with self._timed("pretrain"):
+            self.valid["backbone"] = self._pretrain()
+        with self._timed("memory"):
+            self.memory = self._remember(self.train_part, "encode memory")
+            self.model.use_memory(self.memory)
+            train_queries = self._retrieve(self.train_part, self.memory.keys, "search train")
+            valid_queries = self._retrieve(self.valid_part, self._encode(self.valid_part), "search valid")
+        with self._timed("finetune"):
+            stage = FinetuneTrainer(self.config, self.model, self.dataset.sha256, train_queries)
+            self.valid["raserec"] = stage.run(valid_queries, self.show_progress)
+            self.curves["finetune"] = stage.curve
+
+    def test(self) -> dict[str, Ranks]:
+        """Ranks of the test part: ``backbone``, ``train`` and ``train+valid`` (what the memory holds)."""
+        with self._timed("evaluate"):
+            vectors = self._encode(self.test_part)
+            plain = Queries(self.test_part, torch.from_numpy(vectors).to(self.config["device"]))
+            ranks = {"backbone": self._rank(plain)}
+            both = self.memory.join(self._remember(self.valid_part, "encode memory"))
+            for name, memory in (("train", self.memory), ("train+valid", both)):
+                self.model.use_memory(memory)
+                queries = self._retrieve(self.test_part, vectors, f"search {name}")
+                ranks[name] = self._rank(queries)
+            self.model.use_memory(both if self.config["memory_include_valid"] else self.memory)
+        return ranks
+
+    def _rank(self, queries: Queries) -> Ranks:
+        return rank_queries(self.model, queries, self.config["eval_batch_size"], self.show_progress)
+
+    def _pretrain(self) -> dict[str, float]:
+        path = self.config["pretrained"]
+        if path is None:
+            stage = BackboneTrainer(self.config, self.model, self.dataset)
+            valid = stage.run(self.valid_part, self.show_progress)
+            self.curves["pretrain"] = stage.curve
+            return valid
+        state = checkpoints.load(path, self.config["device"])
+        checkpoints.check_fits(state, self.config.plain(), self.dataset.sha256, path)
+        self.model.backbone.load_state_dict(state["state_dict"])
+        return state["valid"]
+
+    def _encode(self, part: Prefixes, label: str = "encode") -> np.ndarray:
+        device, progress = self.config["device"], bar(label, self.show_progress)
+        return encode_prefixes(self.model.backbone, part, self.model.max_seq_length, device, progress)
+
+    def _remember(self, part: Prefixes, label: str) -> MemoryBank:
+        return MemoryBank(
+            keys=self._encode(part, label),
+            targets=part.targets,
+            owners=part.users,
+            lengths=part.lengths,
+            index_factory=self.config["index_factory"],
+            index_nprobe=self.config["index_nprobe"],
+        )
+
+    def _retrieve(self, part: Prefixes, vectors: np.ndarray, label: str) -> Queries:
+        assert self.model.memory is not None
+        found = self.model.memory.search(
+            vectors, part.users, part.lengths, self.model.top_k, bar(label, self.show_progress)
+        )
+        device = self.config["device"]
+        return Queries(part, torch.from_numpy(vectors).to(device), torch.from_numpy(found).to(device))
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = perf_counter()
+        yield
+        self.seconds[stage] += perf_counter() - start

@@ -1,0 +1,9 @@
+"""python run_recbole_raserec.py --model=RaSeRec --dataset=ml-100k [--name=value ...]"""
+
+import sys
+
+from recbole_raserec.cli import main
+
+if __name__ == "__main__":
+    words = sys.argv[1:]
+    sys.exit(main(["run", *words] if not words or words[0].startswith("--") else words))
