@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
+from contextlib import AbstractContextManager
+
+import torch
 
 
 def quieten() -> None:
@@ -14,3 +17,12 @@ def quieten() -> None:
     """
     warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
     logging.raiseExceptions = False
+
+
+def without_anomaly_mode() -> AbstractContextManager[None]:
+    """Train at full speed: ``recbole.model.sequential_recommender.sine`` turns autograd's anomaly mode on.
+
+    It does so for the whole process when RecBole's sequential models are imported, whichever is used,
+    and every operation of every backward pass is then checked for NaN and traced.
+    """
+    return torch.autograd.set_detect_anomaly(False)  # type: ignore[return-value]

@@ -18,6 +18,7 @@ from recbole_raserec.errors import ConfigError
 from recbole_raserec.evaluation.ranking import Ranks, recbole_metrics
 from recbole_raserec.progress import bar
 from recbole_raserec.training import checkpoints
+from recbole_raserec.upstream import without_anomaly_mode
 
 
 class StageTrainer(Trainer):
@@ -78,19 +79,23 @@ class StageTrainer(Trainer):
         init_seed(_seed_of(self.config["seed"], self.stage, epoch_idx), self.config["reproducibility"])
         self.model.train()
         total = torch.zeros((), device=self.device)
-        for batch in bar(f"{self.stage} {epoch_idx:>3}", show_progress)(self.batches(epoch_idx)):
-            self.optimizer.zero_grad()
-            with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
-                loss = self.loss(batch)
-            loss.backward()
-            if self.clip_grad_norm:
-                clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
-            self.optimizer.step()
-            total += loss.detach()
+        with without_anomaly_mode():
+            for batch in bar(f"{self.stage} {epoch_idx:>3}", show_progress)(self.batches(epoch_idx)):
+                total += self._step(batch)
         if not math.isfinite(total.item()):  # once an epoch: reading every loss would stall a GPU
             problem = f"the loss is {total.item()} in epoch {epoch_idx} of stage {self.stage}"
             raise ConfigError("learning_rate", self.learning_rate, problem, "make it smaller")
         return total.item()
+
+    def _step(self, batch: Any) -> Tensor:
+        self.optimizer.zero_grad()
+        with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
+            loss = self.loss(batch)
+        loss.backward()
+        if self.clip_grad_norm:
+            clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
+        self.optimizer.step()
+        return loss.detach()
 
     def evaluate(
         self, eval_data: Any, load_best_model: bool = False, model_file: Any = None, show_progress: bool = False
