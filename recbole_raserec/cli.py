@@ -14,7 +14,8 @@ HELP = """recbole-raserec COMMAND --name=value ...
 
   run       pre-train a backbone, build its memory, fine-tune RaSeRec, print and write the result
             --model=RaSeRec --dataset=NAME [--backbone=SASRec] [--data_path=dataset] [--result_file=FILE]
-            [--config_files="a.yaml b.yaml"] [--pretrained=FILE] [--resume=True] [any parameter of RecBole or properties/]
+            [--config_files="a.yaml b.yaml"] [--pretrained=FILE] [--resume=True]
+            and any parameter of RecBole or of properties/
   convert   write RecBole's atomic files
             --input=FILE --format=sequences|csv|amazon-csv|amazon-json --dataset=NAME [--data_path=dataset]
             [--k_core=0] [--on_bad_line=error|skip] [--show_progress=True]

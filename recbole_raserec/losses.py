@@ -24,9 +24,10 @@ class _BlockedCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
         grad_items = torch.zeros_like(items) if need_items else None
         total = hidden.new_zeros(())
+        buffer = hidden.new_empty(min(block_rows, len(hidden)), len(items))  # page faults cost as much as the product
         for start in range(0, len(hidden), block_rows):
             h, t = hidden[start : start + block_rows], targets[start : start + block_rows, None]
-            logits = h @ items.T  # [b, V]
+            logits = torch.mm(h, items.T, out=buffer[: len(h)])  # [b, V]
             highest = logits.amax(dim=1, keepdim=True)
             target_logit = logits.gather(1, t)
             weights = logits.sub_(highest).exp_()  # softmax, not yet divided by its sum
@@ -53,9 +54,7 @@ class _BlockedCrossEntropy(torch.autograd.Function):
         )
 
 
-def softmax_cross_entropy(
-    hidden: Tensor, items: Tensor, targets: Tensor, block_rows: int | None = None
-) -> Tensor:
+def softmax_cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, block_rows: int | None = None) -> Tensor:
     """Sum over the rows of -log softmax(hidden . items^T)[target].
 
     Parameters

@@ -6,6 +6,8 @@ order of the arithmetic differs.
 
 from __future__ import annotations
 
+from typing import Any
+
 import recbole.model.sequential_recommender as recbole_models
 import torch
 import torch.nn.functional as F
@@ -13,12 +15,20 @@ from recbole.data.interaction import Interaction
 from recbole.model.layers import TransformerLayer
 from torch import Tensor
 
+from recbole_raserec.backbones.dropout import causal_attention, use_fast_dropout
 from recbole_raserec.data.batches import TARGET_SEQ
 from recbole_raserec.losses import softmax_cross_entropy
 
 
 class SASRec(recbole_models.SASRec):
     """Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, in RecBole's form."""
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        use_fast_dropout(self)
+        if config["hidden_act"] == "gelu":  # RecBole writes the same function out in five operations
+            for layer in self.trm_encoder.layer:
+                layer.feed_forward.intermediate_act_fn = F.gelu
 
     def encode_window(self, item_seq: Tensor) -> Tensor:
         """User vector after each item.
@@ -44,19 +54,21 @@ class SASRec(recbole_models.SASRec):
         hidden = self.encode_window(item_seq[:, :longest])
         return self.gather_indexes(hidden, item_seq_len - 1)
 
-    def packed_loss(self, batch: Interaction, budget: int) -> Tensor:
-        """Cross entropy of every pair in a packed batch, summed and divided by ``budget``."""
-        hidden = self.encode_window(batch[self.ITEM_SEQ])
-        targets = batch[TARGET_SEQ]
-        counts = targets > 0
-        loss = softmax_cross_entropy(hidden[counts], self.item_embedding.weight, targets[counts])
+    def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
+        """Cross entropy of every pair in the blocks of a packed batch, summed and divided by ``budget``."""
+        hidden, targets = [], []
+        for block in batch:
+            counts = block[TARGET_SEQ] > 0
+            hidden.append(self.encode_window(block[self.ITEM_SEQ])[counts])
+            targets.append(block[TARGET_SEQ][counts])
+        loss = softmax_cross_entropy(torch.cat(hidden), self.item_embedding.weight, torch.cat(targets))
         return loss / budget
 
 
 def _causal_layer(layer: TransformerLayer, hidden: Tensor) -> Tensor:
     """RecBole's TransformerLayer under a causal mask, [B, L, D] -> [B, L, D].
 
-    No mask is built: padding is on the right, where no real position looks.
+    Padding needs no mask: it is on the right, where no real position looks.
     """
     attention = layer.multi_head_attention
     heads = attention.num_attention_heads
@@ -64,8 +76,7 @@ def _causal_layer(layer: TransformerLayer, hidden: Tensor) -> Tensor:
         project(hidden).unflatten(-1, (heads, -1)).transpose(1, 2)  # [B, heads, L, D / heads]
         for project in (attention.query, attention.key, attention.value)
     )
-    dropout = attention.attn_dropout.p if layer.training else 0.0
-    context = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+    context = causal_attention(q, k, v, attention.attn_dropout)
     context = context.transpose(1, 2).flatten(2)  # [B, L, D]
     mixed = attention.out_dropout(attention.dense(context))
     return layer.feed_forward(attention.LayerNorm(mixed + hidden))

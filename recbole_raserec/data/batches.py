@@ -2,8 +2,9 @@
 
 A causal backbone that reads a window once sees every (prefix, target) pair in it, so an epoch
 encodes each item about once, where a sample for each prefix encodes it up to L times. Every pair
-still weighs the same: a batch is filled with whole windows up to a budget of pairs, and its summed
-loss is divided by that budget.
+still weighs the same: a batch is filled with randomly drawn windows up to a budget of pairs, and its
+summed loss is divided by that budget. Within a batch, windows of like length stand together in
+blocks, so that little of it is padding.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from recbole.data.interaction import Interaction
 from recbole_raserec.data.sequences import Sequences
 
 TARGET_SEQ = "target_list"
-CHUNK = 5120  # windows sorted by length together: enough to fill batches evenly, few enough to shuffle
+SHORTEST_BLOCK = 8  # blocks hold windows of 1-8, 9-16, 17-32, ... items: more would be mostly overhead
 
 
 @dataclass(frozen=True)
@@ -61,31 +62,28 @@ def training_windows(sequences: Sequences, max_length: int, stride: int = 1) -> 
 
 
 def batch_windows(windows: Windows, budget: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """A random division of all windows into batches of at most ``budget`` pairs and like lengths.
+    """A random division of all windows into batches of at most ``budget`` pairs.
 
-    Windows are shuffled, sorted by length within chunks, and cut greedily; the order of the batches
-    is shuffled again. A window with more pairs than the budget is a batch of its own.
+    Windows are shuffled and cut greedily. One with more pairs than the budget is a batch of its own.
     """
-    batches = []
     order = rng.permutation(len(windows))
-    for chunk_start in range(0, len(order), CHUNK):
-        chunk = order[chunk_start : chunk_start + CHUNK]
-        chunk = chunk[np.argsort(windows.length[chunk], kind="stable")]
-        batches += _cut(chunk, np.cumsum(windows.pairs[chunk]), budget)
-    return [batches[i] for i in rng.permutation(len(batches))]
-
-
-def _cut(rows: np.ndarray, pairs_so_far: np.ndarray, budget: int) -> list[np.ndarray]:
-    pieces, start, done = [], 0, 0
-    while start < len(rows):
+    pairs_so_far = np.cumsum(windows.pairs[order])
+    batches, start, done = [], 0, 0
+    while start < len(order):
         stop = max(int(np.searchsorted(pairs_so_far, done + budget, side="right")), start + 1)
-        pieces.append(rows[start:stop])
+        batches.append(order[start:stop])
         start, done = stop, pairs_so_far[stop - 1]
-    return pieces
+    return batches
+
+
+def blocks_by_length(length: np.ndarray) -> list[np.ndarray]:
+    """Indices of the windows of each length class: up to 8 items, up to 16, up to 32, ..."""
+    classes = np.ceil(np.log2(np.maximum(length, SHORTEST_BLOCK)))
+    return [np.flatnonzero(classes == each) for each in np.unique(classes)]
 
 
 class PackedLoader:
-    """The training part as packed batches; RecBole's trainer iterates over it like over its own loader.
+    """The training part as packed batches, each a list of blocks.
 
     Parameters
     ----------
@@ -116,11 +114,11 @@ class PackedLoader:
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __iter__(self) -> Iterator[Interaction]:
+    def __iter__(self) -> Iterator[list[Interaction]]:
         for rows in self._batches:
-            yield self._batch(rows)
+            yield [self._block(rows[block]) for block in blocks_by_length(self.windows.length[rows])]
 
-    def _batch(self, rows: np.ndarray) -> Interaction:
+    def _block(self, rows: np.ndarray) -> Interaction:
         """``item_id_list`` [B, L] and the item after each position, 0 where there is no loss."""
         begin, length, pairs = (
             torch.from_numpy(column[rows])[:, None]

@@ -171,7 +171,7 @@ def _lines(source: Path, show_progress: bool) -> Iterator[tuple[int, str]]:
         size = source.stat().st_size
         if size == 0:
             raise DataError("input", str(source), "the file is empty", "give a file that has some interactions")
-        text: Any = gzip.open(raw) if is_gzip else raw
+        text: Any = gzip.GzipFile(fileobj=raw) if is_gzip else raw
         with tqdm(total=size, unit="B", unit_scale=True, desc="convert", ncols=100, disable=not show_progress) as bar:
             try:
                 for number, line in enumerate(text, 1):

@@ -116,22 +116,16 @@ class SequenceDataset(SequentialDataset):
 
     def _prefix_feat(self, part: Prefixes) -> PrefixFeat:
         list_fields = {
-            field: getattr(self, f"{field}_list_field")
-            for field in self.inter_feat
-            if field != self.uid_field
+            field: getattr(self, f"{field}_list_field") for field in self.inter_feat if field != self.uid_field
         }
-        return PrefixFeat(
-            self.inter_feat, part, list_fields, self.item_list_length_field, self.max_item_list_len
-        )
+        return PrefixFeat(self.inter_feat, part, list_fields, self.item_list_length_field, self.max_item_list_len)
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         if not os.path.exists(dataset_path):
             self._download()
         path = Path(dataset_path) / f"{token}.inter"
         if not path.is_file():
-            raise DataError(
-                "dataset", token, f"{path} does not exist", "write it with `recbole-raserec convert`"
-            )
+            raise DataError("dataset", token, f"{path} does not exist", "write it with `recbole-raserec convert`")
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         super()._load_data(token, dataset_path)
 
@@ -143,9 +137,7 @@ class SequenceDataset(SequentialDataset):
         frame = self._read_interactions(filepath)
         for field in (self.uid_field, self.iid_field, self.time_field):
             if field not in frame:
-                raise DataError(
-                    filepath, field, "this field is not loaded", "add it to the file and to load_col.inter"
-                )
+                raise DataError(filepath, field, "this field is not loaded", "add it to the file and to load_col.inter")
             check_no_missing(frame[field], filepath)
         return frame
 

@@ -27,7 +27,7 @@ def build_index(keys: np.ndarray, factory: str, nprobe: int) -> faiss.Index:
     except RuntimeError as error:
         problem = f"FAISS cannot build it over {len(keys)} memories ({str(error).splitlines()[-1].strip()})"
         raise ConfigError("index_factory", factory, problem, "use Flat, or fewer lists") from error
-    if hasattr(index, "nprobe"):
+    if isinstance(index, faiss.IndexIVF):
         index.nprobe = min(nprobe, index.nlist)
     return index
 

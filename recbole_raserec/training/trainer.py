@@ -72,12 +72,13 @@ class BackboneTrainer(StageTrainer):
             stride=config["window_stride"],
         )
 
-    def batches(self, epoch: int) -> Iterable[Interaction]:
+    def batches(self, epoch: int) -> Iterable[list[Interaction]]:
         self.loader.set_epoch(epoch)
         return self.loader
 
-    def loss(self, batch: Interaction) -> Tensor:
-        return self.model.packed_loss(batch.to(self.device), self.loader.budget)
+    def loss(self, batch: list[Interaction]) -> Tensor:
+        blocks = [block.to(self.device) for block in batch]
+        return self.model.packed_loss(blocks, self.loader.budget)
 
     def rank(self, part: Prefixes, show_progress: bool) -> Ranks:
         vectors = encode_prefixes(self.model, part, self.model.max_seq_length, self.device)

@@ -1,0 +1,47 @@
+"""Dropout that does not wait for its random numbers, and causal attention with it.
+
+On a CPU ``torch.dropout`` draws one Bernoulli variate an element, which takes longer than the layers
+around it. Here one 64-bit draw serves four elements. On other devices torch's kernels are used.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_LEVELS = 2**16  # a 16-bit number decides each element, so probabilities are exact to 1 / 65,536
+
+
+class Dropout(nn.Dropout):
+    """As ``nn.Dropout``, elements dropped independently and the rest scaled to keep the mean."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        if not self.training or self.p == 0 or x.device.type != "cpu":
+            return super().forward(x)
+        kept = round((1 - self.p) * _LEVELS)
+        draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        keep = draws.view(torch.int16)[: x.numel()].view(x.shape) < kept - _LEVELS // 2
+        return (x * keep).mul_(_LEVELS / kept)
+
+
+def use_fast_dropout(module: nn.Module) -> None:
+    """Replace every ``nn.Dropout`` below ``module``; it has no weights, so checkpoints do not change."""
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Dropout:
+                setattr(parent, name, Dropout(child.p))
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: nn.Dropout) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v, each position looking at itself and before it; [B, heads, L, d] each.
+
+    torch's fused kernel, except where it is not fused: with dropout on a CPU.
+    """
+    p = dropout.p if dropout.training else 0.0
+    if p == 0 or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
+    future = torch.ones(q.size(2), q.size(2), dtype=torch.bool).triu(1)
+    logits = (q * q.size(-1) ** -0.5) @ k.transpose(-1, -2)  # [B, heads, L, L]
+    return dropout(logits.masked_fill_(future, -torch.inf).softmax(dim=-1)) @ v
