@@ -81,7 +81,7 @@ class RaSeRec(SequentialRecommender):
 
     def augment(self, h: Tensor, neighbours: Tensor) -> Tensor:
         """User vectors [B, D] and memory indices [B, K] (``NO_MEMORY`` = none) -> h~ [B, D]."""
-        if self._tensors is None:
+        if self._tensors is None or len(self._tensors.targets) == 0:
             return h
         real = neighbours != NO_MEMORY
         at = neighbours.clamp(min=0).long()

@@ -7,6 +7,7 @@ import warnings
 from contextlib import AbstractContextManager
 
 import torch
+from recbole.config import Config
 
 
 def quieten() -> None:
@@ -17,6 +18,11 @@ def quieten() -> None:
     """
     warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
     logging.raiseExceptions = False
+
+
+def restore_numpy_names() -> None:
+    """Give back ``np.float`` and the like: RecBole's metrics use them, and only its Config restores them."""
+    Config.compatibility_settings(None)
 
 
 def without_anomaly_mode() -> AbstractContextManager[None]:

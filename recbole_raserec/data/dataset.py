@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from recbole.data.dataset import SequentialDataset
+from recbole.data.dataset.dataset import download_url, extract_zip, rename_atomic_files
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
@@ -177,29 +180,29 @@ class SequenceDataset(SequentialDataset):
 
     def _download(self) -> None:
         """RecBole's download, without the ``torch.distributed.barrier`` that fails in a single process."""
-        from recbole.data.dataset.dataset import download_url, extract_zip, rename_atomic_files
-
+        folder = Path(self.dataset_path)
         url = self._get_download_url("url", allow_none=True)
-        folder = str(self.dataset_path)
         if url is None:
-            near = difflib.get_close_matches(self.dataset_name, _folders(Path(folder).parent), 1)
+            known = [path.name for path in folder.parent.glob("*") if path.is_dir()] + ["ml-100k"]
+            near = difflib.get_close_matches(self.dataset_name, known, 1)
             raise DataError(
                 "dataset",
                 self.dataset_name,
                 f"there is no folder {folder} and RecBole knows no such data set",
-                f"did you mean {near[0]!r}?" if near else _how_to_convert(self.dataset_name, folder),
+                f"did you mean {near[0]!r}" if near else _how_to_convert(self.dataset_name, folder),
             )
         self.logger.info(f"Downloading {self.dataset_name} from {url}")
-        created = not os.path.exists(folder)
         try:
-            os.makedirs(folder, exist_ok=True)
-            archive = download_url(url, folder)
-            extract_zip(archive, folder)
-            os.unlink(archive)
-            rename_atomic_files(folder, Path(archive).stem, self.dataset_name)
-        except OSError as error:
-            if created and not os.listdir(folder):
-                os.rmdir(folder)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+                unpacked = Path(temporary) / self.dataset_name
+                unpacked.mkdir()
+                archive = Path(download_url(url, str(unpacked)))
+                extract_zip(str(archive), str(unpacked))
+                archive.unlink()
+                rename_atomic_files(str(unpacked), archive.stem, self.dataset_name)
+                unpacked.replace(folder)
+        except (OSError, zipfile.BadZipFile) as error:
             raise DataError(
                 "dataset",
                 self.dataset_name,
@@ -245,12 +248,7 @@ def check_no_missing(column: pd.Series, filepath: str) -> None:
         )
 
 
-def _folders(parent: Path) -> list[str]:
-    return [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
-
-
-def _how_to_convert(dataset: str, folder: str) -> str:
+def _how_to_convert(dataset: str, folder: Path) -> str:
     return (
-        f"run: recbole-raserec convert --input=FILE --format=sequences --dataset={dataset} "
-        f"--data_path={Path(folder).parent}"
+        f"run: recbole-raserec convert --input=FILE --format=sequences --dataset={dataset} --data_path={folder.parent}"
     )

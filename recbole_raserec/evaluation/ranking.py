@@ -17,6 +17,9 @@ from recbole.evaluator.collector import DataStruct
 from torch import Tensor
 
 from recbole_raserec.data.sequences import Prefixes
+from recbole_raserec.upstream import restore_numpy_names
+
+restore_numpy_names()
 
 PROTOCOLS = ("unmasked", "masked")
 _MOST_SCORES = 2**25  # floats: 128 MiB

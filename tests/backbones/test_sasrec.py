@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+import recbole.model.sequential_recommender as recbole_models
+import torch
+import torch.nn.functional as F
+
+from recbole_raserec import SequenceDataset
+from recbole_raserec.backbones.encode import encode_prefixes
+from recbole_raserec.backbones.sasrec import SASRec
+from recbole_raserec.data.batches import PackedLoader
+
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
+
+
+@pytest.fixture
+def twins(make_config):
+    """Our SASRec and RecBole's own with the same weights, and the data."""
+    config = make_config(**NO_DROPOUT)
+    dataset = SequenceDataset(config)
+    train, _, test = dataset.build()
+    ours, stock = SASRec(config, dataset), recbole_models.SASRec(config, dataset)
+    with torch.no_grad():
+        for parameter in ours.parameters():  # away from the start, where softmax is flat
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    stock.load_state_dict(ours.state_dict())
+    return ours, stock, dataset, train, test
+
+
+def test_user_vectors_are_recboles(twins):
+    ours, stock, _, _, test = twins
+    batch = test[torch.arange(len(test))]
+    args = (batch["item_id_list"], batch["item_length"])
+    torch.testing.assert_close(ours(*args), stock(*args), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ours.full_sort_predict(batch), stock.full_sort_predict(batch), rtol=1e-4, atol=1e-5)
+
+
+def test_packed_loss_and_gradient_are_those_of_recboles_prefix_samples(twins):
+    ours, stock, dataset, train, _ = twins
+    ours.double()
+    stock.double()
+    assert dataset.sequences.lengths.max() > ours.max_seq_length + 5  # windows are exercised
+    samples = train[torch.arange(len(train))]
+    hidden = stock(samples["item_id_list"], samples["item_length"])
+    expected = F.cross_entropy(hidden @ stock.item_embedding.weight.T, samples["item_id"], reduction="sum")
+    expected.backward()
+
+    loader = PackedLoader(dataset.sequences, "item_id_list", ours.max_seq_length, budget=100, seed=0)
+    total = sum(ours.packed_loss(batch, budget=1) for batch in loader)
+    total.backward()
+
+    torch.testing.assert_close(total, expected, rtol=1e-9, atol=0)
+    for (name, mine), theirs in zip(ours.named_parameters(), stock.parameters()):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-6, atol=1e-8, msg=name)
+
+
+def test_a_batch_is_divided_by_its_budget(twins):
+    ours, _, dataset, _, _ = twins
+    batch = next(iter(PackedLoader(dataset.sequences, "item_id_list", 8, budget=64, seed=0)))
+    assert ours.packed_loss(batch, 64).item() == pytest.approx(ours.packed_loss(batch, 1).item() / 64, rel=1e-6)
+
+
+def test_encoding_many_prefixes_is_encoding_each(twins):
+    ours, _, _, train, _ = twins
+    vectors = encode_prefixes(ours, train.prefixes, ours.max_seq_length, torch.device("cpu"))
+    for row in (0, 7, len(train) - 1):
+        batch = train[[row]]
+        alone = ours(batch["item_id_list"], batch["item_length"])[0]
+        torch.testing.assert_close(torch.from_numpy(vectors[row]), alone, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import recbole.config
+import torch
+from recbole.data.dataset import SequentialDataset
+from recbole.model.sequential_recommender import SASRec
+
+from recbole_raserec import DataError, SequenceDataset
+from recbole_raserec.data.dataset import PREFIX_LENGTH
+
+
+def test_parts_hold_what_recboles_own_data_set_holds(make_config, monkeypatch):
+    config = make_config()
+    ours = SequenceDataset(config).build()
+    monkeypatch.setattr("sys.argv", ["test"])
+    stock_config = recbole.config.Config(
+        SASRec,
+        "tiny",
+        config_dict={
+            "data_path": str(Path(config["data_path"]).parent),
+            "MAX_ITEM_LIST_LENGTH": 8,
+            "train_neg_sample_args": None,
+            "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+        },
+    )
+    stock = SequentialDataset(stock_config).build()
+    for part, expected in zip(ours, stock):
+        batch, rows = part[torch.arange(len(part))], expected.inter_feat
+        assert len(part) == len(expected)
+        for field in rows.interaction:
+            assert torch.equal(batch[field], rows[field]), field
+        assert torch.equal(batch["item_length"], batch[PREFIX_LENGTH].clamp(max=8))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "empty"),
+        (b"\x00\x89PNG\x00", "binary|not a text"),
+        (b"\x89PNG\xff", "not a text file"),
+        (b"user_id:token\titem_id:token\titem_id:token\ttimestamp:float\n1\t2\t2\t3\n", "twice"),
+        (b"user_id\titem_id\n1\t2\n", "field:type"),
+        (b"user_id:token\titem_id:token\ttimestamp:float\n", "no interaction"),
+        (b"user_id:token\titem_id:token\ttimestamp:float\n1\t2\tnan\n", "line 2.*missing"),
+        (b"user_id:token\titem_id:token\ttimestamp:float\n1\t2\tx\n", "could not convert|parse"),
+        (b"user_id:token\titem_id:token\ttimestamp:float\n1\t\t4\n", "line 2.*missing"),
+        (b"user_id:token\titem_id:token\ttimestamp:float\n1\t2\t4\n1\t2\t5\n1\t3\t6\n1\t4\t7\n", "only one user"),
+        (b"user_id:token\titem_id:token\n1\t2\n", "not loaded"),
+    ],
+)
+def test_bad_atomic_files_are_one_clear_error(make_config, tiny_data, content, says):
+    (tiny_data / "tiny" / "tiny.inter").write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        SequenceDataset(make_config()).build()
+
+
+def test_an_unknown_data_set_names_the_nearest(make_config, tiny_data):
+    (tiny_data / "tiny").rename(tiny_data / "tyny")
+    with pytest.raises(DataError, match="tyny"):
+        SequenceDataset(make_config())
+
+
+def test_no_network_says_what_to_run(make_config, monkeypatch, tiny_data):
+    from recbole_raserec import Config
+
+    def offline(*_):
+        raise OSError("no network")
+
+    monkeypatch.setattr("recbole_raserec.data.dataset.download_url", offline)
+    config = Config("RaSeRec", "amazon-beauty", config_dict={"data_path": str(tiny_data)})
+    with pytest.raises(DataError, match=r"recbole-raserec convert .*--dataset=amazon-beauty"):
+        SequenceDataset(config)
+    assert [path.name for path in tiny_data.iterdir()] == ["tiny"]

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_raserec import run
+from recbole_raserec.cli import main
+
+METRICS = [f"{metric}@{k}" for metric in ("recall", "ndcg") for k in (5, 10, 20)]
+
+
+@pytest.fixture(scope="module")
+def ml100k(tmp_path_factory):
+    """One run of the user's command on the real ml-100k, small enough for a test."""
+    folder = tmp_path_factory.mktemp("ml100k")
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        words = "run --model=RaSeRec --dataset=ml-100k --epochs=3 --finetune_epochs=2 --window_stride=50"
+        code = main([*words.split(), "--result_file=out/r.json", "--show_progress=False", "--train_batch_size=512"])
+    finally:
+        os.chdir(here)
+    assert code == 0
+    return folder, json.loads((folder / "out" / "r.json").read_text())
+
+
+def test_the_result_file_has_every_field(ml100k):
+    _, result = ml100k
+    assert result["dataset"]["name"] == "ml-100k"
+    assert (result["dataset"]["users"], result["dataset"]["items"], result["dataset"]["interactions"]) == (
+        943,
+        1682,
+        100000,
+    )
+    assert len(result["dataset"]["sha256"]) == 64
+    for side in ("backbone", "raserec"):
+        assert list(result[side]["valid"]) == METRICS
+        for protocol in ("unmasked", "masked"):
+            values = list(result[side]["test"][protocol].values())
+            assert list(result[side]["test"][protocol]) == METRICS
+            assert all(0 <= value <= 1 for value in values)
+    assert set(result["seconds"]) == {"load", "pretrain", "memory", "finetune", "evaluate"}
+    for name in ("improvement", "improvement_masked"):
+        for percent, low, high in result[name].values():
+            assert low <= percent <= high
+    assert result["config"]["alpha"] == 0.5
+    assert result["versions"]["recbole"] == "1.2.1"
+    assert result["seed"] == 2020
+    assert 100 < result["peak_rss_mib"] < 4096
+    assert set(result["raserec"]["test_by_memory"]) == {"train", "train+valid"}
+
+
+def test_the_model_has_learnt(ml100k):
+    _, result = ml100k
+    chance = 10 / 1682
+    assert result["backbone"]["valid"]["recall@10"] > 3 * chance
+    # Removing what a user has seen can only move the target up (ml-100k has no repeats).
+    for side in ("backbone", "raserec"):
+        test = result[side]["test"]
+        assert all(test["masked"][metric] >= test["unmasked"][metric] for metric in METRICS)
+
+
+def test_the_saved_model_needs_no_data_set_and_no_pickle(ml100k):
+    folder, _ = ml100k
+    path = next((folder / "saved").glob("ml-100k-RaSeRec-SASRec-*.pth"))
+    state = torch.load(path, weights_only=True)
+    assert len(state["item_tokens"]) == 1683
+    assert state["memory"]["keys"].shape == (len(state["memory"]["targets"]), 64)
+    assert state["config"]["dataset"] == "ml-100k"
+
+
+def test_the_same_seed_gives_the_same_figures(tiny_data):
+    parameters = {
+        "data_path": str(tiny_data),
+        "show_progress": False,
+        "epochs": 2,
+        "finetune_epochs": 2,
+        "hidden_size": 16,
+        "top_k": 3,
+    }
+    first, second = (run("RaSeRec", "tiny", config_dict=parameters) for _ in range(2))
+    third = run("RaSeRec", "tiny", config_dict={**parameters, "seed": 7})
+    for side in ("backbone", "raserec"):
+        assert first[side] == second[side]
+    assert first["backbone"] != third["backbone"]
+
+
+def test_memory_include_valid_only_chooses_the_headline(tiny_data, capsys):
+    parameters = {"data_path": str(tiny_data), "show_progress": False, "epochs": 1, "finetune_epochs": 1}
+    without = run("RaSeRec", "tiny", config_dict=parameters)
+    table = capsys.readouterr().out
+    with_valid = run("RaSeRec", "tiny", config_dict={**parameters, "memory_include_valid": True})
+    assert without["raserec"]["test_by_memory"] == with_valid["raserec"]["test_by_memory"]
+    assert (without["raserec"]["memory"], with_valid["raserec"]["memory"]) == ("train", "train+valid")
+    assert with_valid["raserec"]["test"] == with_valid["raserec"]["test_by_memory"]["train+valid"]["test"]
+    figures = np.array(list(without["backbone"]["test"]["unmasked"].values()))
+    assert all(f"{value:.4f}" in table for value in figures)

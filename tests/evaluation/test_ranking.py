@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recbole_raserec.data.sequences import Sequences
+from recbole_raserec.evaluation.ranking import Ranks, both_protocols, rank_targets, recbole_metrics
+
+CONFIG = {"metrics": ["Recall", "NDCG", "MRR", "Hit"], "topk": [1, 3, 5], "metric_decimal_place": 12}
+
+
+def random_sequences(rng: np.random.Generator, users: int, items: int) -> Sequences:
+    lengths = rng.integers(3, 12, users)
+    return Sequences.from_sorted(np.repeat(np.arange(1, users + 1), lengths), rng.integers(1, items, lengths.sum()))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 9), st.integers(3, 15), st.integers(1, 4), st.integers(0, 10**6))
+def test_ranks_are_those_of_a_sorted_list(users, items, block, seed):
+    rng = np.random.default_rng(seed)
+    part = random_sequences(rng, users, items).test_part()
+    vectors = rng.integers(-2, 3, (users, 2)).astype(np.float32)  # integers: plenty of ties
+    catalogue = rng.integers(-2, 3, (items, 2)).astype(np.float32)
+    ranks = rank_targets(lambda rows: torch.from_numpy(vectors[rows]), torch.from_numpy(catalogue), part, block)
+    for row in range(users):
+        scores = catalogue @ vectors[row]
+        target = int(part.targets[row])
+        seen = set(part.sequences.items[part.target_at[row] - part.lengths[row] : part.target_at[row]].tolist())
+        worst = [i for i in range(1, items) if scores[i] >= scores[target]]  # ties above the target
+        assert ranks.unmasked[row] == len(worst)
+        expected = Ranks.NEVER if target in seen else len([i for i in worst if i not in seen])
+        assert ranks.masked[row] == expected
+
+
+def test_a_model_of_nan_hits_nothing():
+    part = random_sequences(np.random.default_rng(0), 5, 30).test_part()
+    ranks = rank_targets(lambda rows: torch.full((len(rows), 2), torch.nan), torch.ones(30, 2), part, 8)
+    assert recbole_metrics(ranks.unmasked, CONFIG)["recall@5"] == 0
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=30))
+def test_metrics_are_their_definitions(ranks):
+    found = recbole_metrics(np.array(ranks), CONFIG)
+    for k in (1, 3, 5):
+        hits = [r for r in ranks if r <= k]
+        assert found[f"recall@{k}"] == pytest.approx(len(hits) / len(ranks))
+        assert found[f"hit@{k}"] == pytest.approx(len(hits) / len(ranks))
+        assert found[f"ndcg@{k}"] == pytest.approx(sum(1 / math.log2(r + 1) for r in hits) / len(ranks))
+        assert found[f"mrr@{k}"] == pytest.approx(sum(1 / r for r in hits) / len(ranks))
+
+
+def test_both_protocols_are_named():
+    ranks = Ranks(unmasked=np.array([1, 7]), masked=np.array([1, Ranks.NEVER], np.int32))
+    assert both_protocols(ranks, CONFIG)["masked"]["recall@5"] == 0.5

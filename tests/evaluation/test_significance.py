@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from recbole_raserec.evaluation.significance import paired_improvement, rank_values
+
+CONFIG = {"metrics": ["Recall", "NDCG"], "topk": [5, 10], "metric_decimal_place": 4}
+
+
+def test_values_by_rank():
+    values = rank_values(CONFIG)
+    assert values["recall@5"].tolist() == [1] * 5 + [0] * 6
+    assert values["ndcg@10"][2] == pytest.approx(0.5)
+    assert values["ndcg@10"][10] == 0
+
+
+def test_counting_users_is_resampling_users():
+    rng = np.random.default_rng(0)
+    base = rng.integers(1, 40, 500)
+    new = np.maximum(base - rng.integers(-3, 6, 500), 1)
+    found = paired_improvement(base, new, CONFIG, samples=4000, seed=1)
+    value = rank_values(CONFIG)
+    for name in ("recall@10", "ndcg@5"):
+        before, after = (value[name][np.minimum(ranks, 11) - 1] for ranks in (base, new))
+        draws = rng.integers(0, 500, (4000, 500))
+        plain = 100 * (after[draws].mean(1) / before[draws].mean(1) - 1)
+        percent, low, high = found[name]
+        assert percent == pytest.approx(100 * (after.mean() / before.mean() - 1), abs=1e-3)
+        width = high - low
+        assert low == pytest.approx(np.percentile(plain, 2.5), abs=0.06 * width)
+        assert high == pytest.approx(np.percentile(plain, 97.5), abs=0.06 * width)
+
+
+def test_pairing_narrows_the_interval():
+    rng = np.random.default_rng(0)
+    base = rng.integers(1, 40, 500)
+    paired = paired_improvement(base, base.copy(), CONFIG, 500, 1)["recall@10"]
+    shuffled = paired_improvement(base, rng.permutation(base), CONFIG, 500, 1)["recall@10"]
+    assert paired == [0, 0, 0]
+    assert shuffled[2] - shuffled[1] > 10
+
+
+def test_a_baseline_of_zero_has_no_percentage():
+    assert paired_improvement(np.full(9, 99), np.ones(9, int), CONFIG, 100, 1)["recall@5"] == [None, None, None]

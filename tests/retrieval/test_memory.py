@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recbole_raserec.errors import ConfigError
+from recbole_raserec.retrieval import memory as memory_module
+from recbole_raserec.retrieval.memory import NO_MEMORY, NO_OWNER, MemoryBank, normalise
+
+
+def random_bank(rng: np.random.Generator, size: int, users: int, **settings) -> MemoryBank:
+    return MemoryBank(
+        keys=rng.normal(size=(size, 4)).astype(np.float32),
+        targets=rng.integers(1, 50, size),
+        owners=rng.integers(0, users + 1, size),
+        lengths=rng.integers(1, 9, size),
+        **settings,
+    )
+
+
+def brute_force(bank: MemoryBank, query: np.ndarray, user: int, length: int, k: int) -> list[int]:
+    similarity = normalise(bank.keys) @ normalise(query[None])[0]
+    allowed = [
+        n for n in range(len(bank)) if bank.owners[n] != user or bank.owners[n] == NO_OWNER or bank.lengths[n] < length
+    ]
+    return sorted(allowed, key=lambda n: -similarity[n])[:k]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 120), st.integers(1, 4), st.integers(1, 30), st.integers(0, 10**6))
+def test_search_is_brute_force_without_leaks(size, users, k, seed):
+    rng = np.random.default_rng(seed)
+    bank = random_bank(rng, size, users)
+    queries = rng.normal(size=(6, 4)).astype(np.float32)
+    who, lengths = rng.integers(1, users + 1, 6), rng.integers(1, 9, 6)
+    found = bank.search(queries, who, lengths, k)
+    assert found.shape == (6, k)
+    for row, query, user, length in zip(found, queries, who, lengths):
+        expected = brute_force(bank, query, user, length, k)
+        assert row.tolist() == expected + [NO_MEMORY] * (k - len(expected))
+
+
+def test_the_deeper_second_round_is_needed_and_taken(monkeypatch):
+    """One user's own later memories are the nearest 300: all of them leak."""
+    rng = np.random.default_rng(0)
+    own = np.ones((300, 4)) + 0.01 * rng.normal(size=(300, 4))
+    others = rng.normal(size=(30, 4))
+    bank = MemoryBank(
+        np.r_[own, others].astype(np.float32),
+        np.ones(330, int),
+        np.r_[np.full(300, 1), np.full(30, 2)],
+        np.full(330, 5),
+    )
+    query = np.ones((1, 4), np.float32)
+    found = bank.search(query, np.array([1]), np.array([5]), 10)[0]
+    assert found.tolist() == brute_force(bank, query[0], 1, 5, 10)
+    assert (bank.owners[found] == 2).all()
+
+
+def test_blocks_do_not_change_the_result(monkeypatch):
+    rng = np.random.default_rng(1)
+    bank, queries = random_bank(rng, 80, 3), rng.normal(size=(23, 4)).astype(np.float32)
+    args = (queries, rng.integers(1, 4, 23), rng.integers(1, 9, 23), 7)
+    whole = bank.search(*args)
+    monkeypatch.setattr(memory_module, "_QUERIES", 5)
+    assert np.array_equal(bank.search(*args), whole)
+
+
+def test_an_empty_memory_returns_none_for_all():
+    bank = MemoryBank(np.zeros((0, 4), np.float32), *(np.zeros(0, int) for _ in range(3)))
+    found = bank.search(np.ones((2, 4), np.float32), np.array([1, 2]), np.array([3, 3]), 4)
+    assert (found == NO_MEMORY).all()
+
+
+def test_joined_memories_are_both():
+    rng = np.random.default_rng(2)
+    first, second = random_bank(rng, 20, 3), random_bank(rng, 15, 3)
+    both = first.join(second)
+    assert len(both) == 35
+    query = second.keys[4:5]
+    assert both.search(query, np.array([99]), np.array([1]), 1)[0, 0] == 24
+
+
+def test_an_approximate_index_logs_its_recall(caplog):
+    caplog.set_level("INFO")
+    bank = random_bank(np.random.default_rng(3), 400, 3, index_factory="IVF4,Flat", index_nprobe=1)
+    bank.search(bank.keys[:5], np.full(5, 99), np.full(5, 1), 5)
+    assert "of the exact" in caplog.text
+
+
+def test_an_impossible_index_is_a_clear_error():
+    bank = random_bank(np.random.default_rng(3), 10, 3, index_factory="NoSuchIndex")
+    with pytest.raises(ConfigError, match="index_factory='NoSuchIndex'"):
+        bank.search(bank.keys[:1], np.array([1]), np.array([1]), 2)

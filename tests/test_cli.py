@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recbole_raserec.cli import main
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from recbole_raserec.cli import main; main(['--help']);"
+        "assert not {'torch', 'faiss', 'ray', 'recbole', 'pandas'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    assert "convert" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["rum"], "command='rum': unknown command. did you mean 'run'"),
+        (["convert"], "--input: not given"),
+        (["convert", "--input=a", "--format=tsv", "--dataset=d"], "--format='tsv'"),
+        (["convert", "--input=nowhere", "--format=csv", "--dataset=d"], "there is no such file"),
+        (["convert", "--input=a", "--format=csv", "--dataset=d", "--kcore=3"], "did you mean 'k_core'"),
+        (["convert", "--input=a", "--format=csv", "--dataset=d", "--k_core=x"], "--k_core='x'"),
+        (["run", "--model=RaSeRec", "--dataset=nowhere"], "dataset='nowhere'"),
+        (["run", "--model=RaSeRec", "--dataset=ml-100k", "--alpha=2"], "alpha=2"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(words, says, capsys):
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+
+
+def test_convert_says_what_it_wrote(capsys):
+    Path("a.txt").write_text("1 2 3 4 5\n2 3 4 5 6\n3 1\n4 x\n")
+    words = ["convert", "--input=a.txt", "--format=sequences", "--dataset=d", "--on_bad_line=skip"]
+    assert main([*words, "--show_progress=False"]) == 0
+    out = capsys.readouterr().out
+    assert "3 users, 6 items, 9 interactions" in out
+    assert "skipped 1 bad lines" in out
+    assert Path("dataset/d/d.inter").is_file()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only_folders_are_found_before_any_work(tiny_data, capsys):
+    Path("locked").mkdir(mode=0o500)
+    words = ["run", "--model=RaSeRec", "--dataset=tiny", f"--data_path={tiny_data}"]
+    assert main([*words, "--result_file=locked/r.json"]) == 2
+    assert "result_file" in capsys.readouterr().err
+    assert main([*words, "--checkpoint_dir=locked/saved"]) == 2
+    assert "checkpoint_dir" in capsys.readouterr().err

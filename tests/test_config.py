@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recbole_raserec import Config, ConfigError
+from recbole_raserec.arguments import literal
+
+
+def config(*arguments, files=None, **parameters):
+    return Config("RaSeRec", "tiny", files, parameters, arguments)
+
+
+def test_sources_have_recboles_order(own_folder):
+    Path("a.yaml").write_text("alpha: 0.1\nbeta: 0.2\ntop_k: 3\nlearning_rate: 1e-2\n")
+    made = config("--alpha=0.3", files=["a.yaml"], alpha=0.2, beta=0.4)
+    assert (made["alpha"], made["beta"], made["top_k"], made["learning_rate"]) == (0.3, 0.4, 3, 0.01)
+
+
+def test_defaults_are_recboles_and_ours():
+    made = config()
+    assert (made["hidden_size"], made["MAX_ITEM_LIST_LENGTH"], made["epochs"]) == (64, 50, 300)
+    assert (made["top_k"], made["alpha"], made["valid_metric"]) == (20, 0.5, "NDCG@10")
+    assert Config("RaSeRec", "ml-100k")["window_stride"] == 25
+    assert Config("RaSeRec", "amazon-beauty")["user_inter_num_interval"] == "[5,inf)"
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("--alpah=0.3", "alpah=0.3: unknown parameter. did you mean 'alpha'"),
+        ("--alpha=1.5", r"alpha=1.5: must lie in \[0, 1\]"),
+        ("--alpha=nan", "alpha='nan': is of type str"),
+        ("--alpha=", "alpha"),
+        ("--beta=-0.1", "beta=-0.1"),
+        ("--top_k=0", "top_k=0: must be at least 1"),
+        ("--top_k=2.5", "top_k=2.5: is of type float, not int"),
+        ("--top_k=True", "top_k=True: is of type bool"),
+        ("--show_progress=1", "show_progress=1: is of type int"),
+        ("--attn_tau=0", "attn_tau=0: must be positive"),
+        ("--n_heads=3", "n_heads=3: must divide hidden_size=64"),
+        ("--cross_heads=5", "cross_heads=5: must divide"),
+        ("--epochs=0", "epochs=0"),
+        ("--hidden_dropout_prob=1.0", r"hidden_dropout_prob=1.0: must lie in \[0, 1\)"),
+        ("--hidden_act=gellu", "must be one of gelu"),
+        ("--backbone=SASrec", "backbone='SASrec': unknown backbone. did you mean 'SASRec'"),
+        ("--learner=adm", "learner='adm': must be one of adam"),
+        ("--metrics=['Recal']", "metric='recal': unknown metric. did you mean 'recall'"),
+        ("--metrics=['GAUC']", "unknown metric"),
+        ("--topk=[0]", "topk"),
+        ("--valid_metric=MRR@10", "early stopping cannot watch"),
+        ("--eval_args={'order':'RO'}", "leave-one-out by time"),
+        ("--window_stride=51", "window_stride=51"),
+        ("--loss_type=BPR", "must be one of CE"),
+        ("--nproc=2", "nproc=2"),
+        ("alpha=0.3", "not of the form --name=value"),
+        ("--alpha", "not of the form --name=value"),
+        ("--dataset=../etc", "not a folder name"),
+    ],
+)
+def test_bad_values_are_one_clear_error(argument, says):
+    arguments = [argument]
+    dataset = None if argument.startswith("--dataset") else "tiny"
+    with pytest.raises(ConfigError, match=says):
+        Config("RaSeRec", dataset, arguments=arguments)
+
+
+@pytest.mark.parametrize(("model", "says"), [("RaSeRek", "did you mean 'RaSeRec'"), ("SASRec", "--backbone=SASRec")])
+def test_other_models_are_explained(model, says):
+    with pytest.raises(ConfigError, match=says):
+        Config(model, "tiny")
+
+
+def test_missing_model_and_dataset_are_asked_for():
+    with pytest.raises(ConfigError, match="model: not given"):
+        Config(None, "tiny")
+    with pytest.raises(ConfigError, match="dataset: not given"):
+        Config("RaSeRec")
+
+
+def test_nothing_is_executed(own_folder):
+    with pytest.raises(ConfigError, match="alpha"):
+        config('--alpha=__import__("os").mkdir("hacked")')
+    Path("evil.yaml").write_text("alpha: !!python/object/apply:os.mkdir ['hacked']\n")
+    with pytest.raises(ConfigError, match=r"evil\.yaml"):
+        config(files=["evil.yaml"])
+    assert not Path("hacked").exists()
+
+
+def test_the_same_parameter_twice_is_an_error():
+    with pytest.raises(ConfigError, match=r"--alpha='0.2': also given as '0.1'"):
+        config("--alpha=0.1", "--alpha=0.2")
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "alpha: [\n", None])
+def test_bad_files_are_named(own_folder, content):
+    if content is not None:
+        Path("bad.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=r"config_files='bad\.yaml'"):
+        config(files=["bad.yaml"])
+
+
+def test_literals():
+    assert literal("[5, 10]") == [5, 10]
+    assert literal("true") is True
+    assert literal("None") is None
+    assert literal("NDCG@10") == "NDCG@10"
+
+
+def test_plain_is_json():
+    import json
+
+    assert json.loads(json.dumps(config().plain()))["alpha"] == 0.5

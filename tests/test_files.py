@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from recbole_raserec.errors import ConfigError
+from recbole_raserec.files import check_writable, replacing
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_folder(own_folder):
+    Path("kept").write_text("old")
+    for target in ("kept", "new/deep/file"):
+        with pytest.raises(OSError, match="full"), replacing(Path(target)) as temporary:
+            temporary.write_text("half")
+            raise OSError("full")
+    assert Path("kept").read_text() == "old"
+    assert [p.name for p in own_folder.iterdir()] == ["kept"]
+
+
+def test_a_finished_write_replaces():
+    Path("kept").write_text("old")
+    with replacing(Path("kept")) as temporary:
+        temporary.write_text("new")
+    assert Path("kept").read_text() == "new"
+
+
+def test_a_folder_that_is_a_file_or_full_is_an_error(own_folder, monkeypatch):
+    Path("file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written to"):
+        check_writable("checkpoint_dir", "file/inside")
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 100, 2**20))
+    with pytest.raises(ConfigError, match="has 1 MiB free, and this needs about 50"):
+        check_writable("checkpoint_dir", ".", 50)

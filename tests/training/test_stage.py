@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_raserec import ConfigError, RaSeRec, SequenceDataset
+from recbole_raserec.training import checkpoints
+from recbole_raserec.training.trainer import BackboneTrainer, RaSeRecTrainer
+
+
+def build(config):
+    dataset = SequenceDataset(config)
+    dataset.build()
+    torch.manual_seed(1)
+    return dataset, RaSeRec(config, dataset)
+
+
+def pretrain(config, stop_after=None):
+    dataset, model = build(config)
+    stage = BackboneTrainer(config, model, dataset)
+    if stop_after is not None:
+        save = stage._save_last
+
+        def killed(epoch, score, **more):
+            save(epoch, score, **more)
+            if epoch + 1 == stop_after:
+                raise KeyboardInterrupt
+
+        stage._save_last = killed
+    stage.run(dataset.sequences.valid_part(), False)
+    return stage, model.backbone.state_dict()
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(make_config):
+    straight, weights = pretrain(make_config(epochs=4, checkpoint_dir="a"))
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(make_config(epochs=4, checkpoint_dir="b"), stop_after=2)
+    resumed, again = pretrain(make_config(epochs=4, checkpoint_dir="b", resume=True))
+    assert resumed.start_epoch == 2
+    assert resumed.curve == straight.curve
+    for name, value in weights.items():
+        assert torch.equal(value, again[name]), name
+
+
+def test_a_finished_run_is_only_loaded(make_config):
+    first, weights = pretrain(make_config(epochs=2))
+    second, again = pretrain(make_config(epochs=2, resume=True))
+    assert second.train_loss_dict == {}
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    assert second.curve == first.curve
+
+
+def test_training_stops_early_and_restores_the_best_epoch(make_config):
+    config = make_config(epochs=30, stopping_step=0, learning_rate=0.05)
+    stage, _ = pretrain(config)
+    assert len(stage.curve) < 30
+    assert max(stage.curve) == pytest.approx(stage.best_valid_score)
+    assert stage.curve[-1] < max(stage.curve)
+    state = checkpoints.load(stage.saved_model_file, "cpu")
+    assert state["epoch"] == max(i for i, value in enumerate(stage.curve) if value == max(stage.curve))
+
+
+def test_training_learns(make_config):
+    stage, _ = pretrain(make_config(epochs=12, learning_rate=0.01, hidden_dropout_prob=0.0, attn_dropout_prob=0.0))
+    losses = list(stage.train_loss_dict.values())
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_a_diverging_run_says_so(make_config):
+    with pytest.raises(ConfigError, match="learning_rate=1e"):
+        pretrain(make_config(epochs=3, learning_rate=1e30))
+
+
+def test_pretrained_skips_the_first_stage_and_must_fit(make_config, tiny_data):
+    stage, weights = pretrain(make_config(epochs=2))
+    path = stage.saved_model_file
+
+    config = make_config(pretrained=path)
+    dataset, model = build(config)
+    trainer = RaSeRecTrainer(config, model, dataset)
+    trainer.fit()
+    assert "pretrain" not in trainer.curves
+    assert all(torch.equal(weights[name], value) for name, value in model.backbone.state_dict().items())
+
+    for overrides, says in (({"n_heads": 4}, "n_heads=2"), ({"hidden_size": 32}, "hidden_size=16")):
+        config = make_config(pretrained=path, **overrides)
+        with pytest.raises(ConfigError, match=says):
+            RaSeRecTrainer(config, build(config)[1], build(config)[0]).fit()
+
+    inter = tiny_data / "tiny" / "tiny.inter"
+    inter.write_text(inter.read_text() + "40\t3\t99\n")
+    config = make_config(pretrained=path)
+    dataset, model = build(config)
+    with pytest.raises(ConfigError, match="trained on other data"):
+        RaSeRecTrainer(config, model, dataset).fit()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"junk", "pickle"])
+def test_files_that_are_no_checkpoints_are_refused(content, own_folder):
+    path = Path("x.pth")
+    if content == "pickle":
+        torch.save({"config": Path("a")}, path)  # any class of Python's
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"pretrained='x\.pth'"):
+        checkpoints.load(path, "cpu")
+
+
+def test_checkpoints_are_tensors_and_plain_types(make_config):
+    stage, _ = pretrain(make_config(epochs=1))
+    for path in (stage.saved_model_file, stage.last_file):
+        state = torch.load(path, weights_only=True)
+        assert state["config"]["hidden_size"] == 16
+
+
+def test_fingerprints_name_what_figures_depend_on():
+    base = {"alpha": 0.5, "hidden_size": 64, "result_file": None, "seed": 1}
+
+    def name(stage, **change):
+        return checkpoints.fingerprint({**base, **change}, "sha", stage)
+
+    assert name("pretrain", alpha=0.1) == name("pretrain", result_file="x") == name("pretrain")
+    assert name("finetune", alpha=0.1) != name("finetune")
+    assert name("pretrain", seed=2) != name("pretrain")
