@@ -25,12 +25,13 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def tiny_data(own_folder: Path) -> Path:
-    """``dataset/tiny``: 40 users of 1 to 30 items out of 25, items repeat."""
+    """``dataset/tiny``: 40 users of 1 to 30 items out of 25; after item i often comes i + 1, items repeat."""
     rng = np.random.default_rng(0)
     lines = []
     for user in range(1, 41):
         length = int(rng.integers(4, 31)) if user > 3 else user
-        lines.append(" ".join(map(str, [user, *rng.integers(1, 26, length)])))
+        steps = np.where(rng.random(length) < 0.7, 1, rng.integers(0, 25, length))
+        lines.append(" ".join(map(str, [user, *(steps.cumsum() % 25 + 1)])))
     source = own_folder / "tiny.txt"
     source.write_text("\n".join(lines) + "\n")
     convert(source, "sequences", "tiny", own_folder / "dataset", show_progress=False)

@@ -63,7 +63,7 @@ def test_training_stops_early_and_restores_the_best_epoch(make_config):
 
 
 def test_training_learns(make_config):
-    stage, _ = pretrain(make_config(epochs=12, learning_rate=0.01, hidden_dropout_prob=0.0, attn_dropout_prob=0.0))
+    stage, _ = pretrain(make_config(epochs=6, learning_rate=0.01, train_batch_size=64, hidden_dropout_prob=0.1))
     losses = list(stage.train_loss_dict.values())
     assert losses[-1] < 0.9 * losses[0]
 
