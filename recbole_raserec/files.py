@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -18,11 +19,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises
     ------
-    OSError : the folder cannot be made or written, or the disk is full.
+    ConfigError : the folder cannot be made or written, or the disk is full.
     """
     made = _missing(path.parent)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(handle)
         try:
@@ -31,25 +32,26 @@ def replacing(path: Path) -> Iterator[Path]:
             os.replace(name, path)
         finally:
             Path(name).unlink(missing_ok=True)
-    except BaseException:
+    except OSError as error:
+        problem = f"cannot be written ({error.strerror or error})"
+        raise ConfigError("output", str(path), problem, "free some space or give another folder") from error
+    finally:
         _remove(made)
-        raise
 
 
-def check_writable(field: str, folder: str | Path, need_mib: float = 1.0) -> None:
-    """Raise ConfigError unless ``folder`` can be written to and has ``need_mib`` free."""
-    folder = Path(folder)
-    made = _missing(folder)
+def check_writable(field: str, folder: str | Path, need_mib: float = 0.0) -> None:
+    """Raise ConfigError unless ``folder``, or what of its path exists, can be written to and has ``need_mib`` free."""
+    nearest = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        if not nearest.stat().st_mode & 0o222:  # nobody may write; root could, against its owner's intent
+            raise PermissionError(errno.EACCES, "Permission denied")
+        with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        _remove(made)
         raise ConfigError(field, str(folder), f"cannot be written to ({error.strerror})", "give another") from error
-    free = shutil.disk_usage(folder).free / 2**20
+    free = shutil.disk_usage(nearest).free / 2**20
     if free < need_mib:
-        problem = f"has {free:.0f} MiB free, and this needs about {need_mib:.0f}"
+        problem = f"has {free:.1f} MiB free, and this needs about {need_mib:.1f}"
         raise ConfigError(field, str(folder), problem, "free some space or give another folder")
 
 

@@ -49,7 +49,6 @@ def test_convert_says_what_it_wrote(capsys):
     assert Path("dataset/d/d.inter").is_file()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_read_only_folders_are_found_before_any_work(tiny_data, capsys):
     Path("locked").mkdir(mode=0o500)
     words = ["run", "--model=RaSeRec", "--dataset=tiny", f"--data_path={tiny_data}"]
@@ -57,3 +56,7 @@ def test_read_only_folders_are_found_before_any_work(tiny_data, capsys):
     assert "result_file" in capsys.readouterr().err
     assert main([*words, "--checkpoint_dir=locked/saved"]) == 2
     assert "checkpoint_dir" in capsys.readouterr().err
+    words = ["convert", "--input=tiny.txt", "--format=sequences", "--dataset=d"]
+    assert main([*words, "--data_path=locked/new"]) == 2
+    assert "data_path" in capsys.readouterr().err
+    assert not list(Path("locked").iterdir())

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from recbole_raserec.data.requirements import check_splittable
 from recbole_raserec.errors import DataError
-from recbole_raserec.files import replacing
+from recbole_raserec.files import check_writable, replacing
 
 HEADER = "user_id:token\titem_id:token\ttimestamp:float\n"
 LARGEST_ID = 2**31 - 1
@@ -81,11 +81,12 @@ def convert(
     Raises
     ------
     DataError : a line is bad, the file is empty or not text, or cannot be split afterwards.
-    OSError : a file cannot be read or written.
+    ConfigError : the file cannot be written.
     """
     source = Path(source)
     if not source.is_file():
         raise DataError("input", str(source), "there is no such file", "give the path of a text file")
+    check_writable("data_path", Path(data_path) / dataset)
     table = _Table()
     skipped = 0
     parse: Parser | None = None

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_raserec.data.convert import HEADER, _k_core, convert
-from recbole_raserec.errors import DataError
+from recbole_raserec.errors import ConfigError, DataError
 
 GOOD = "1 5 6 7 8\n2 6 7 5 9\n"
 
@@ -100,7 +100,7 @@ def test_a_failed_conversion_leaves_the_old_file(monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(ConfigError, match="No space"):
         run("1 1 2 3 4\n2 2 3 4 5\n")
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == [path.name]
