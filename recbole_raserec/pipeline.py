@@ -19,6 +19,7 @@ from recbole_raserec.training import checkpoints
 from recbole_raserec.training.trainer import RaSeRecTrainer
 from recbole_raserec.upstream import quieten
 
+_RESULT_MIB = 0.1
 _LOG_MIB = 8  # a run's log and TensorBoard files, generously
 
 
@@ -58,9 +59,9 @@ def run(
     save_model(config, trainer)
 
     result = build_result(config, data, trainer.valid, ranks, seconds, trainer.curves)
+    print(format_result(result))  # first: it must not be lost should the disk have filled up meanwhile
     if config["result_file"]:
         write_result(config["result_file"], result)
-    print(format_result(result))
     return result
 
 
@@ -69,7 +70,7 @@ def check_outputs(config: Config) -> None:
     check_writable("the working folder", Path("log"), _LOG_MIB)
     check_writable("checkpoint_dir", config["checkpoint_dir"])
     if config["result_file"]:
-        check_writable("result_file", Path(config["result_file"]).resolve().parent)
+        check_writable("result_file", Path(config["result_file"]).resolve().parent, _RESULT_MIB)
 
 
 def load_dataset(config: Config) -> SequenceDataset:
