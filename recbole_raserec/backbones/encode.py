@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recbole_raserec.data.sequences import Prefixes
 
-_ROWS = 4096  # prefixes encoded at once
+_TOKENS = 2**15  # encoded at once: enough to keep every core busy, little enough to stay in cache
 
 
 @torch.no_grad()
@@ -24,15 +24,17 @@ def encode_prefixes(
 ) -> np.ndarray:
     """[R, D] float32 user vector of each row's last ``max_length`` items; dropout off.
 
-    Rows are taken in the order of their length so that a block is no longer than it must be.
+    Rows are taken in the order of their length so that a block is little padded.
     """
     backbone.eval()
     items = torch.from_numpy(prefixes.sequences.items)
-    order = np.argsort(np.minimum(prefixes.lengths, max_length), kind="stable")
-    blocks = [order[start : start + _ROWS] for start in range(0, len(order), _ROWS)]
+    lengths = np.minimum(prefixes.lengths, max_length)
+    order = np.argsort(lengths, kind="stable")
+    block_of = np.cumsum(lengths[order]) // _TOKENS
+    blocks = np.split(order, np.flatnonzero(np.diff(block_of)) + 1) if len(order) else []
     vectors: np.ndarray | None = None
     for rows in progress(blocks):
-        length = int(min(prefixes.lengths[rows].max(), max_length))
+        length = int(lengths[rows].max())
         positions, real = (torch.from_numpy(a) for a in prefixes.windows(rows, length))
         item_seq: Tensor = items[positions] * real
         hidden = backbone(item_seq.to(device), real.sum(dim=1).to(device)).float().cpu().numpy()

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_raserec.backbones.dropout import Dropout
+
 
 class CrossAttention(nn.Module):
     """Multi-head attention of one query over K memories; no residual, no norm.
@@ -28,8 +30,8 @@ class CrossAttention(nn.Module):
         self.key = nn.Linear(hidden_size, hidden_size, bias=False)
         self.value = nn.Linear(hidden_size, hidden_size)
         self.output = nn.Linear(hidden_size, hidden_size)
-        self.weight_dropout = nn.Dropout(dropout)
-        self.output_dropout = nn.Dropout(dropout)
+        self.weight_dropout = Dropout(dropout)
+        self.output_dropout = Dropout(dropout)
 
     def forward(self, query: Tensor, keys: Tensor, values: Tensor, real: Tensor) -> Tensor:
         """[B, D], [B, K, D], [B, K, D] and which memories are real [B, K] -> [B, D]."""
@@ -53,7 +55,7 @@ class FeedForward(nn.Module):
     def __init__(self, hidden_size: int, inner_size: int, dropout: float, eps: float) -> None:
         super().__init__()
         self.inner, self.outer = nn.Linear(hidden_size, inner_size), nn.Linear(inner_size, hidden_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(hidden_size, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:

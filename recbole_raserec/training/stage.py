@@ -89,7 +89,7 @@ class StageTrainer(Trainer):
 
     def _step(self, batch: Any) -> Tensor:
         self.optimizer.zero_grad()
-        with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.enable_amp):
             loss = self.loss(batch)
         loss.backward()
         if self.clip_grad_norm:
