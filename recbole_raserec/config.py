@@ -78,6 +78,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "finetune_batch_size": _at_least(1),
     "finetune_stopping_step": _at_least(0),
     "window_stride": _at_least(1),
+    "softmax_negatives": _at_least(-1),
     "bootstrap_samples": _at_least(100),
     "epochs": _at_least(1),
     "eval_step": _at_least(1),

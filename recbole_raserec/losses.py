@@ -1,13 +1,16 @@
-"""Full-softmax cross entropy in blocks of rows: never more than one block of logits in memory."""
+"""Cross entropy over the catalogue: over all items in blocks of rows, or over sampled ones when there are too many."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+FULL_SOFTMAX_ITEMS = 100_000  # larger catalogues are sampled unless asked otherwise
+DEFAULT_NEGATIVES = 8192
 _BLOCK_LOGITS = {"cpu": 2**20, "cuda": 2**26}  # floats held at once: about the L2 cache; a quarter GiB
 
 
@@ -72,3 +75,39 @@ def softmax_cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, block_
         block_rows = max(_BLOCK_LOGITS.get(hidden.device.type, 2**20) // len(items), 16)
     with torch.autocast(hidden.device.type, enabled=False):
         return _BlockedCrossEntropy.apply(hidden.to(items.dtype), items, targets, block_rows)
+
+
+def sampled_softmax_cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, negatives: int) -> Tensor:
+    """The same sum, with the softmax's denominator estimated from items drawn uniformly, shared by the rows.
+
+    A drawn item stands for (V - 1) / n items, so log((V - 1) / n) is added to its logit (the
+    correction of Bengio and Senecal, "Adaptive importance sampling", 2008): the estimated denominator
+    is right on average. A draw of a row's own target is left out of that row. Memory and time no
+    longer depend on V, but the gradient is noisier than that of :func:`softmax_cross_entropy`.
+
+    Parameters
+    ----------
+    hidden, items, targets : as there; item 0 (padding) is never drawn.
+    negatives : n, items drawn with replacement.
+    """
+    drawn = torch.randint(1, len(items), (negatives,), device=items.device)
+    vectors = items[torch.cat([drawn, targets])]  # one gather, so one scatter in the backward pass
+    logits = hidden.to(items.dtype) @ vectors[:negatives].T + math.log((len(items) - 1) / negatives)  # [N, n]
+    logits = logits.masked_fill(drawn == targets[:, None], -torch.inf)
+    own = (hidden * vectors[negatives:]).sum(dim=1, keepdim=True)
+    log_norm = torch.logsumexp(torch.cat([own, logits], dim=1), dim=1)
+    return (log_norm - own[:, 0]).sum()
+
+
+def catalogue_cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, negatives: int) -> Tensor:
+    """Over all items when ``negatives`` is 0, else over that many sampled ones."""
+    if negatives:
+        return sampled_softmax_cross_entropy(hidden, items, targets, negatives)
+    return softmax_cross_entropy(hidden, items, targets)
+
+
+def negatives_for(setting: int, n_items: int) -> int:
+    """What ``softmax_negatives`` means for a catalogue of ``n_items``: -1 chooses by its size."""
+    if setting >= 0:
+        return setting
+    return 0 if n_items <= FULL_SOFTMAX_ITEMS else DEFAULT_NEGATIVES

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recbole_raserec.backbones import build_backbone
 from recbole_raserec.data.dataset import PREFIX_LENGTH
-from recbole_raserec.losses import softmax_cross_entropy
+from recbole_raserec.losses import catalogue_cross_entropy, negatives_for
 from recbole_raserec.retrieval.attention import RetrievalAugmentation
 from recbole_raserec.retrieval.memory import NO_MEMORY, MemoryBank
 
@@ -39,6 +39,7 @@ class RaSeRec(SequentialRecommender):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.top_k: int = config["top_k"]
+        self.negatives = negatives_for(config["softmax_negatives"], self.n_items)
         self.backbone = build_backbone(config, dataset)
         self.augmentation = RetrievalAugmentation(
             hidden_size=self.item_vectors.shape[1],
@@ -112,7 +113,7 @@ class RaSeRec(SequentialRecommender):
 
     def finetune_loss(self, vectors: Tensor, targets: Tensor) -> Tensor:
         """Mean of -log softmax(h~ . E^T)[target] over [B, D] and [B], with E frozen."""
-        return softmax_cross_entropy(vectors, self.item_vectors, targets) / len(targets)
+        return catalogue_cross_entropy(vectors, self.item_vectors, targets, self.negatives) / len(targets)
 
     def predict(self, interaction: Interaction) -> Tensor:
         """[B] scores of the interaction's own items."""

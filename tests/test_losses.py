@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_raserec.losses import softmax_cross_entropy
+from recbole_raserec.losses import negatives_for, sampled_softmax_cross_entropy, softmax_cross_entropy
 
 
 @given(st.integers(1, 9), st.integers(1, 20), st.integers(1, 8), st.integers(1, 12), st.integers(0, 99))
@@ -41,3 +41,35 @@ def test_frozen_items_get_no_gradient():
     softmax_cross_entropy(hidden, items, torch.tensor([1, 2, 3, 4])).backward()
     assert hidden.grad is not None
     assert items.grad is None
+
+
+def test_the_sampled_loss_and_gradient_tend_to_the_full_ones():
+    torch.manual_seed(0)
+    hidden, items, targets = torch.randn(6, 4), torch.randn(300, 4), torch.randint(1, 300, (6,))
+    items[0] = -1e3 * hidden.mean(0)  # padding must not count
+    results = []
+    for loss_of in (
+        lambda h, e: softmax_cross_entropy(h, e[1:], targets - 1),
+        lambda h, e: sampled_softmax_cross_entropy(h, e, targets, 400_000),
+    ):
+        h, e = hidden.clone().requires_grad_(), items.clone().requires_grad_()
+        loss = loss_of(h, e)
+        loss.backward()
+        results.append((loss.detach(), h.grad, e.grad))
+    for full, sampled in zip(*results):
+        torch.testing.assert_close(sampled, full, rtol=0.02, atol=0.02)
+
+
+def test_a_rows_own_target_is_no_negative_of_it():
+    """Two items: one is the target, so the denominator is estimated from the other alone."""
+    hidden, items = torch.ones(1, 1), torch.tensor([[9.0], [2.0], [1.0]])
+    torch.manual_seed(0)
+    loss = sampled_softmax_cross_entropy(hidden, items, torch.tensor([1]), 50_000)
+    assert loss.item() == pytest.approx(torch.tensor([2.0, 1.0]).softmax(0)[0].log().neg().item(), abs=0.02)
+
+
+def test_large_catalogues_are_sampled_by_default():
+    assert negatives_for(-1, 12_101) == 0
+    assert negatives_for(-1, 1_000_000) == 8192
+    assert negatives_for(0, 1_000_000) == 0
+    assert negatives_for(512, 50) == 512

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from recbole_raserec.backbones.dropout import causal_attention, use_fast_dropout
 from recbole_raserec.data.batches import TARGET_SEQ
-from recbole_raserec.losses import softmax_cross_entropy
+from recbole_raserec.losses import catalogue_cross_entropy, negatives_for
 
 
 class SASRec(recbole_models.SASRec):
@@ -25,6 +25,7 @@ class SASRec(recbole_models.SASRec):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
+        self.negatives = negatives_for(config["softmax_negatives"], self.n_items)
         use_fast_dropout(self)
         if config["hidden_act"] == "gelu":  # RecBole writes the same function out in five operations
             for layer in self.trm_encoder.layer:
@@ -61,8 +62,8 @@ class SASRec(recbole_models.SASRec):
             counts = block[TARGET_SEQ] > 0
             hidden.append(self.encode_window(block[self.ITEM_SEQ])[counts])
             targets.append(block[TARGET_SEQ][counts])
-        loss = softmax_cross_entropy(torch.cat(hidden), self.item_embedding.weight, torch.cat(targets))
-        return loss / budget
+        items = self.item_embedding.weight
+        return catalogue_cross_entropy(torch.cat(hidden), items, torch.cat(targets), self.negatives) / budget
 
 
 def _causal_layer(layer: TransformerLayer, hidden: Tensor) -> Tensor:

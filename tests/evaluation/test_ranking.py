@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_raserec.data.sequences import Sequences
@@ -19,7 +19,6 @@ def random_sequences(rng: np.random.Generator, users: int, items: int) -> Sequen
     return Sequences.from_sorted(np.repeat(np.arange(1, users + 1), lengths), rng.integers(1, items, lengths.sum()))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 9), st.integers(3, 15), st.integers(1, 4), st.integers(0, 10**6))
 def test_ranks_are_those_of_a_sorted_list(users, items, block, seed):
     rng = np.random.default_rng(seed)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_raserec.errors import ConfigError
@@ -28,7 +28,6 @@ def brute_force(bank: MemoryBank, query: np.ndarray, user: int, length: int, k: 
     return sorted(allowed, key=lambda n: -similarity[n])[:k]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 120), st.integers(1, 4), st.integers(1, 30), st.integers(0, 10**6))
 def test_search_is_brute_force_without_leaks(size, users, k, seed):
     rng = np.random.default_rng(seed)

@@ -7,6 +7,7 @@ import torch
 
 from recbole_raserec import ConfigError, RaSeRec, SequenceDataset
 from recbole_raserec.training import checkpoints
+from recbole_raserec.training.stage import _seed_of
 from recbole_raserec.training.trainer import BackboneTrainer, RaSeRecTrainer
 
 
@@ -42,6 +43,11 @@ def test_a_resumed_run_is_the_uninterrupted_one(make_config):
     assert resumed.curve == straight.curve
     for name, value in weights.items():
         assert torch.equal(value, again[name]), name
+
+
+def test_every_epoch_of_every_stage_has_its_own_seed():
+    seeds = {_seed_of(seed, stage, epoch) for seed in (1, 2) for stage in ("a", "b") for epoch in range(50)}
+    assert len(seeds) == 200
 
 
 def test_a_finished_run_is_only_loaded(make_config):

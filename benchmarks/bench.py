@@ -1,0 +1,161 @@
+"""Every stage, the peers' way and ours, on the same data in one run: ``python benchmarks/bench.py``.
+
+Each (stage, side, size) runs in a process of its own, so that its peak memory is its own. Beauty's file is taken from ``RECBOLE_RASEREC_DATA`` or ../shared/data.
+
+  --stages=all      names of stages, comma separated
+  --output=FILE     benchmarks/results/bench-cpu.json
+
+Sizes are multiples of Beauty's interactions: 1 is Beauty itself, the others are synthetic.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+HERE = Path(__file__).parent
+SIZES = {"sequence_building": (1, 5, 10, 100), "neighbour_search": (1,), "large_catalogue": (1,)}
+OTHER_SIZES = (1, 2, 10)
+PEER_SIZES = {"sequence_building": (1, 5), "large_catalogue": ()}  # beyond, RecBole takes hours or tens of GB
+OTHER_PEER_SIZES = (1,)
+MANY_ITEMS = 1_000_000
+
+
+def main(argv: list[str]) -> None:
+    options = {"stages": "all", "output": str(HERE / "results" / "bench-cpu.json")}
+    for word in argv:
+        name, _, value = word[2:].partition("=")
+        if name not in options:
+            sys.exit(f"error: {word}: unknown; use {', '.join('--' + n + '=' for n in options)}")
+        options[name] = value
+    from benchmarks.ours import STAGES
+
+    folder = Path(tempfile.gettempdir()) / "recbole-raserec-bench"
+    rows = []
+    for stage in STAGES if options["stages"] == "all" else options["stages"].split(","):
+        for size in SIZES.get(stage, OTHER_SIZES):
+            rows.append(_compare(stage, folder, size))
+            print(_line(rows[-1]), flush=True)
+    result = {
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "matrix_product_gflops": _gflops(),
+        "versions": _versions(),
+        "stages": rows,
+        "growth": _growth(rows),
+    }
+    Path(options["output"]).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def _data(folder: Path, stage: str, size: int) -> str:
+    """The data set of a size: Beauty's own file for 1, synthetic otherwise."""
+    from benchmarks.synthetic import BEAUTY_INTERACTIONS, write_synthetic
+
+    if stage == "large_catalogue":
+        return write_synthetic(folder, 10 * BEAUTY_INTERACTIONS, MANY_ITEMS)
+    if size != 1:
+        return write_synthetic(folder, size * BEAUTY_INTERACTIONS)
+    source = Path(os.environ.get("RECBOLE_RASEREC_DATA", HERE.parent.parent / "shared" / "data")) / "Beauty.txt"
+    from recbole_raserec import convert
+
+    convert(source, "sequences", "amazon-beauty", folder, show_progress=False)
+    return "amazon-beauty"
+
+
+def _compare(stage: str, folder: Path, size: int) -> dict[str, Any]:
+    name = _data(folder, stage, size)
+    sides = {"ours": _measure(stage, "ours", folder, name, repeats=3 if size < 10 else 1)}
+    if size in PEER_SIZES.get(stage, OTHER_PEER_SIZES):
+        sides["peer"] = _measure(stage, "peer", folder, name, repeats=3)
+    ours = sides["ours"]
+    row = {"stage": stage, "size": size, "data": name, "ours_s": ours["median"], "ours_mib": ours["mib"]}
+    row["ours_all_s"] = ours["seconds"]
+    if "peer" in sides:
+        peer = sides["peer"]
+        row |= {"peer_s": peer["median"], "peer_mib": peer["mib"], "peer_all_s": peer["seconds"]}
+        row["ratio"] = round(peer["median"] / ours["median"], 1)
+        row["spread"] = [
+            round(min(peer["seconds"]) / max(ours["seconds"]), 1),
+            round(max(peer["seconds"]) / min(ours["seconds"]), 1),
+        ]
+        row["peer_share_measured"] = peer["share"]
+    return row
+
+
+def _measure(stage: str, side: str, folder: Path, name: str, repeats: int) -> dict[str, Any]:
+    """Run one stage of one side in its own process."""
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "PYTHONWARNINGS": "ignore"}
+    with tempfile.TemporaryDirectory() as working_folder:
+        done = subprocess.run(
+            [sys.executable, str(HERE / "bench.py"), "--one", stage, side, str(folder), name, str(repeats)],
+            capture_output=True, text=True, env=environment, cwd=working_folder,
+        )  # fmt: skip
+    if done.returncode:
+        sys.exit(f"error: {side} {stage} on {name} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _one(stage: str, side: str, folder: str, name: str, repeats: str) -> None:
+    from benchmarks import ours, peers
+
+    module = {"ours": ours, "peer": peers}[side]
+    seconds, share = module.STAGES[stage](Path(folder), name, int(repeats))
+    whole = [round(s / share, 4) for s in seconds]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(json.dumps({"seconds": whole, "median": statistics.median(whole), "share": share, "mib": round(peak)}))
+
+
+def _growth(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Log-log slope of our seconds over interactions, smallest to largest synthetic data, for each stage."""
+    slopes = {}
+    for stage in dict.fromkeys(row["stage"] for row in rows):
+        mine = [row for row in rows if row["stage"] == stage and row["size"] != 1]
+        if len(mine) > 1:
+            first, last = mine[0], mine[-1]
+            slope = math.log(last["ours_s"] / first["ours_s"]) / math.log(last["size"] / first["size"])
+            slopes[stage] = round(slope, 3)
+    return slopes
+
+
+def _line(row: dict[str, Any]) -> str:
+    text = f"{row['stage']:18} x{row['size']:<4} ours {row['ours_s']:9.2f} s {row['ours_mib']:6} MiB"
+    if "ratio" in row:
+        low, high = row["spread"]
+        text += f"   peer {row['peer_s']:9.2f} s {row['peer_mib']:6} MiB   ratio {row['ratio']} [{low}, {high}]"
+    return text
+
+
+def _gflops() -> float:
+    """Rate of a 2,048 x 2,048 matrix product, median of 9."""
+    import torch
+
+    a = torch.randn(2048, 2048)
+    seconds = []
+    for _ in range(9):
+        start = perf_counter()
+        a @ a
+        seconds.append(perf_counter() - start)
+    return round(2 * 2048**3 / statistics.median(seconds) / 1e9, 1)
+
+
+def _versions() -> dict[str, str]:
+    from recbole_raserec.result import versions
+
+    return versions()
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE.parent))
+    if sys.argv[1:2] == ["--one"]:
+        _one(*sys.argv[2:])
+    else:
+        main(sys.argv[1:])

@@ -1,0 +1,179 @@
+"""The peers' way through each stage: stock RecBole 1.2.1 where it has the stage, else the official RaSeRec's loop.
+
+Where a whole stage would take many minutes, whole training steps are timed and the share of the
+stage that they are is returned with their seconds.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import faiss
+import numpy as np
+import recbole.config
+import torch
+import torch.nn.functional as F
+from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader
+from recbole.data.dataset import SequentialDataset
+from recbole.model.sequential_recommender import SASRec
+from recbole.trainer import Trainer
+
+from recbole_raserec.retrieval.attention import RetrievalAugmentation
+
+K = 20
+Timing = tuple[list[float], float]
+
+
+def load(data_path: Path, name: str) -> tuple[Any, SequentialDataset]:
+    """RecBole's own Config and data set, read but not yet built."""
+    sys.argv = sys.argv[:1]  # RecBole's Config reads it
+    config = recbole.config.Config(
+        SASRec,
+        name,
+        config_dict={
+            "data_path": str(data_path),
+            "train_neg_sample_args": None,
+            "show_progress": False,
+            "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+            "metrics": ["Recall", "NDCG"],
+            "topk": [5, 10, 20],
+            "valid_metric": "NDCG@10",
+        },
+    )
+    torch.manual_seed(config["seed"])
+    return config, SequentialDataset(config)
+
+
+def sequence_building(data_path: Path, name: str, repeats: int) -> Timing:
+    """``Dataset.build``: augmentation and leave-one-out."""
+    dataset = load(data_path, name)[1]
+    start = perf_counter()
+    dataset.build()
+    return [perf_counter() - start], 1.0
+
+
+def _model(data_path: Path, name: str) -> tuple[Any, list[SequentialDataset], SASRec]:
+    config, dataset = load(data_path, name)
+    parts = dataset.build()
+    return config, parts, SASRec(config, parts[0])
+
+
+def _timed_batches(loader: Any, step: Any, count: int) -> Timing:
+    """Seconds of each of ``count`` steps after a first untimed one, and the share of the loader that one is."""
+    seconds = []
+    for number, batch in enumerate(loader):
+        start = perf_counter()
+        step(batch)
+        if number:
+            seconds.append(perf_counter() - start)
+        if number == count:
+            break
+    return seconds, 1 / len(loader)
+
+
+def sasrec_epoch(data_path: Path, name: str, repeats: int) -> Timing:
+    """Training steps of RecBole's Trainer: 2,048 prefixes padded to 50 (its anomaly mode is on, as it comes)."""
+    config, (train, _, _), model = _model(data_path, name)
+    trainer = Trainer(config, model)
+    loader = TrainDataLoader(config, train, None, shuffle=True)
+    return _timed_batches(loader, lambda batch: trainer._train_epoch([batch], 0), repeats)
+
+
+def memory_encoding(data_path: Path, name: str, repeats: int) -> Timing:
+    """Every training prefix by itself, padded to 50."""
+    config, (train, _, _), model = _model(data_path, name)
+    model.eval()
+
+    @torch.no_grad()
+    def encode(batch: Any) -> None:
+        model(batch["item_id_list"], batch["item_length"])
+
+    return _timed_batches(TrainDataLoader(config, train, None, shuffle=False), encode, repeats)
+
+
+def _filtered(index: faiss.Index, batch: Any, queries: np.ndarray, users: np.ndarray, lengths: np.ndarray) -> list:
+    """Search deeper than K and drop the user's own later memories row by row, as the official code does."""
+    near = index.search(queries, 2 * K)[1]
+    kept = []
+    for row, (user, length) in enumerate(zip(batch["user_id"].tolist(), batch["item_length"].tolist())):
+        kept.append([n for n in near[row] if not (users[n] == user and lengths[n] >= length)][:K])
+    return kept
+
+
+def _memory(train: SequentialDataset) -> tuple[faiss.Index, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    keys = np.random.default_rng(0).normal(size=(len(train), 64)).astype(np.float32)
+    normal = keys / np.linalg.norm(keys, axis=1, keepdims=True)
+    index = faiss.IndexFlatIP(64)
+    index.add(normal)
+    inter = train.inter_feat
+    return index, normal, inter["user_id"].numpy(), inter["item_length"].numpy(), inter["item_id"].numpy()
+
+
+def neighbour_search(data_path: Path, name: str, repeats: int) -> Timing:
+    """Exact FAISS search of a training batch, filtered row by row."""
+    config, (train, _, _), _ = _model(data_path, name)
+    index, normal, users, lengths, _ = _memory(train)
+    starts = iter(range(0, len(train), config["train_batch_size"]))
+
+    def search(batch: Any) -> None:
+        start = next(starts)
+        _filtered(index, batch, normal[start : start + len(batch)], users, lengths)
+
+    return _timed_batches(TrainDataLoader(config, train, None, shuffle=False), search, repeats)
+
+
+def finetune_epoch(data_path: Path, name: str, repeats: int) -> Timing:
+    """A step re-encodes its prefixes, searches their memories, and takes a plain softmax over all logits."""
+    config, (train, _, _), model = _model(data_path, name)
+    config["train_batch_size"] = 1024
+    index, normal, users, lengths, targets = _memory(train)
+    memories, module = torch.from_numpy(normal), RetrievalAugmentation(64)
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
+    items = model.item_embedding.weight.detach()
+    model.eval()
+
+    def step(batch: Any) -> None:
+        with torch.no_grad():
+            h = model(batch["item_id_list"], batch["item_length"])
+        found = _filtered(index, batch, F.normalize(h).numpy(), users, lengths)
+        at = torch.tensor([row + [0] * (K - len(row)) for row in found])
+        real = torch.tensor([[True] * len(row) + [False] * (K - len(row)) for row in found])
+        mixed = module(h, memories[at], items[torch.from_numpy(targets)[at]], real)
+        optimizer.zero_grad()
+        F.cross_entropy(mixed @ items.T, batch["item_id"]).backward()
+        optimizer.step()
+
+    return _timed_batches(TrainDataLoader(config, train, None, shuffle=True), step, 2 * repeats)
+
+
+def evaluation(data_path: Path, name: str, repeats: int) -> Timing:
+    """RecBole's Trainer.evaluate over a test batch of 4,096 users, unmasked only."""
+    config, (_, _, test), model = _model(data_path, name)
+    trainer = Trainer(config, model)
+    loader = FullSortEvalDataLoader(config, test, None)
+    whole = len(loader)
+
+    class OneBatch(FullSortEvalDataLoader):
+        def __iter__(self) -> Any:
+            return iter([self.batch])
+
+        def __len__(self) -> int:
+            return 1
+
+    one = OneBatch(config, test, None)
+
+    def evaluate(batch: Any) -> None:
+        one.batch = batch
+        trainer.evaluate(one, load_best_model=False)
+
+    seconds, _ = _timed_batches(loader, evaluate, min(repeats, whole - 2))
+    return seconds, config["eval_batch_size"] / len(test)
+
+
+STAGES = {
+    stage.__name__: stage
+    for stage in (sequence_building, sasrec_epoch, memory_encoding, neighbour_search, finetune_epoch, evaluation)
+}
