@@ -1,6 +1,7 @@
 """Every stage, the peers' way and ours, on the same data in one run: ``python benchmarks/bench.py``.
 
-Each (stage, side, size) runs in a process of its own, so that its peak memory is its own. Beauty's file is taken from ``RECBOLE_RASEREC_DATA`` or ../shared/data.
+Each (stage, side, size) runs in a process of its own, so that its peak memory is its own.
+Beauty's file is taken from ``RECBOLE_RASEREC_DATA`` or ../shared/data.
 
   --stages=all      names of stages, comma separated
   --output=FILE     benchmarks/results/bench-cpu.json

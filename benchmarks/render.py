@@ -31,6 +31,29 @@ def accuracy_table(results: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def bench_table(result: dict) -> str:
+    """Peers' way and ours for each stage on Beauty, or the largest size both ran."""
+    lines = [
+        "| stage | data | peer, s | ours, s | ratio [range] | peer, MiB | ours, MiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in result["stages"]:
+        if "ratio" not in row:
+            continue
+        low, high = row["spread"]
+        lines.append(
+            f"| {row['stage']} | {row['data']} | {row['peer_s']:.2f} | {row['ours_s']:.2f} "
+            f"| {row['ratio']:.0f}x [{low:.0f}, {high:.0f}] | {row['peer_mib']} | {row['ours_mib']} |"
+        )
+    return "\n".join(lines)
+
+
+def growth_table(result: dict) -> str:
+    """How our seconds grow with the interactions: slope of log seconds over log interactions."""
+    slopes = ", ".join(f"{stage} {slope:.2f}" for stage, slope in result["growth"].items())
+    return f"Growth with the interactions (log-log slope, synthetic data): {slopes}."
+
+
 def replace_block(text: str, name: str, block: str) -> str:
     """``text`` with what stands between the markers of ``name`` replaced."""
     return re.sub(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m: m[1] + block + "\n" + m[2], text, flags=re.S)
@@ -40,7 +63,12 @@ def main() -> None:
     files = sorted((HERE / "results").glob("amazon-*.json"))
     results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     text = README.read_text(encoding="utf-8")
-    README.write_text(replace_block(text, "accuracy", accuracy_table(results)), encoding="utf-8")
+    text = replace_block(text, "accuracy", accuracy_table(results))
+    bench = HERE / "results" / "bench-cpu.json"
+    if bench.is_file():
+        result = json.loads(bench.read_text(encoding="utf-8"))
+        text = replace_block(text, "bench", bench_table(result) + "\n\n" + growth_table(result))
+    README.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
