@@ -107,6 +107,17 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 # What the protocol of every result rests on (SPEC: leave-one-out, full ranking).
 _EVAL_ARGS = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
 
+# RecBole's parameters that packed training, safe checkpoints and the fixed protocol leave no place for.
+_FIXED = {
+    "benchmark_filename": None,
+    "train_neg_sample_args": None,
+    "save_dataset": False,
+    "save_dataloaders": False,
+    "transform": None,
+    "shuffle": True,
+    "enable_scaler": False,
+}
+
 
 def properties_folder() -> Path:
     """Where the yaml files are: inside the installed package, or beside it in a clone."""
@@ -293,10 +304,9 @@ def _check_protocol(final: dict[str, Any]) -> None:
         problem = "results here are leave-one-out by time with full ranking"
         raise ConfigError("eval_args", final["eval_args"], problem, f"leave it out, or give {_EVAL_ARGS}")
     final["eval_args"] = dict(_EVAL_ARGS)
-    for name in ("benchmark_filename", "train_neg_sample_args"):
-        if final.get(name) is not None:
-            problem = "not used: the split and the full softmax are fixed"
-            raise ConfigError(name, final[name], problem, "leave it out")
+    for name, only in _FIXED.items():
+        if final.get(name) not in (only, None):
+            raise ConfigError(name, final[name], "RecBole has this, and here it would change nothing", "leave it out")
     for name in ("nproc", "world_size"):
         if final.get(name, 1) not in (1, -1):
             raise ConfigError(name, final[name], "training runs in one process", "leave it out")

@@ -54,6 +54,8 @@ def test_defaults_are_recboles_and_ours():
         ("--window_stride=51", "window_stride=51"),
         ("--loss_type=BPR", "must be one of CE"),
         ("--nproc=2", "nproc=2"),
+        ("--save_dataset=True", "save_dataset=True: .* would change nothing"),
+        ("--shuffle=False", "shuffle=False"),
         ("alpha=0.3", "not of the form --name=value"),
         ("--alpha", "not of the form --name=value"),
         ("--dataset=../etc", "not a folder name"),

@@ -133,6 +133,15 @@ class SequenceDataset(SequentialDataset):
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         super()._load_data(token, dataset_path)
 
+    def _data_filtering(self) -> None:
+        try:
+            super()._data_filtering()
+        except ValueError as error:
+            intervals = ("user_inter_num_interval", "item_inter_num_interval")
+            filters = ", ".join(f"{name}={self.config[name]}" for name in intervals)
+            problem = f"no interaction is left after filtering ({filters})"
+            raise DataError("dataset", self.dataset_name, problem, "give more data or loosen the filters") from error
+
     def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame:
         """Read an atomic file; interactions by pandas' C parser, which RecBole's choice is 20x slower than."""
         check_header(filepath, self.config["field_separator"], self.config["encoding"] or "utf-8")

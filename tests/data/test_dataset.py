@@ -57,6 +57,11 @@ def test_bad_atomic_files_are_one_clear_error(make_config, tiny_data, content, s
         SequenceDataset(make_config()).build()
 
 
+def test_a_filter_that_leaves_nothing_is_one_clear_error(make_config):
+    with pytest.raises(DataError, match=r"user_inter_num_interval=\[99,inf\)"):
+        SequenceDataset(make_config(user_inter_num_interval="[99,inf)")).build()
+
+
 def test_an_unknown_data_set_names_the_nearest(make_config, tiny_data):
     (tiny_data / "tiny").rename(tiny_data / "tyny")
     with pytest.raises(DataError, match="tyny"):
