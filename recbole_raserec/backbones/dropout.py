@@ -35,13 +35,23 @@ def use_fast_dropout(module: nn.Module) -> None:
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: nn.Dropout) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v, each position looking at itself and before it; [B, heads, L, d] each.
+    """softmax(q k^T / sqrt(d)) v, each position looking at itself and before it.
 
     torch's fused kernel, except where it is not fused: with dropout on a CPU.
+
+    Parameters
+    ----------
+    q : [B, heads, P, d] queries of the last P positions.
+    k, v : [B, heads, L, d]
+
+    Returns
+    -------
+    [B, heads, P, d]
     """
+    asked, seen = q.size(2), k.size(2)
     p = dropout.p if dropout.training else 0.0
-    if p == 0 or q.device.type != "cpu":
+    if (p == 0 or q.device.type != "cpu") and asked == seen:
         return F.scaled_dot_product_attention(q, k, v, dropout_p=p, is_causal=True)
-    future = torch.ones(q.size(2), q.size(2), dtype=torch.bool).triu(1)
-    logits = (q * q.size(-1) ** -0.5) @ k.transpose(-1, -2)  # [B, heads, L, L]
+    future = torch.ones(asked, seen, dtype=torch.bool, device=q.device).triu(1 + seen - asked)
+    logits = (q * q.size(-1) ** -0.5) @ k.transpose(-1, -2)  # [B, heads, P, L]
     return dropout(logits.masked_fill_(future, -torch.inf).softmax(dim=-1)) @ v

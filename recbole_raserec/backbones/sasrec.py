@@ -31,8 +31,8 @@ class SASRec(recbole_models.SASRec):
             for layer in self.trm_encoder.layer:
                 layer.feed_forward.intermediate_act_fn = F.gelu
 
-    def encode_window(self, item_seq: Tensor) -> Tensor:
-        """User vector after each item.
+    def encode_window(self, item_seq: Tensor, last: int | None = None) -> Tensor:
+        """User vector after each item, or after each of the last ``last`` = P ones.
 
         Parameters
         ----------
@@ -40,14 +40,15 @@ class SASRec(recbole_models.SASRec):
 
         Returns
         -------
-        [B, L, D]; entries at padding mean nothing.
+        [B, P, D], P = L by default; entries at padding mean nothing.
         """
         positions = torch.arange(item_seq.size(1), device=item_seq.device)
         hidden = self.item_embedding(item_seq) + self.position_embedding(positions)
         hidden = self.dropout(self.LayerNorm(hidden))  # [B, L, D]
-        for layer in self.trm_encoder.layer:
-            hidden = _causal_layer(layer, hidden)
-        return hidden
+        *lower, top = self.trm_encoder.layer
+        for layer in lower:
+            hidden = _causal_layer(layer, hidden, item_seq.size(1))
+        return _causal_layer(top, hidden, last or item_seq.size(1))
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """[B, L] histories and their lengths [B] -> user vectors [B, D]."""
@@ -59,25 +60,27 @@ class SASRec(recbole_models.SASRec):
         """Cross entropy of every pair in the blocks of a packed batch, summed and divided by ``budget``."""
         hidden, targets = [], []
         for block in batch:
-            counts = block[TARGET_SEQ] > 0
-            hidden.append(self.encode_window(block[self.ITEM_SEQ])[counts])
-            targets.append(block[TARGET_SEQ][counts])
+            target_seq = block[TARGET_SEQ]  # [B, P]
+            counts = target_seq > 0
+            hidden.append(self.encode_window(block[self.ITEM_SEQ], target_seq.size(1))[counts])
+            targets.append(target_seq[counts])
         items = self.item_embedding.weight
         return catalogue_cross_entropy(torch.cat(hidden), items, torch.cat(targets), self.negatives) / budget
 
 
-def _causal_layer(layer: TransformerLayer, hidden: Tensor) -> Tensor:
-    """RecBole's TransformerLayer under a causal mask, [B, L, D] -> [B, L, D].
+def _causal_layer(layer: TransformerLayer, hidden: Tensor, last: int) -> Tensor:
+    """RecBole's TransformerLayer under a causal mask: [B, L, D] -> its output at the last P positions [B, P, D].
 
     Padding needs no mask: it is on the right, where no real position looks.
     """
     attention = layer.multi_head_attention
     heads = attention.num_attention_heads
+    asking = hidden[:, -last:]
     q, k, v = (
-        project(hidden).unflatten(-1, (heads, -1)).transpose(1, 2)  # [B, heads, L, D / heads]
-        for project in (attention.query, attention.key, attention.value)
+        project(x).unflatten(-1, (heads, -1)).transpose(1, 2)  # [B, heads, P or L, D / heads]
+        for project, x in ((attention.query, asking), (attention.key, hidden), (attention.value, hidden))
     )
     context = causal_attention(q, k, v, attention.attn_dropout)
-    context = context.transpose(1, 2).flatten(2)  # [B, L, D]
+    context = context.transpose(1, 2).flatten(2)  # [B, P, D]
     mixed = attention.out_dropout(attention.dense(context))
-    return layer.feed_forward(attention.LayerNorm(mixed + hidden))
+    return layer.feed_forward(attention.LayerNorm(mixed + asking))

@@ -76,9 +76,12 @@ def batch_windows(windows: Windows, budget: int, rng: np.random.Generator) -> li
     return batches
 
 
-def blocks_by_length(length: np.ndarray) -> list[np.ndarray]:
-    """Indices of the windows of each length class: up to 8 items, up to 16, up to 32, ..."""
-    classes = np.ceil(np.log2(np.maximum(length, SHORTEST_BLOCK)))
+def blocks_by_length(length: np.ndarray, pairs: np.ndarray) -> list[np.ndarray]:
+    """Indices of the windows of each class: up to 8 items, up to 16, up to 32, ...
+
+    Windows that go on with a long history stand apart: only their last positions carry a loss.
+    """
+    classes = np.ceil(np.log2(np.maximum(length, SHORTEST_BLOCK))) * np.where(pairs < length, -1, 1)
     return [np.flatnonzero(classes == each) for each in np.unique(classes)]
 
 
@@ -116,10 +119,14 @@ class PackedLoader:
 
     def __iter__(self) -> Iterator[list[Interaction]]:
         for rows in self._batches:
-            yield [self._block(rows[block]) for block in blocks_by_length(self.windows.length[rows])]
+            blocks = blocks_by_length(self.windows.length[rows], self.windows.pairs[rows])
+            yield [self._block(rows[block]) for block in blocks]
 
     def _block(self, rows: np.ndarray) -> Interaction:
-        """``item_id_list`` [B, L] and the item after each position, 0 where there is no loss."""
+        """``item_id_list`` [B, L] and the items after its last P positions [B, P], 0 where there is no loss.
+
+        P = L, except where all windows are full and only their last positions carry one.
+        """
         begin, length, pairs = (
             torch.from_numpy(column[rows])[:, None]
             for column in (self.windows.begin, self.windows.length, self.windows.pairs)
@@ -129,4 +136,4 @@ class PackedLoader:
         at = torch.where(real, begin + position, 0)
         item_seq = self.items[at] * real
         target_seq = self.items[at + 1] * (real & (position >= length - pairs))
-        return Interaction({self.item_seq_field: item_seq, TARGET_SEQ: target_seq})
+        return Interaction({self.item_seq_field: item_seq, TARGET_SEQ: target_seq[:, -int(pairs.max()) :]})

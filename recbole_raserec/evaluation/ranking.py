@@ -59,18 +59,20 @@ def rank_targets(
     block : rows ranked at once, fewer when V is so large that they would hold over 2^25 scores.
     """
     block = max(1, min(block, _MOST_SCORES // len(item_vectors)))
+    buffers = item_vectors.new_empty(2, min(block, len(prefixes)), len(item_vectors))
     ranks = Ranks(*(np.empty(len(prefixes), np.int32) for _ in PROTOCOLS))
     rows = np.arange(len(prefixes))
     for part in progress([rows[start : start + block] for start in range(0, len(rows), block)]):
-        scores = user_vectors(part) @ item_vectors.T  # [B, V]
+        scores, below = buffers[:, : len(part)]  # [B, V] each
+        torch.mm(user_vectors(part), item_vectors.T, out=scores)
         scores[:, 0] = -torch.inf
         targets = torch.from_numpy(prefixes.targets[part]).to(scores.device)
         own = scores.gather(1, targets[:, None])  # [B, 1]
-        not_below = ~(scores < own)  # [B, V]
-        unmasked = not_below.sum(dim=1, dtype=torch.int32)
+        torch.lt(scores, own, out=below)  # ones as floats: summing them is several times faster than booleans
+        unmasked = (len(item_vectors) - below.sum(dim=1)).to(torch.int32)
         row, item = (torch.from_numpy(a).to(scores.device) for a in prefixes.histories(part))
         seen_above = torch.zeros_like(unmasked)
-        seen_above.index_add_(0, row, not_below[row, item].to(torch.int32))
+        seen_above.index_add_(0, row, 1 - below[row, item].to(torch.int32))
         repeated = torch.zeros_like(unmasked)
         repeated.index_add_(0, row, (item == targets[row]).to(torch.int32))
         ranks.unmasked[part] = unmasked.cpu().numpy()

@@ -56,3 +56,11 @@ def test_attention_with_dropout_is_attention_on_average():
     torch.testing.assert_close(mean, exact, rtol=0.1, atol=0.05)
     # The first position sees only itself, whatever comes later.
     assert {0.0, 2.0} >= set((causal_attention(*many, dropout)[:, 0, 0, 0] / v[0, 0, 0, 0]).round().tolist())
+
+
+def test_the_last_positions_ask_as_they_do_among_all():
+    q, k, v = torch.randn(3, 2, 2, 7, 4)
+    dropout = nn.Dropout(0.5).eval()
+    whole = causal_attention(q, k, v, dropout)
+    for last in (1, 3, 7):
+        torch.testing.assert_close(causal_attention(q[:, :, -last:], k, v, dropout), whole[:, :, -last:])

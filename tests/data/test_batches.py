@@ -18,12 +18,18 @@ def numbered(lengths: list[int]) -> Sequences:
     return Sequences.from_sorted(users, np.arange(1, len(users) + 1))
 
 
+def whole(block) -> list[list[int]]:
+    """The targets of a block at all positions of its windows."""
+    missing = block["item_seq"].shape[1] - block[TARGET_SEQ].shape[1]
+    return [[0] * missing + row for row in block[TARGET_SEQ].tolist()]
+
+
 def pairs_of(loader: PackedLoader) -> Counter:
     """Every (prefix, target) that carries a loss in an epoch."""
     found: Counter = Counter()
     for batch in loader:
         for block in batch:
-            for items, targets in zip(block["item_seq"].tolist(), block[TARGET_SEQ].tolist()):
+            for items, targets in zip(block["item_seq"].tolist(), whole(block)):
                 for at, target in enumerate(targets):
                     if target:
                         found[tuple(items[: at + 1]), target] += 1
