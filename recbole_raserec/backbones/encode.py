@@ -24,19 +24,19 @@ def encode_prefixes(
 ) -> np.ndarray:
     """[R, D] float32 user vector of each row's last ``max_length`` items; dropout off.
 
-    Rows are taken in the order of their length so that a block is little padded.
+    A block holds rows of one length: nothing is padded.
     """
     backbone.eval()
     items = torch.from_numpy(prefixes.sequences.items)
     lengths = np.minimum(prefixes.lengths, max_length)
     order = np.argsort(lengths, kind="stable")
     block_of = np.cumsum(lengths[order]) // _TOKENS
-    blocks = np.split(order, np.flatnonzero(np.diff(block_of)) + 1) if len(order) else []
+    ends = np.flatnonzero(np.diff(block_of) | np.diff(lengths[order])) + 1
+    blocks = np.split(order, ends) if len(order) else []
     vectors: np.ndarray | None = None
     for rows in progress(blocks):
-        length = int(lengths[rows].max())
-        positions, real = (torch.from_numpy(a) for a in prefixes.windows(rows, length))
-        item_seq: Tensor = items[positions] * real
+        positions, real = (torch.from_numpy(a) for a in prefixes.windows(rows, int(lengths[rows[0]])))
+        item_seq: Tensor = items[positions]
         hidden = backbone(item_seq.to(device), real.sum(dim=1).to(device)).float().cpu().numpy()
         if vectors is None:
             vectors = np.empty((len(prefixes), hidden.shape[1]), np.float32)

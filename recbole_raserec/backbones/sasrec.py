@@ -52,9 +52,11 @@ class SASRec(recbole_models.SASRec):
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """[B, L] histories and their lengths [B] -> user vectors [B, D]."""
-        longest = max(int(item_seq_len.max()), 1)
-        hidden = self.encode_window(item_seq[:, :longest])
-        return self.gather_indexes(hidden, item_seq_len - 1)
+        shortest, longest = int(item_seq_len.min()), int(item_seq_len.max())
+        item_seq = item_seq[:, :longest]
+        if shortest == longest:  # all end at the same position: the top layer need not do the others
+            return self.encode_window(item_seq, last=1)[:, 0]
+        return self.gather_indexes(self.encode_window(item_seq), item_seq_len - 1)
 
     def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
         """Cross entropy of every pair in the blocks of a packed batch, summed and divided by ``budget``."""

@@ -19,7 +19,7 @@ from recbole.data.interaction import Interaction
 from recbole_raserec.data.sequences import Sequences
 
 TARGET_SEQ = "target_list"
-SHORTEST_BLOCK = 8  # blocks hold windows of 1-8, 9-16, 17-32, ... items: more would be mostly overhead
+SHORTEST_BLOCK = 4  # blocks hold windows of 1-4, 5-8, 9-16, ... items: finer ones would be mostly overhead
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def batch_windows(windows: Windows, budget: int, rng: np.random.Generator) -> li
 
 
 def blocks_by_length(length: np.ndarray, pairs: np.ndarray) -> list[np.ndarray]:
-    """Indices of the windows of each class: up to 8 items, up to 16, up to 32, ...
+    """Indices of the windows of each class: up to 4 items, up to 8, up to 16, ...
 
     Windows that go on with a long history stand apart: only their last positions carry a loss.
     """
