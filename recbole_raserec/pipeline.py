@@ -16,7 +16,7 @@ from recbole_raserec.files import check_writable
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.result import build_result, format_result, write_result
 from recbole_raserec.training import checkpoints
-from recbole_raserec.training.trainer import RaSeRecTrainer
+from recbole_raserec.training.trainer import RaSeRecTrainer, finetune_source
 from recbole_raserec.upstream import quieten
 
 _RESULT_MIB = 0.1
@@ -93,7 +93,7 @@ def train(config: Config, dataset: SequenceDataset) -> RaSeRecTrainer:
 def save_model(config: Config, trainer: RaSeRecTrainer) -> Path:
     """Write model, memory and item names in one file that needs neither the data set nor pickle."""
     memory, dataset = trainer.memory, trainer.dataset
-    name = checkpoints.fingerprint(config.plain(), dataset.sha256, "finetune")
+    name = checkpoints.fingerprint(config.plain(), finetune_source(trainer.model, dataset.sha256), "finetune")
     path = Path(config["checkpoint_dir"]) / f"{config['dataset']}-{config['model']}-{config['backbone']}-{name}.pth"
     checkpoints.save(
         path,

@@ -30,16 +30,27 @@ _ARCHITECTURE = (
 )  # fmt: skip
 
 
-def fingerprint(config: dict[str, Any], data_sha256: str, stage: str) -> str:
-    """Ten hex digits that name a run of ``stage`` ("pretrain" or "finetune") by what its figures depend on."""
+def fingerprint(config: dict[str, Any], source: str, stage: str) -> str:
+    """Ten hex digits that name a run of ``stage`` ("pretrain" or "finetune") by what its figures depend on.
+
+    ``source`` says what it starts from: the data's SHA-256, and for fine-tuning the backbone's weights.
+    """
     relevant = {
         name: value
         for name, value in config.items()
         if name not in _INCIDENTAL
         and not (stage == "pretrain" and (name in _STAGE_THREE or name.startswith(_STAGE_THREE_PREFIXES)))
     }
-    text = json.dumps([data_sha256, stage, relevant], sort_keys=True)
+    text = json.dumps([source, stage, relevant], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def weights_digest(state_dict: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of all weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state_dict.items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -63,7 +74,11 @@ def load(path: str | Path, device: Any, field: str = "pretrained") -> dict[str, 
 
 
 def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, path: str) -> None:
-    """Raise ConfigError unless a backbone checkpoint is of the configured architecture and data."""
+    """Raise ConfigError unless it is a backbone's best epoch, of the configured architecture and data."""
+    if state["stage"] != "pretrain" or "valid" not in state:
+        held = "the last epoch of a run" if "optimizer" in state else f"stage {state['stage']}"
+        mend = "give the file *-pretrain-*.pth without .last"
+        raise ConfigError("pretrained", path, f"it holds {held}, not a trained backbone", mend)
     for name in _ARCHITECTURE:
         theirs, ours = state["config"].get(name), config.get(name)
         if theirs != ours:

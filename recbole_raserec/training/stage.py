@@ -30,13 +30,14 @@ class StageTrainer(Trainer):
     ----------
     module : what is trained.
     stage : its name in logs and checkpoints.
-    data_sha256 : SHA-256 of the data; with the configuration it names the checkpoints.
+    data_sha256 : SHA-256 of the data.
+    source : all that the stage starts from; with the configuration it names the checkpoints.
     """
 
-    def __init__(self, config: Any, module: nn.Module, stage: str, data_sha256: str) -> None:
+    def __init__(self, config: Any, module: nn.Module, stage: str, data_sha256: str, source: str) -> None:
         super().__init__(config, module)
         self.stage, self.data_sha256 = stage, data_sha256
-        name = checkpoints.fingerprint(config.plain(), data_sha256, stage)
+        name = checkpoints.fingerprint(config.plain(), source, stage)
         stem = f"{config['dataset']}-{config['backbone']}-{stage}-{name}"
         self.saved_model_file = str(Path(self.checkpoint_dir) / f"{stem}.pth")
         self.last_file = Path(self.checkpoint_dir) / f"{stem}.last.pth"

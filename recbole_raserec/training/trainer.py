@@ -58,11 +58,16 @@ def rank_queries(model: RaSeRec, queries: Queries, block: int, show_progress: bo
     return rank_targets(user_vectors, model.item_vectors, queries.prefixes, block, progress)
 
 
+def finetune_source(model: RaSeRec, data_sha256: str) -> str:
+    """What fine-tuning starts from: these data and this backbone, wherever it came from."""
+    return f"{data_sha256} {checkpoints.weights_digest(model.backbone.state_dict())}"
+
+
 class BackboneTrainer(StageTrainer):
     """Stage two: the backbone on packed windows."""
 
     def __init__(self, config: Any, model: RaSeRec, dataset: SequenceDataset) -> None:
-        super().__init__(config, model.backbone, "pretrain", dataset.sha256)
+        super().__init__(config, model.backbone, "pretrain", dataset.sha256, source=dataset.sha256)
         self.loader = PackedLoader(
             dataset.sequences,
             item_seq_field=model.ITEM_SEQ,
@@ -95,7 +100,7 @@ class FinetuneTrainer(StageTrainer):
     """Stage three: the augmentation module over cached queries and neighbours; no step encodes or searches."""
 
     def __init__(self, config: Any, model: RaSeRec, data_sha256: str, queries: Queries) -> None:
-        super().__init__(config, model.augmentation, "finetune", data_sha256)
+        super().__init__(config, model.augmentation, "finetune", data_sha256, finetune_source(model, data_sha256))
         self.raserec, self.queries = model, queries
         self.epochs = config["finetune_epochs"]
         self.eval_step = min(config["eval_step"], self.epochs)

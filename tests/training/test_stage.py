@@ -95,12 +95,31 @@ def test_pretrained_skips_the_first_stage_and_must_fit(make_config, tiny_data):
         with pytest.raises(ConfigError, match=says):
             RaSeRecTrainer(config, build(config)[1], build(config)[0]).fit()
 
+    config = make_config(pretrained=str(stage.last_file))
+    with pytest.raises(ConfigError, match="the last epoch of a run, not a trained backbone"):
+        RaSeRecTrainer(config, build(config)[1], build(config)[0]).fit()
+
     inter = tiny_data / "tiny" / "tiny.inter"
     inter.write_text(inter.read_text() + "40\t3\t99\n")
     config = make_config(pretrained=path)
     dataset, model = build(config)
     with pytest.raises(ConfigError, match="trained on other data"):
         RaSeRecTrainer(config, model, dataset).fit()
+
+
+def test_resuming_does_not_mix_backbones(make_config):
+    """Fine-tuning that another backbone left behind is not taken for this one's."""
+    first, _ = pretrain(make_config(seed=1))
+    second, _ = pretrain(make_config(seed=2))
+    names = []
+    for stage in (first, second):
+        config = make_config(pretrained=stage.saved_model_file, resume=True)
+        dataset, model = build(config)
+        trainer = RaSeRecTrainer(config, model, dataset)
+        trainer.fit()
+        names.append(sorted(path.name for path in Path("saved").glob("*finetune*.last.pth")))
+    assert len(names[0]) == 1
+    assert len(names[1]) == 2
 
 
 @pytest.mark.parametrize("content", [None, b"", b"junk", "pickle"])
