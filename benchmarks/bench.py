@@ -25,7 +25,7 @@ from time import perf_counter
 from typing import Any
 
 HERE = Path(__file__).parent
-SIZES = {"sequence_building": (1, 5, 10, 100), "neighbour_search": (1,), "large_catalogue": (1,)}
+SIZES = {"sequence_building": (1, 5, 10, 50), "neighbour_search": (1,), "large_catalogue": (1,)}
 OTHER_SIZES = (1, 2, 10)
 PEER_SIZES = {"sequence_building": (1, 5), "large_catalogue": ()}  # beyond, RecBole takes hours or tens of GB
 OTHER_PEER_SIZES = (1,)
