@@ -27,8 +27,9 @@ def build_index(keys: np.ndarray, factory: str, nprobe: int) -> faiss.Index:
     except RuntimeError as error:
         problem = f"FAISS cannot build it over {len(keys)} memories ({str(error).splitlines()[-1].strip()})"
         raise ConfigError("index_factory", factory, problem, "use Flat, or fewer lists") from error
-    if isinstance(index, faiss.IndexIVF):
-        index.nprobe = min(nprobe, index.nlist)
+    ivf = faiss.try_extract_index_ivf(index)  # also behind a transform, as in "PCA32,IVF512,Flat"
+    if ivf is not None:
+        ivf.nprobe = min(nprobe, ivf.nlist)
     return index
 
 

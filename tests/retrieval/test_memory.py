@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.retrieval import memory as memory_module
+from recbole_raserec.retrieval.index import build_index
 from recbole_raserec.retrieval.memory import NO_MEMORY, NO_OWNER, MemoryBank, normalise
 
 
@@ -87,6 +89,12 @@ def test_an_approximate_index_logs_its_recall(caplog):
     bank = random_bank(np.random.default_rng(3), 400, 3, index_factory="IVF4,Flat", index_nprobe=1)
     bank.search(bank.keys[:5], np.full(5, 99), np.full(5, 1), 5)
     assert "of the exact" in caplog.text
+
+
+@pytest.mark.parametrize("factory", ["IVF8,Flat", "PCA3,IVF8,Flat"])
+def test_visiting_every_list_reaches_the_index_behind_a_transform(factory):
+    index = build_index(normalise(np.random.default_rng(0).normal(size=(400, 4))), factory, nprobe=99)
+    assert faiss.extract_index_ivf(index).nprobe == 8
 
 
 def test_an_impossible_index_is_a_clear_error():
