@@ -90,6 +90,14 @@ def test_the_same_seed_gives_the_same_figures(tiny_data):
     assert first["backbone"] != third["backbone"]
 
 
+def test_bfloat16_autocast_trains(tiny_data):
+    parameters = {"data_path": str(tiny_data), "show_progress": False, "epochs": 8, "finetune_epochs": 2, "gpu_id": ""}
+    parameters |= {"enable_amp": True, "train_batch_size": 64, "learning_rate": 0.01, "hidden_dropout_prob": 0.1}
+    result = run("RaSeRec", "tiny", config_dict=parameters)
+    assert result["machine"]["device"] == "cpu"
+    assert max(result["valid_curves"]["pretrain"]) > 1.2 * result["valid_curves"]["pretrain"][0]
+
+
 def test_memory_include_valid_only_chooses_the_headline(tiny_data, capsys):
     parameters = {"data_path": str(tiny_data), "show_progress": False, "epochs": 1, "finetune_epochs": 1}
     without = run("RaSeRec", "tiny", config_dict=parameters)
