@@ -21,7 +21,7 @@ from recbole_raserec.arguments import check_known, literal, parse_arguments
 from recbole_raserec.errors import ConfigError
 
 MODELS = ("RaSeRec",)
-BACKBONES = ("SASRec",)
+DEFAULT_BACKBONE = "SASRec"
 
 # Names RecBole reads although no yaml of its own declares them.
 _RECBOLE_NAMES = {
@@ -203,7 +203,8 @@ class Config(recbole.config.Config):
         self.external_config_dict.pop("config_files", None)  # already read
 
     def _get_model_and_dataset(self, model: Any, dataset: Any) -> tuple[str, type, str]:
-        # Imported late: the model needs this module.
+        # Imported late: both stand to the right of this module.
+        from recbole_raserec.backbones import BACKBONES
         from recbole_raserec.model import RaSeRec
 
         given = model if model is not None else self.external_config_dict.get("model")
@@ -222,8 +223,10 @@ class Config(recbole.config.Config):
         return name, RaSeRec, str(data)
 
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
+        from recbole_raserec.backbones import BACKBONES
+
         folder = properties_folder()
-        backbone = self.external_config_dict.get("backbone", BACKBONES[0])
+        backbone = self.external_config_dict.get("backbone", DEFAULT_BACKBONE)
         check_known("backbone", backbone, BACKBONES)
         super()._load_internal_config_dict(model, model_class, dataset)
         recbole_models = Path(recbole.__file__).parent / "properties" / "model"

@@ -15,5 +15,5 @@ BACKBONES = {"SASRec": SASRec}
 
 
 def build_backbone(config: Any, dataset: Any) -> SASRec:
-    """The backbone named by ``config["backbone"]``, on the configured device."""
-    return BACKBONES[config["backbone"]](config, dataset).to(config["device"])
+    """The backbone named by ``config["backbone"]``."""
+    return BACKBONES[config["backbone"]](config, dataset)

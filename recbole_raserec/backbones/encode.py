@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from recbole_raserec.data.sequences import Prefixes
+from recbole_raserec.progress import Progress
 
 _TOKENS = 2**15  # encoded at once: enough to keep every core busy, little enough to stay in cache
 
@@ -20,7 +18,7 @@ def encode_prefixes(
     prefixes: Prefixes,
     max_length: int,
     device: torch.device,
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    progress: Progress = iter,
 ) -> np.ndarray:
     """[R, D] float32 user vector of each row's last ``max_length`` items; dropout off.
 

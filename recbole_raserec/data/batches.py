@@ -95,8 +95,6 @@ class PackedLoader:
     seed : the order of epoch e depends on (seed, e) alone, so that a resumed run repeats it.
     """
 
-    shuffle = True
-
     def __init__(
         self,
         sequences: Sequences,

@@ -6,7 +6,7 @@ those the user has not interacted with before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from recbole.evaluator.collector import DataStruct
 from torch import Tensor
 
 from recbole_raserec.data.sequences import Prefixes
+from recbole_raserec.progress import Progress
 from recbole_raserec.upstream import restore_numpy_names
 
 restore_numpy_names()
@@ -25,7 +26,6 @@ PROTOCOLS = ("unmasked", "masked")
 _MOST_SCORES = 2**25  # floats: 128 MiB
 
 UserVectors = Callable[[np.ndarray], Tensor]  # rows [B] -> user vectors [B, D]
-Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,18 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_raserec.progress import Progress
 from recbole_raserec.retrieval.index import build_index, log_recall
 
 NO_MEMORY = -1
 NO_OWNER = 0  # RecBole's padding id: no user has it
 _COLUMNS = ("keys", "targets", "owners", "lengths")
 _QUERIES = 4096  # searched at once
-
-Progress = Callable[[Iterable[Any]], Iterable[Any]]
-
-
-def _silent(steps: Iterable[Any]) -> Iterable[Any]:
-    return steps
 
 
 @dataclass
@@ -58,7 +52,7 @@ class MemoryBank:
         return {name: torch.from_numpy(getattr(self, name)) for name in _COLUMNS}
 
     def search(
-        self, queries: np.ndarray, users: np.ndarray, lengths: np.ndarray, k: int, progress: Progress = _silent
+        self, queries: np.ndarray, users: np.ndarray, lengths: np.ndarray, k: int, progress: Progress = iter
     ) -> np.ndarray:
         """The ``k`` nearest memories of each query by cosine, leaks excluded.
 
