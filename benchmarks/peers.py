@@ -1,4 +1,7 @@
-"""The peers' way through each stage: stock RecBole 1.2.1 where it has the stage, else the official RaSeRec's loop.
+"""The peers' way through each stage: stock RecBole 1.2.1 where it has the stage, else a plain loop written for this.
+
+The plain loops search and filter in every step, row by row, and hold all logits; they keep autograd's
+anomaly mode off, which RecBole's import turns on.
 
 Where a whole stage would take many minutes, whole training steps are timed and the share of the
 stage that they are is returned with their seconds.
@@ -95,7 +98,7 @@ def memory_encoding(data_path: Path, name: str, repeats: int) -> Timing:
 
 
 def _filtered(index: faiss.Index, batch: Any, queries: np.ndarray, users: np.ndarray, lengths: np.ndarray) -> list:
-    """Search deeper than K and drop the user's own later memories row by row, as the official code does."""
+    """Search deeper than K and drop the user's own later memories row by row."""
     near = index.search(queries, 2 * K)[1]
     kept = []
     for row, (user, length) in enumerate(zip(batch["user_id"].tolist(), batch["item_length"].tolist())):
@@ -146,6 +149,7 @@ def finetune_epoch(data_path: Path, name: str, repeats: int) -> Timing:
         F.cross_entropy(mixed @ items.T, batch["item_id"]).backward()
         optimizer.step()
 
+    torch.autograd.set_detect_anomaly(False)
     return _timed_batches(TrainDataLoader(config, train, None, shuffle=True), step, 2 * repeats)
 
 

@@ -43,7 +43,7 @@ def bench_table(result: dict) -> str:
         low, high = row["spread"]
         lines.append(
             f"| {row['stage']} | {row['data']} | {row['peer_s']:.2f} | {row['ours_s']:.2f} "
-            f"| {row['ratio']:.0f}x [{low:.0f}, {high:.0f}] | {row['peer_mib']} | {row['ours_mib']} |"
+            f"| {row['ratio']:.3g}x [{low:.3g}, {high:.3g}] | {row['peer_mib']} | {row['ours_mib']} |"
         )
     return "\n".join(lines)
 
