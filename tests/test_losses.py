@@ -9,10 +9,18 @@ from hypothesis import strategies as st
 from recbole_raserec.losses import negatives_for, sampled_softmax_cross_entropy, softmax_cross_entropy
 
 
-@given(st.integers(1, 9), st.integers(1, 20), st.integers(1, 8), st.integers(1, 12), st.integers(0, 99))
-def test_loss_and_gradients_are_torchs(rows, items, width, block_rows, seed):
+@given(
+    st.integers(1, 9),
+    st.integers(1, 20),
+    st.integers(1, 8),
+    st.integers(1, 12),
+    st.integers(0, 99),
+    st.sampled_from([0.5, 3, 9]),
+)
+def test_loss_and_gradients_are_torchs(rows, items, width, block_rows, seed, scale):
+    """With the smallest scale no maximum is subtracted, with the largest it must be."""
     torch.manual_seed(seed)
-    hidden, catalogue = torch.randn(rows, width) * 3, torch.randn(items, width) * 3
+    hidden, catalogue = torch.randn(rows, width) * scale, torch.randn(items, width) * scale
     targets = torch.randint(items, (rows,))
     results = []
     for loss_of in (
