@@ -19,6 +19,9 @@ HELP = """recbole-raserec COMMAND --name=value ...
   convert   write RecBole's atomic files
             --input=FILE --format=sequences|csv|amazon-csv|amazon-json --dataset=NAME [--data_path=dataset]
             [--k_core=0] [--on_bad_line=error|skip] [--show_progress=True]
+  regenerate  write a data set whose training part is regenerated (DR4SR), for any RecBole model
+            --dataset=NAME --output=NAME [--data_path=dataset] [--regenerate_parts=original,patterns,decoded]
+            and any parameter of properties/model/DR4SR.yaml
 
 Exit codes: 0 done, 2 wrong input (one line on stderr says what and how to mend it), 130 interrupted."""
 
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[[list[str]], None]:
-    commands = {"run": _run, "convert": _convert}
+    commands = {"run": _run, "convert": _convert, "regenerate": _regenerate}
     if name not in commands:
         near = difflib.get_close_matches(name, commands, 1)
         mend = f"did you mean {near[0]!r}" if near else f"use one of {', '.join(commands)}"
@@ -54,6 +57,16 @@ def _run(words: list[str]) -> None:
     from recbole_raserec.pipeline import run
 
     run(None, config_file_list=files, arguments=words)
+
+
+def _regenerate(words: list[str]) -> None:
+    given = parse_arguments(words)
+    if "output" not in given:
+        raise ConfigError("--output", None, "not given", "name the data set to write, for example --output=NAME-dr")
+    others = [word for word in words if not word.startswith("--output=")]
+    from recbole_raserec.pipeline import regenerate
+
+    regenerate(given["output"], config_file_list=given.get("config_files", "").split(), arguments=others)
 
 
 def _convert(words: list[str]) -> None:

@@ -6,6 +6,7 @@ Everything is checked here, before any data is read.
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -22,6 +23,9 @@ from recbole_raserec.errors import ConfigError
 
 MODELS = ("RaSeRec",)
 DEFAULT_BACKBONE = "SASRec"
+PARTS = ("original", "patterns", "decoded")  # of a regenerated training set
+MEMORY_PARTS = ("pairs", "patterns")
+REGENERATIONS = ("DR4SR",)
 
 # Names RecBole reads although no yaml of its own declares them.
 _RECBOLE_NAMES = {
@@ -33,6 +37,10 @@ _RECBOLE_NAMES = {
 # Values whose type the default does not tell: None means "off" for each of them.
 _OPTIONAL_TYPES: dict[str, tuple[type, ...]] = {
     "pretrained": (str,),
+    "regenerate": (str,),
+    "regenerator_pretrained": (str,),
+    "regenerate_parts": (str, list, tuple),
+    "memory": (str, list, tuple),
     "result_file": (str,),
     "gpu_id": (str, int, tuple),
     "clip_grad_norm": (dict,),
@@ -79,6 +87,23 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "finetune_stopping_step": _at_least(0),
     "window_stride": _at_least(1),
     "softmax_negatives": _at_least(-1),
+    "pattern_window": _at_least(2),
+    "pattern_min_support": _at_least(1),
+    "pattern_pairs": _at_least(1),
+    "pattern_weight": _at_least(0),
+    "regenerator_embedding_epochs": _at_least(1),
+    "regenerator_epochs": _at_least(1),
+    "regenerator_learning_rate": _above_zero(),
+    "regenerator_batch_size": _at_least(1),
+    "regenerator_n_layers": _at_least(1),
+    "regenerator_n_heads": _at_least(1),
+    "regenerator_inner_size": _at_least(1),
+    "regenerator_dropout_prob": _share(include_one=False),
+    "regenerator_diversity": _at_least(1),
+    "regenerator_entropy_weight": _at_least(0),
+    "decode_gamma": _share(),
+    "decode_max_length": _at_least(2),
+    "decode_weight": _at_least(0),
     "bootstrap_samples": _at_least(100),
     "epochs": _at_least(1),
     "eval_step": _at_least(1),
@@ -157,6 +182,12 @@ class Config(recbole.config.Config):
         except (ValueError, TypeError, KeyError, NotImplementedError, RuntimeError) as error:
             raise ConfigError("config", None, str(error), "see RecBole's documentation") from error
 
+    def changed(self, **values: Any) -> Config:
+        """A copy with other values; they are not checked again."""
+        other = copy.copy(self)
+        other.final_config_dict = {**self.final_config_dict, **values}
+        return other
+
     def plain(self) -> dict[str, Any]:
         """Every parameter as JSON types, for result files and checkpoints."""
         return {name: _plain(value) for name, value in sorted(self.final_config_dict.items())}
@@ -233,6 +264,7 @@ class Config(recbole.config.Config):
         for file in (
             recbole_models / f"{backbone}.yaml",
             folder / "overall.yaml",
+            folder / "model" / "DR4SR.yaml",
             folder / "model" / f"{backbone}.yaml",
             folder / "model" / f"{model}.yaml",
             folder / "dataset" / f"{dataset}.yaml",
@@ -251,6 +283,10 @@ class Config(recbole.config.Config):
         final = super()._get_final_config_dict()
         _check_ranges(final)
         _check_protocol(final)
+        final["regenerate_parts"] = _names("regenerate_parts", final["regenerate_parts"], PARTS)
+        final["memory"] = _names("memory", final["memory"], MEMORY_PARTS)
+        if final["regenerate"] is not None:
+            check_known("regenerate", final["regenerate"], REGENERATIONS)
         return final
 
 
@@ -274,7 +310,7 @@ def _check_ranges(final: dict[str, Any]) -> None:
         shown = value.upper() if name == "state" and isinstance(value, str) else value
         if name in final and (value is None or not holds(shown)):
             raise ConfigError(name, value, problem, "see its line in properties/")
-    for heads in ("n_heads", "cross_heads"):
+    for heads in ("n_heads", "cross_heads", "regenerator_n_heads"):
         if heads in final and final["hidden_size"] % final[heads]:
             problem = f"must divide hidden_size={final['hidden_size']}"
             raise ConfigError(heads, final[heads], problem, "change one of the two")
@@ -282,6 +318,16 @@ def _check_ranges(final: dict[str, Any]) -> None:
         problem = f"windows of MAX_ITEM_LIST_LENGTH={final['MAX_ITEM_LIST_LENGTH']} would leave gaps"
         raise ConfigError("window_stride", final["window_stride"], problem, "make it smaller")
     _check_metrics(final)
+
+
+def _names(field: str, value: Any, known: Sequence[str]) -> list[str]:
+    """A list, or words with commas between them, of ``known`` names: those, each once, in the order of ``known``."""
+    words = value.split(",") if isinstance(value, str) else list(value or [])
+    for word in words:
+        check_known(field, word.strip() if isinstance(word, str) else word, known)
+    if not words:
+        raise ConfigError(field, value, "names nothing", f"give one or more of {', '.join(known)}")
+    return [name for name in known if name in [word.strip() for word in words]]
 
 
 def _check_metrics(final: dict[str, Any]) -> None:

@@ -18,50 +18,61 @@ _SAFE_EXPONENT = 60.0  # sums of exp within +-60 neither overflow nor vanish in 
 class _BlockedCrossEntropy(torch.autograd.Function):
     """Gradients are taken in the forward pass, while a block's probabilities are still in cache.
 
-    For loss = sum_n log sum_v exp(h_n . e_v) - h_n . e_{t_n} and p = softmax(h E^T):
-    d/dh = p E - e_t and d/dE = p^T h - (h_n added to row t_n).
+    For loss = sum_n w_n (log sum_v exp(h_n . e_v) - h_n . e_{t_n}) and p = softmax(h E^T):
+    d/dh_n = w_n (p E - e_t)_n and d/dE = p^T (w h) - (w_n h_n added to row t_n).
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor, block_rows: int) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor, each: Tensor | None, block_rows: int
+    ) -> Tensor:
         need_hidden, need_items = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
         grad_items = torch.zeros_like(items) if need_items else None
-        total = -(hidden * items[targets]).sum()
+        weighted = hidden if each is None else hidden * each[:, None]  # [N, D]
+        total = -(weighted * items[targets]).sum()
         bounded = _is_bounded(hidden, items)
         buffer = hidden.new_empty(len(items) * min(block_rows, len(hidden)))  # page faults cost as much as the product
         for start in range(0, len(hidden), block_rows):
-            h = hidden[start : start + block_rows]
+            rows = slice(start, start + block_rows)
+            h = hidden[rows]
             block = buffer[: len(items) * len(h)].view(len(items), len(h))
             logits = torch.mm(items, h.T, out=block)  # [V, b]: MKL multiplies this shape faster than [b, V]
             if not bounded:
                 highest = logits.amax(dim=0)
-                total += highest.sum()
+                total += _sum(highest, each, rows)
                 logits.sub_(highest)
             weights = logits.exp_()  # softmax, not yet divided by its sum
             norm = weights.sum(dim=0)[:, None]  # [b, 1]
-            total += norm.log().sum()
+            total += _sum(norm[:, 0].log(), each, rows)
             if grad_hidden is not None:
-                grad_hidden[start : start + block_rows] = (weights.T @ items) / norm
+                grad_hidden[rows] = (weights.T @ items) / norm
             if grad_items is not None:
-                grad_items.addmm_(weights, h / norm)
+                grad_items.addmm_(weights, weighted[rows] / norm)
         if grad_hidden is not None:
             grad_hidden -= items[targets]
+            if each is not None:
+                grad_hidden *= each[:, None]
         if grad_items is not None:
-            grad_items.index_add_(0, targets, hidden, alpha=-1)
+            grad_items.index_add_(0, targets, weighted, alpha=-1)
         ctx.save_for_backward(grad_hidden, grad_items)
         return total
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         hidden, items = ctx.saved_tensors
         return (
             None if hidden is None else hidden.mul_(grad),
             None if items is None else items.mul_(grad),
             None,
             None,
+            None,
         )
+
+
+def _sum(values: Tensor, each: Tensor | None, rows: slice) -> Tensor:
+    return values.sum() if each is None else values @ each[rows]
 
 
 def _is_bounded(hidden: Tensor, items: Tensor) -> bool:
@@ -71,7 +82,9 @@ def _is_bounded(hidden: Tensor, items: Tensor) -> bool:
     return (hidden.norm(dim=1).max() * items.norm(dim=1).max()).item() < _SAFE_EXPONENT
 
 
-def softmax_cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, block_rows: int | None = None) -> Tensor:
+def softmax_cross_entropy(
+    hidden: Tensor, items: Tensor, targets: Tensor, block_rows: int | None = None, each: Tensor | None = None
+) -> Tensor:
     """Sum over the rows of -log softmax(hidden . items^T)[target].
 
     Parameters
@@ -80,6 +93,7 @@ def softmax_cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, block_
     items : [V, D] item vectors, row 0 (padding) included as in RecBole's SASRec.
     targets : [N] item ids.
     block_rows : rows of logits held at once; by default as many as the device does best with.
+    each : [N] weight of each row in the sum (a constant: it gets no gradient); None for one each.
 
     Returns
     -------
@@ -89,10 +103,12 @@ def softmax_cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, block_
         most = _BLOCK_LOGITS.get(hidden.device.type, 2**20) // len(items)
         block_rows = max(most // 32 * 32, 32)
     with torch.autocast(hidden.device.type, enabled=False):
-        return _BlockedCrossEntropy.apply(hidden.to(items.dtype), items, targets, block_rows)
+        return _BlockedCrossEntropy.apply(hidden.to(items.dtype), items, targets, each, block_rows)
 
 
-def sampled_softmax_cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, negatives: int) -> Tensor:
+def sampled_softmax_cross_entropy(
+    hidden: Tensor, items: Tensor, targets: Tensor, negatives: int, each: Tensor | None = None
+) -> Tensor:
     """The same sum, with the softmax's denominator estimated from items drawn uniformly, shared by the rows.
 
     A drawn item stands for (V - 1) / n items, so log((V - 1) / n) is added to its logit (the
@@ -102,7 +118,7 @@ def sampled_softmax_cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor
 
     Parameters
     ----------
-    hidden, items, targets : as there; item 0 (padding) is never drawn.
+    hidden, items, targets, each : as there; item 0 (padding) is never drawn.
     negatives : n, items drawn with replacement.
     """
     drawn = torch.randint(1, len(items), (negatives,), device=items.device)
@@ -111,14 +127,16 @@ def sampled_softmax_cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor
     logits = logits.masked_fill(drawn == targets[:, None], -torch.inf)
     own = (hidden * vectors[negatives:]).sum(dim=1, keepdim=True)
     log_norm = torch.logsumexp(torch.cat([own, logits], dim=1), dim=1)
-    return (log_norm - own[:, 0]).sum()
+    return _sum(log_norm - own[:, 0], each, slice(None))
 
 
-def catalogue_cross_entropy(hidden: Tensor, items: Tensor, targets: Tensor, negatives: int) -> Tensor:
-    """Over all items when ``negatives`` is 0, else over that many sampled ones."""
+def catalogue_cross_entropy(
+    hidden: Tensor, items: Tensor, targets: Tensor, negatives: int, each: Tensor | None = None
+) -> Tensor:
+    """Over all items when ``negatives`` is 0, else over that many sampled ones; rows weighted by ``each`` [N]."""
     if negatives:
-        return sampled_softmax_cross_entropy(hidden, items, targets, negatives)
-    return softmax_cross_entropy(hidden, items, targets)
+        return sampled_softmax_cross_entropy(hidden, items, targets, negatives, each)
+    return softmax_cross_entropy(hidden, items, targets, each=each)
 
 
 def negatives_for(setting: int, n_items: int) -> int:

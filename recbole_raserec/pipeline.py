@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -10,12 +11,17 @@ from typing import Any
 
 from recbole.utils import init_logger, init_seed
 
-from recbole_raserec.config import Config
+from recbole_raserec.config import MODELS, REGENERATIONS, Config
 from recbole_raserec.data.dataset import SequenceDataset
+from recbole_raserec.errors import ConfigError
 from recbole_raserec.files import check_writable
 from recbole_raserec.model import RaSeRec
-from recbole_raserec.result import build_result, format_result, write_result
+from recbole_raserec.progress import bar
+from recbole_raserec.regeneration.dataset import RegeneratedDataset
+from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest
+from recbole_raserec.result import build_result, format_result, peak_rss_mib, versions, write_result
 from recbole_raserec.training import checkpoints
+from recbole_raserec.training.regeneration import Regeneration
 from recbole_raserec.training.trainer import RaSeRecTrainer, finetune_source
 from recbole_raserec.upstream import quieten
 
@@ -52,6 +58,11 @@ def run(
     start = perf_counter()
     data = load_dataset(config)
     seconds = {"load": perf_counter() - start}
+    start = perf_counter()
+    manifest: dict[str, Any] | None = None
+    if config["regenerate"] is not None:
+        data, manifest = regenerated(config, data)
+        seconds["regenerate"] = perf_counter() - start
 
     trainer = train(config, data)
     ranks = trainer.test()
@@ -59,10 +70,69 @@ def run(
     save_model(config, trainer)
 
     result = build_result(config, data, trainer.valid, ranks, seconds, trainer.curves)
+    if manifest is not None:
+        result["regeneration"] = manifest
     print(format_result(result))  # first: it must not be lost should the disk have filled up meanwhile
     if config["result_file"]:
         write_result(config["result_file"], result)
     return result
+
+
+def regenerate(
+    output: str,
+    dataset: str | None = None,
+    config_file_list: Sequence[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    arguments: Sequence[str] = (),
+) -> Path:
+    """Stage one alone: write the regenerated data set ``output`` beside ``dataset``, for stock RecBole.
+
+    The other parameters are those of :class:`~recbole_raserec.config.Config`.
+
+    Returns
+    -------
+    Path of the manifest in the folder ``data_path/output``.
+
+    Raises
+    ------
+    ConfigError, DataError : before any training.
+    """
+    quieten()
+    begin = perf_counter()
+    config = Config(MODELS[0], dataset, config_file_list, config_dict, arguments)
+    config["regenerate"] = config["regenerate"] or REGENERATIONS[0]
+    folder = Path(config["data_path"]).parent / output
+    check_output(config, output, folder)
+    check_outputs(config)
+    init_seed(config["seed"], config["reproducibility"])
+    init_logger(config)
+    data, manifest = regenerated(config, load_dataset(config))
+    made = {"name": output, "source": config["dataset"], **manifest, "versions": versions()}
+    path = export(data, folder, made, bar("write", bool(config["show_progress"])))
+    print(format_manifest(made))
+    print(f"wrote {folder} in {perf_counter() - begin:.0f} s; peak memory {peak_rss_mib():.0f} MiB")
+    return path
+
+
+def check_output(config: Config, output: str, folder: Path) -> None:
+    """Raise ConfigError where ``output`` is no name, or would overwrite a data set that regeneration did not write."""
+    if not re.fullmatch(r"[\w.+-]+", output) or set(output) <= {"."}:
+        raise ConfigError("output", output, "not a folder name", "the folder above it is that of --dataset")
+    if output == config["dataset"]:
+        raise ConfigError("output", output, "this is the source", f"for example --output={output}-dr")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        problem = f"{folder} exists and was not written by regenerate"
+        raise ConfigError("output", output, problem, "give another name")
+    check_writable("output", folder)
+
+
+def regenerated(config: Config, data: SequenceDataset) -> tuple[RegeneratedDataset, dict[str, Any]]:
+    """The data set with its generated rows, and the manifest of those."""
+    made = Regeneration(config, data).run()
+    logging.getLogger().info(f"regenerated: {made.manifest['counts']}")
+    dataset = RegeneratedDataset(config, made.rows)
+    dataset.build()
+    return dataset, made.manifest
 
 
 def check_outputs(config: Config) -> None:

@@ -40,13 +40,14 @@ def build_result(
         }
         for memory in MEMORIES
     }
+    sequences = dataset.sequences
     return {
         "dataset": {
             "name": config["dataset"],
             "sha256": dataset.sha256,
-            "users": dataset.user_num - 1,
+            "users": sequences.original,
             "items": dataset.item_num - 1,
-            "interactions": len(dataset.sequences.items),
+            "interactions": int(sequences.offsets[sequences.original]),
         },
         "backbone": {
             "name": config["backbone"],

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from recbole_raserec.data.sequences import Prefixes
+from recbole_raserec.data.sequences import Prefixes, ragged_arange
 from recbole_raserec.progress import Progress
 
 _TOKENS = 2**15  # encoded at once: enough to keep every core busy, little enough to stay in cache
@@ -43,8 +43,7 @@ def encode_prefixes(
         if vectors is None:
             vectors = np.empty((len(prefixes), hidden.size(2)), np.float32)
         count = np.diff(first)[block]
-        nth = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        rows = by_window[np.repeat(first[block], count) + nth]
+        rows = by_window[np.repeat(first[block], count) + ragged_arange(count)]
         at = (
             torch.from_numpy(np.repeat(np.arange(len(block)), count)),
             torch.from_numpy(lengths[rows] - length + last - 1),

@@ -16,7 +16,7 @@ from recbole.model.layers import TransformerLayer
 from torch import Tensor
 
 from recbole_raserec.backbones.dropout import causal_attention, use_fast_dropout
-from recbole_raserec.data.batches import TARGET_SEQ
+from recbole_raserec.data.batches import TARGET_SEQ, WEIGHT
 from recbole_raserec.losses import catalogue_cross_entropy, negatives_for
 
 
@@ -59,15 +59,17 @@ class SASRec(recbole_models.SASRec):
         return self.gather_indexes(self.encode_window(item_seq), item_seq_len - 1)
 
     def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
-        """Cross entropy of every pair in the blocks of a packed batch, summed and divided by ``budget``."""
-        hidden, targets = [], []
+        """Cross entropy of every pair in the blocks of a packed batch, weighted, summed, divided by ``budget``."""
+        hidden, targets, weights = [], [], []
         for block in batch:
             target_seq = block[TARGET_SEQ]  # [B, P]
             counts = target_seq > 0
             hidden.append(self.encode_window(block[self.ITEM_SEQ], target_seq.size(1))[counts])
             targets.append(target_seq[counts])
-        items = self.item_embedding.weight
-        return catalogue_cross_entropy(torch.cat(hidden), items, torch.cat(targets), self.negatives) / budget
+            if WEIGHT in block:
+                weights.append(block[WEIGHT][counts])
+        items, each = self.item_embedding.weight, torch.cat(weights) if weights else None
+        return catalogue_cross_entropy(torch.cat(hidden), items, torch.cat(targets), self.negatives, each) / budget
 
 
 def _causal_layer(layer: TransformerLayer, hidden: Tensor, last: int) -> Tensor:

@@ -16,15 +16,16 @@ import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 
-from recbole_raserec.data.sequences import Sequences
+from recbole_raserec.data.sequences import Sequences, ragged_arange
 
 TARGET_SEQ = "target_list"
+WEIGHT = "pair_weight"
 SHORTEST_BLOCK = 4  # blocks hold windows of 1-4, 5-8, 9-16, ... items: finer ones would be mostly overhead
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Rows of input items with the number of their last positions that carry a loss ([W] each).
+    """Rows of input items with the number of their last positions that carry a loss, and their sequence ([W] each).
 
     Row w reads ``items[begin[w]:begin[w] + length[w]]``; the target of each position is the item after
     it, and the last ``pairs[w]`` positions count.
@@ -33,6 +34,7 @@ class Windows:
     begin: np.ndarray
     length: np.ndarray
     pairs: np.ndarray
+    sequence: np.ndarray
 
     def __len__(self) -> int:
         return len(self.begin)
@@ -47,17 +49,20 @@ def training_windows(sequences: Sequences, max_length: int, stride: int = 1) -> 
     RecBole cuts it.
     """
     inputs = np.maximum(sequences.train_lengths() - 1, 0)  # the last training item is only a target
+    if sequences.weights is not None:
+        inputs = np.where(sequences.weights > 0, inputs, 0)
     start = sequences.offsets[:-1]
     first = np.minimum(inputs, max_length)
     more = -(-(inputs - first) // stride)  # ceil
     owner = np.repeat(np.arange(len(inputs)), more)
-    nth = np.arange(len(owner)) - np.repeat(np.cumsum(more) - more, more)
+    nth = ragged_arange(more)
     end = np.minimum(first[owner] + (nth + 1) * stride, inputs[owner])
     keep = inputs > 0
     return Windows(
         begin=np.r_[start[keep], start[owner] + end - max_length],
         length=np.r_[first[keep], np.full(len(owner), max_length)],
         pairs=np.r_[first[keep], end - first[owner] - nth * stride],
+        sequence=np.r_[np.flatnonzero(keep), owner],
     )
 
 
@@ -106,6 +111,7 @@ class PackedLoader:
     ) -> None:
         self.items = torch.from_numpy(sequences.items)
         self.windows = training_windows(sequences, max_length, stride)
+        self.weights = None if sequences.weights is None else sequences.weights[self.windows.sequence]
         self.item_seq_field, self.budget, self.seed = item_seq_field, budget, seed
         self.set_epoch(0)
 
@@ -123,7 +129,8 @@ class PackedLoader:
     def _block(self, rows: np.ndarray) -> Interaction:
         """``item_id_list`` [B, L] and the items after its last P positions [B, P], 0 where there is no loss.
 
-        P = L, except where all windows are full and only their last positions carry one.
+        P = L, except where all windows are full and only their last positions carry one. Where
+        sequences are weighted, ``pair_weight`` [B, P] has the weight of every pair.
         """
         begin, length, pairs = (
             torch.from_numpy(column[rows])[:, None]
@@ -134,4 +141,8 @@ class PackedLoader:
         at = torch.where(real, begin + position, 0)
         item_seq = self.items[at] * real
         target_seq = self.items[at + 1] * (real & (position >= length - pairs))
-        return Interaction({self.item_seq_field: item_seq, TARGET_SEQ: target_seq[:, -int(pairs.max()) :]})
+        block = {self.item_seq_field: item_seq, TARGET_SEQ: target_seq[:, -int(pairs.max()) :]}
+        if self.weights is not None:
+            weight = torch.from_numpy(self.weights[rows])[:, None]  # [B, 1]
+            block[WEIGHT] = weight.expand_as(block[TARGET_SEQ])
+        return Interaction(block)

@@ -96,12 +96,18 @@ class SequenceDataset(SequentialDataset):
     """
 
     sequences: Sequences
+    inter_feat: Any
 
     def build(self) -> list[SequenceDataset]:
         """The training, validation and test part, in this order."""
         self._change_feat_format()
         parts = [self.sequences.train_part(), self.sequences.valid_part(), self.sequences.test_part()]
         return [self.copy(self._prefix_feat(part)) for part in parts]
+
+    @property
+    def source(self) -> str:
+        """Names what is trained on, for checkpoints."""
+        return self.sha256
 
     @property
     def prefixes(self) -> Prefixes:

@@ -22,11 +22,15 @@ class Sequences:
     items : [n] item ids, user after user, oldest first.
     offsets : [U + 1] sequence ``u`` is ``items[offsets[u]:offsets[u + 1]]``.
     users : [U] user id of each sequence.
+    generated : how many of the last sequences were generated; they are training, whole.
+    weights : [U] weight of each sequence in training; None for one each.
     """
 
     items: Array
     offsets: Array
     users: Array
+    generated: int = 0
+    weights: Array | None = None
 
     @classmethod
     def from_sorted(cls, users: Array, items: Array) -> Sequences:
@@ -49,23 +53,42 @@ class Sequences:
         n >= 4 holds out validation and test, n = 3 only test, n = 2 nothing.
         """
         held_out = np.clip(self.lengths - 2, 0, 2)
+        held_out[self.original :] = 0
         return self.lengths - held_out
 
-    def train_part(self) -> Prefixes:
-        """Every (prefix, target) row of the training part, sequence after sequence."""
+    @property
+    def original(self) -> int:
+        """Number of sequences that were not generated; they come first."""
+        return len(self) - self.generated
+
+    def training_only(self) -> Sequences:
+        """The original sequences without their held-out items."""
+        length = self.train_lengths()[: self.original]
+        at = np.repeat(self.offsets[: self.original], length) + ragged_arange(length)
+        return Sequences(self.items[at], np.r_[0, np.cumsum(length)], self.users[: self.original])
+
+    def recent(self, max_length: int) -> Sequences:
+        """The last ``max_length`` items of each sequence."""
+        length = np.minimum(self.lengths, max_length)
+        at = np.repeat(self.offsets[1:] - length, length) + ragged_arange(length)
+        return Sequences(self.items[at], np.r_[0, np.cumsum(length)], self.users)
+
+    def train_part(self, generated: bool = True) -> Prefixes:
+        """Every (prefix, target) row of the training part, sequence after sequence; of generated ones on request."""
         rows = np.maximum(self.train_lengths() - 1, 0)
+        if not generated:
+            rows[self.original :] = 0
         start = np.repeat(self.offsets[:-1], rows)
-        nth = np.arange(len(start)) - np.repeat(np.cumsum(rows) - rows, rows)
-        return Prefixes(self, np.repeat(np.arange(len(self)), rows), start + nth + 1)
+        return Prefixes(self, np.repeat(np.arange(len(self)), rows), start + ragged_arange(rows) + 1)
 
     def valid_part(self) -> Prefixes:
-        """The second last item of every sequence of four or more."""
-        owner = np.flatnonzero(self.lengths >= 4)
+        """The second last item of every original sequence of four or more."""
+        owner = np.flatnonzero(self.lengths[: self.original] >= 4)
         return Prefixes(self, owner, self.offsets[1:][owner] - 2)
 
     def test_part(self) -> Prefixes:
-        """The last item of every sequence of three or more."""
-        owner = np.flatnonzero(self.lengths >= 3)
+        """The last item of every original sequence of three or more."""
+        owner = np.flatnonzero(self.lengths[: self.original] >= 3)
         return Prefixes(self, owner, self.offsets[1:][owner] - 1)
 
 
@@ -125,8 +148,12 @@ class Prefixes:
         """
         length = self.lengths[rows]
         row = np.repeat(np.arange(len(rows)), length)
-        nth = np.arange(len(row)) - np.repeat(np.cumsum(length) - length, length)
-        item = self.sequences.items[np.repeat(self.target_at[rows] - length, length) + nth]
+        item = self.sequences.items[np.repeat(self.target_at[rows] - length, length) + ragged_arange(length)]
         span = int(item.max()) + 1 if len(item) else 1
         row, item = np.divmod(np.unique(row * span + item), span)
         return row, item
+
+
+def ragged_arange(counts: Array) -> Array:
+    """[sum(counts)] 0, 1, ..., counts[0] - 1, 0, 1, ..., counts[1] - 1, ..."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.files import replacing
@@ -18,11 +19,16 @@ FORMAT = 1
 _INCIDENTAL = {
     "checkpoint_dir", "config_files", "data_path", "device", "eval_batch_size", "gpu_id", "log_wandb",
     "pretrained", "result_file", "resume", "show_progress", "state", "use_gpu", "wandb_project",
-    "bootstrap_samples", "memory_include_valid",
+    "bootstrap_samples", "memory_include_valid", "regenerator_pretrained",
 }  # fmt: skip
 # Parameters of stage three, on which a backbone does not depend.
-_STAGE_THREE = {"top_k", "alpha", "beta", "attn_tau"}
+_STAGE_THREE = {"top_k", "alpha", "beta", "attn_tau", "memory"}
 _STAGE_THREE_PREFIXES = ("finetune_", "cross_", "index_")
+
+# Parameters of regeneration, which say nothing where nothing is regenerated ...
+_REGENERATION_PREFIXES = ("regenerat", "pattern_", "decode_")
+# ... and those of later stages, on which the generated rows do not depend.
+_AFTER_ROWS = {"epochs", "stopping_step", "regenerate", "regenerate_parts", "pattern_weight", "decode_weight"}
 
 # What must agree for one model's weights to mean the same in another.
 _ARCHITECTURE = (
@@ -31,18 +37,25 @@ _ARCHITECTURE = (
 
 
 def fingerprint(config: dict[str, Any], source: str, stage: str) -> str:
-    """Ten hex digits that name a run of ``stage`` ("pretrain" or "finetune") by what its figures depend on.
+    """Ten hex digits that name a run of ``stage`` by what its figures depend on.
 
     ``source`` says what it starts from: the data's SHA-256, and for fine-tuning the backbone's weights.
     """
-    relevant = {
-        name: value
-        for name, value in config.items()
-        if name not in _INCIDENTAL
-        and not (stage == "pretrain" and (name in _STAGE_THREE or name.startswith(_STAGE_THREE_PREFIXES)))
-    }
-    text = json.dumps([source, stage, relevant], sort_keys=True)
+    text = json.dumps([source, stage, relevant(config, stage)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def relevant(config: dict[str, Any], stage: str) -> dict[str, Any]:
+    """The parameters that the figures of ``stage`` ("regenerate", "pretrain" or "finetune") depend on."""
+    kept = {name: value for name, value in config.items() if name not in _INCIDENTAL}
+    if stage != "finetune":
+        kept = {n: v for n, v in kept.items() if n not in _STAGE_THREE and not n.startswith(_STAGE_THREE_PREFIXES)}
+    if stage == "regenerate":
+        kept = {name: value for name, value in kept.items() if name not in _AFTER_ROWS}
+        kept["decodes"] = "decoded" in config["regenerate_parts"]
+    elif config.get("regenerate") is None:
+        kept = {name: value for name, value in kept.items() if not name.startswith(_REGENERATION_PREFIXES)}
+    return kept
 
 
 def weights_digest(state_dict: dict[str, torch.Tensor]) -> str:
@@ -87,3 +100,11 @@ def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, 
     if state["data_sha256"] != data_sha256:
         problem = f"it was trained on other data (SHA-256 {state['data_sha256'][:12]}..., here {data_sha256[:12]}...)"
         raise ConfigError("pretrained", path, problem, "pre-train on this data set")
+
+
+def restore_backbone(backbone: nn.Module, path: str, config: Any, data_sha256: str) -> dict[str, float]:
+    """Load a trained backbone's weights from ``path``; its validation metrics."""
+    state = load(path, config["device"])
+    check_fits(state, config.plain(), data_sha256, path)
+    backbone.load_state_dict(state["state_dict"])
+    return state["valid"]

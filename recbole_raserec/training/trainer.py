@@ -20,6 +20,7 @@ from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.evaluation.ranking import Ranks, rank_targets
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.progress import bar
+from recbole_raserec.regeneration.patterns import mine_patterns
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.stage import StageTrainer
@@ -67,7 +68,7 @@ class BackboneTrainer(StageTrainer):
     """Stage two: the backbone on packed windows."""
 
     def __init__(self, config: Any, model: RaSeRec, dataset: SequenceDataset) -> None:
-        super().__init__(config, model.backbone, "pretrain", dataset.sha256, source=dataset.sha256)
+        super().__init__(config, model.backbone, "pretrain", dataset.sha256, source=dataset.source)
         self.loader = PackedLoader(
             dataset.sequences,
             item_seq_field=model.ITEM_SEQ,
@@ -133,7 +134,7 @@ class RaSeRecTrainer:
     def __init__(self, config: Any, model: RaSeRec, dataset: SequenceDataset) -> None:
         self.config, self.model, self.dataset = config, model, dataset
         self.show_progress = bool(config["show_progress"])
-        self.train_part = dataset.sequences.train_part()
+        self.train_part = dataset.sequences.train_part(generated=False)
         self.valid_part = dataset.sequences.valid_part()
         self.test_part = dataset.sequences.test_part()
         self.seconds = dict.fromkeys(("pretrain", "memory", "finetune", "evaluate"), 0.0)
@@ -145,9 +146,10 @@ class RaSeRecTrainer:
         with self._timed("pretrain"):
             self.valid["backbone"] = self._pretrain()
         with self._timed("memory"):
-            self.memory = self._remember(self.train_part, "encode memory")
+            vectors = self._encode(self.train_part, "encode memory")
+            self.memory = self._fill_memory(vectors)
             self.model.use_memory(self.memory)
-            train_queries = self._retrieve(self.train_part, self.memory.keys, "search train")
+            train_queries = self._retrieve(self.train_part, vectors, "search train")
             valid_queries = self._retrieve(self.valid_part, self._encode(self.valid_part), "search valid")
         with self._timed("finetune"):
             stage = FinetuneTrainer(self.config, self.model, self.dataset.sha256, train_queries)
@@ -160,7 +162,7 @@ class RaSeRecTrainer:
             vectors = self._encode(self.test_part)
             plain = Queries(self.test_part, torch.from_numpy(vectors).to(self.config["device"]))
             ranks = {"backbone": self._rank(plain)}
-            both = self.memory.join(self._remember(self.valid_part, "encode memory"))
+            both = self.memory.join(self._remember(self.valid_part, self._encode(self.valid_part, "encode memory")))
             for name, memory in (("train", self.memory), ("train+valid", both)):
                 self.model.use_memory(memory)
                 queries = self._retrieve(self.test_part, vectors, f"search {name}")
@@ -178,18 +180,28 @@ class RaSeRecTrainer:
             valid = stage.run(self.valid_part, self.show_progress)
             self.curves["pretrain"] = stage.curve
             return valid
-        state = checkpoints.load(path, self.config["device"])
-        checkpoints.check_fits(state, self.config.plain(), self.dataset.sha256, path)
-        self.model.backbone.load_state_dict(state["state_dict"])
-        return state["valid"]
+        return checkpoints.restore_backbone(self.model.backbone, path, self.config, self.dataset.sha256)
 
     def _encode(self, part: Prefixes, label: str = "encode") -> np.ndarray:
         device, progress = self.config["device"], bar(label, self.show_progress)
         return encode_prefixes(self.model.backbone, part, self.model.max_seq_length, device, progress)
 
-    def _remember(self, part: Prefixes, label: str) -> MemoryBank:
+    def _fill_memory(self, vectors: np.ndarray) -> MemoryBank:
+        """The bank that ``memory`` names; ``vectors`` [R, D] are those of the training part."""
+        banks = []
+        if "pairs" in self.config["memory"]:
+            banks.append(self._remember(self.train_part, vectors))
+        if "patterns" in self.config["memory"]:
+            training = self.dataset.sequences.training_only()
+            patterns = mine_patterns(training, self.config["pattern_window"], self.config["pattern_min_support"])
+            part = patterns.prefixes()
+            keys = self._encode(part, "encode patterns") if len(part) else np.zeros((0, vectors.shape[1]), np.float32)
+            banks.append(self._remember(part, keys))
+        return banks[0] if len(banks) == 1 else banks[0].join(banks[1])
+
+    def _remember(self, part: Prefixes, keys: np.ndarray) -> MemoryBank:
         return MemoryBank(
-            keys=self._encode(part, label),
+            keys=keys,
             targets=part.targets,
             owners=part.users,
             lengths=part.lengths,

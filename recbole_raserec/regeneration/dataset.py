@@ -1,0 +1,63 @@
+"""A RecBole data set whose training part also holds generated rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+
+from recbole_raserec.config import PARTS
+from recbole_raserec.data.dataset import SequenceDataset
+from recbole_raserec.data.sequences import ragged_arange
+from recbole_raserec.regeneration.rows import GeneratedRows, extend
+
+
+class RegeneratedDataset(SequenceDataset):
+    """``SequenceDataset`` with the generated rows that ``regenerate_parts`` names as training sequences.
+
+    Each is a user of its own, after the real ones (``patterns-0``, ``decoded-0``, ...); validation
+    and test are those of the original users, untouched. Any RecBole sequential model trains on
+    ``build()[0]``; packed training also weighs the parts by ``pattern_weight`` and ``decode_weight``.
+
+    Parameters
+    ----------
+    rows : what :class:`~recbole_raserec.training.regeneration.Regeneration` made of the same data.
+    """
+
+    def __init__(self, config: Any, rows: GeneratedRows) -> None:
+        self.rows = rows.of_parts(config["regenerate_parts"])
+        super().__init__(config)
+
+    @property
+    def source(self) -> str:
+        """Names what is trained on, for checkpoints."""
+        return f"{self.sha256} {self.rows.digest()}"
+
+    def data_augmentation(self) -> None:
+        """RecBole's grouping of the original interactions, then the generated ones behind them."""
+        super().data_augmentation()
+        rows, config = self.rows, self.config
+        weights = {"patterns": config["pattern_weight"], "decoded": config["decode_weight"]}
+        self.sequences = extend(self.sequences, rows, config["regenerate_parts"], weights)
+        users = np.repeat(self.sequences.users[self.sequences.original :], rows.lengths)
+        own = {self.uid_field: users, self.iid_field: rows.items, self.time_field: ragged_arange(rows.lengths)}
+        columns = {}
+        for field, values in self.inter_feat.interaction.items():
+            new = torch.from_numpy(np.asarray(own.get(field, np.zeros(len(users))))).to(values.dtype)
+            columns[field] = torch.cat([values, new.view(-1, *(1,) * (values.dim() - 1)).expand(-1, *values.shape[1:])])
+        self.inter_feat = Interaction(columns)
+        self._name_users()
+
+    def _name_users(self) -> None:
+        nth = np.zeros(len(self.rows), np.int64)
+        for part in range(len(PARTS)):
+            mine = self.rows.part == part
+            nth[mine] = np.arange(mine.sum())
+        names = np.array([f"{PARTS[part]}-{n}" for part, n in zip(self.rows.part, nth)], dtype=object)
+        known = self.field2id_token[self.uid_field]
+        self.field2id_token[self.uid_field] = np.concatenate([known, names])
+        self.field2token_id[self.uid_field] = {
+            **self.field2token_id[self.uid_field], **{name: len(known) + n for n, name in enumerate(names)}
+        }  # fmt: skip

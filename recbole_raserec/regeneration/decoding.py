@@ -1,0 +1,192 @@
+"""Hybrid inference of SPEC 1.4: every sequence rewritten once a memory, greedily, many at a time.
+
+A step chooses either among the items of the source (restrictive) or among all items (generative).
+Sequences are cut into blocks that depend on the data alone, and what is drawn for a sequence depends
+on its number and the seed alone: whoever decodes a block, and wherever, gets the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_raserec.data.sequences import Sequences, ragged_arange
+from recbole_raserec.progress import Progress
+from recbole_raserec.regeneration.regenerator import Regenerator
+
+ALWAYS_RESTRICTIVE = 2  # first tokens that come from the source, whatever gamma
+_BLOCK = 64  # sequences decoded together; part of the result's definition, so not a parameter
+_LOGITS = 2**22  # floats held at once when all items are scored
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Rows of items that the regenerator wrote.
+
+    Attributes
+    ----------
+    items, offsets : row ``r`` is ``items[offsets[r]:offsets[r + 1]]``.
+    sequence : [R] index of the source sequence.
+    memory : [R] which of the K' memories was read.
+    """
+
+    items: np.ndarray
+    offsets: np.ndarray
+    sequence: np.ndarray
+    memory: np.ndarray
+
+
+def source_tokens(sequences: Sequences, rows: np.ndarray, model: Regenerator) -> Tensor:
+    """[B, L] SOS, the last ``max_length`` items of each sequence, EOS, 0 on the right."""
+    length = np.minimum(sequences.lengths[rows], model.max_length)
+    tokens = np.zeros((len(rows), int(length.max()) + 2), np.int64)
+    tokens[:, 0] = model.sos
+    row, nth = np.repeat(np.arange(len(rows)), length), ragged_arange(length)
+    tokens[row, nth + 1] = sequences.items[np.repeat(sequences.offsets[1:][rows] - length, length) + nth]
+    tokens[np.arange(len(rows)), length + 1] = model.eos
+    return torch.from_numpy(tokens)
+
+
+def decoding_blocks(sequences: Sequences) -> list[np.ndarray]:
+    """Sequence numbers, those of like length together."""
+    order = np.argsort(sequences.lengths, kind="stable")
+    return [order[start : start + _BLOCK] for start in range(0, len(order), _BLOCK)]
+
+
+BlockDecoder = Callable[[list[np.ndarray]], Iterable[np.ndarray]]  # blocks -> [B, K', T] items of each, in order
+
+
+def decode_all(sequences: Sequences, decode_blocks: BlockDecoder, progress: Progress = iter) -> Decoded:
+    """Decode every sequence with every memory; rows in the order of (sequence, memory).
+
+    Parameters
+    ----------
+    decode_blocks : does the work, here or elsewhere: :func:`local_decoder` or Ray's.
+    """
+    blocks = decoding_blocks(sequences)
+    tokens = list(progress(decode_blocks(blocks)))
+    if not tokens:
+        nothing = np.zeros(0, np.int64)
+        return Decoded(nothing, np.zeros(1, np.int64), nothing, nothing)
+    longest = max(block.shape[2] for block in tokens)
+    everything = np.concatenate([np.pad(t, ((0, 0), (0, 0), (0, longest - t.shape[2]))) for t in tokens])
+    everything = everything[np.argsort(np.concatenate(blocks))]  # [U, K', T]
+    sequence, memory = np.divmod(np.arange(everything.shape[0] * everything.shape[1]), everything.shape[1])
+    rows = everything.reshape(len(sequence), longest)
+    offsets = np.r_[0, np.cumsum((rows > 0).sum(axis=1))].astype(np.int64)
+    return Decoded(rows[rows > 0], offsets, sequence, memory)
+
+
+def local_decoder(
+    model: Regenerator, sequences: Sequences, gamma: float, seed: int, max_tokens: int, device: torch.device
+) -> BlockDecoder:
+    """Decodes block after block in this process."""
+
+    def decode_blocks(blocks: list[np.ndarray]) -> Iterable[np.ndarray]:
+        for rows in blocks:
+            yield decode_block(model, sequences, rows, gamma, seed, max_tokens, device)
+
+    return decode_blocks
+
+
+def generative_steps(rows: np.ndarray, memories: int, max_tokens: int, gamma: float, seed: int) -> Tensor:
+    """[B, K', T] whether a step chooses among all items; drawn for each sequence by its own number."""
+    if gamma in (0, 1):
+        drawn = np.full((len(rows), memories, max_tokens), gamma == 1)
+    else:
+        drawn = np.stack([np.random.default_rng((seed, row)).random((memories, max_tokens)) < gamma for row in rows])
+    drawn[:, :, :ALWAYS_RESTRICTIVE] = False
+    return torch.from_numpy(drawn)
+
+
+@torch.no_grad()
+def decode_block(
+    model: Regenerator,
+    sequences: Sequences,
+    rows: np.ndarray,
+    gamma: float,
+    seed: int,
+    max_tokens: int,
+    device: torch.device,
+) -> np.ndarray:
+    """Greedy rows of the sequences ``rows`` [B].
+
+    Parameters
+    ----------
+    gamma : probability that a step after the first two is generative.
+    max_tokens : most items of a row.
+
+    Returns
+    -------
+    [B, K', T] int32 items, 0 after the last; no item twice in a row.
+    """
+    model.eval()
+    source = source_tokens(sequences, rows, model).to(device)
+    generative = generative_steps(rows, model.diversity, max_tokens, gamma, seed).to(device).flatten(0, 1)
+    state = _State(model, source, max_tokens)
+    written = torch.zeros(len(generative), max_tokens, dtype=torch.long, device=device)
+    token = torch.full((len(generative),), model.sos, device=device)
+    for step in range(max_tokens):
+        hidden = state.read(token, step)
+        token = state.choose(hidden, generative[state.alive, step], written[state.alive, :step])
+        written[state.alive, step] = token.masked_fill(token == model.eos, 0)
+        token = state.drop_finished(token)
+        if len(token) == 0:
+            break
+    return written.view(len(rows), model.diversity, max_tokens).to(torch.int32).cpu().numpy()
+
+
+class _State:
+    """Kept keys and values of the rows that are still being written, [R] of them."""
+
+    def __init__(self, model: Regenerator, source: Tensor, max_tokens: int) -> None:
+        self.model = model
+        memories = model.encode(source).transpose(1, 2).flatten(0, 1)  # [B K', L, D]
+        self.memories = [layer.cross.keys_values(memories) for layer in model.decoder]
+        self.source = source.repeat_interleave(model.diversity, dim=0)  # [R, L]
+        self.allowed = model.choices(self.source)  # [R, L] source tokens not yet written
+        empty = self.memories[0][0].new_zeros(len(memories), model.decoder[0].attention.heads, max_tokens, 0)
+        width = memories.size(-1) // model.decoder[0].attention.heads
+        self.past = [tuple(empty.new_zeros(*empty.shape[:3], width) for _ in range(2)) for _ in model.decoder]
+        self.alive = torch.arange(len(memories), device=source.device)  # numbers of the rows
+
+    def read(self, token: Tensor, step: int) -> Tensor:
+        """The decoder's output after ``token`` [R] at position ``step``: [R, D]."""
+        hidden = self.model.embed(token[:, None], start=step)  # [R, 1, D]
+        visible = torch.ones(1, 1, step + 1, dtype=torch.bool, device=token.device)
+        real = (self.source > 0)[:, None]
+        for layer, past, memory in zip(self.model.decoder, self.past, self.memories):
+            for kept, new in zip(past, layer.attention.keys_values(hidden)):
+                kept[:, :, step] = new[:, :, 0]
+            seen = past[0][:, :, : step + 1], past[1][:, :, : step + 1]
+            hidden = layer(hidden, visible, seen, memory, real)
+        return hidden[:, 0]
+
+    def choose(self, hidden: Tensor, generative: Tensor, written: Tensor) -> Tensor:
+        """The best token of each row [R]; ``written`` [R, step] must not come again."""
+        token = torch.empty(len(hidden), dtype=torch.long, device=hidden.device)
+        narrow, wide = (~generative).nonzero()[:, 0], generative.nonzero()[:, 0]
+        vectors = self.model.embedding(self.source[narrow])  # [r, L, D]
+        scores = (vectors @ hidden[narrow, :, None])[:, :, 0].masked_fill(~self.allowed[narrow], -torch.inf)
+        token[narrow] = self.source[narrow].gather(1, scores.argmax(dim=1, keepdim=True))[:, 0]
+        table = self.model.embedding.weight
+        for part in wide.split(max(_LOGITS // len(table), 1)):
+            scores = hidden[part] @ table.T  # [r, V + 2]
+            scores[:, [0, self.model.sos]] = -torch.inf
+            scores.scatter_(1, written[part], -torch.inf)
+            token[part] = scores.argmax(dim=1)
+        self.allowed &= self.source != token[:, None]
+        return token
+
+    def drop_finished(self, token: Tensor) -> Tensor:
+        """Forget the rows whose ``token`` [R] was EOS; the tokens of the others."""
+        going = (token != self.model.eos).nonzero()[:, 0]
+        if len(going) < len(token):
+            self.memories = [(k[going], v[going]) for k, v in self.memories]
+            self.past = [(k[going], v[going]) for k, v in self.past]
+            self.source, self.allowed, self.alive = self.source[going], self.allowed[going], self.alive[going]
+        return token[going]

@@ -1,0 +1,95 @@
+"""A regenerated data set as RecBole's atomic files, split already: any stock RecBole sequential model reads it.
+
+RecBole's leave-one-out would hold out the last items of generated rows too. So the parts are files of
+their own (``benchmark_filename``), every line a prefix and its target, with the yaml that says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from recbole_raserec.data.dataset import SequenceDataset
+from recbole_raserec.data.sequences import Prefixes
+from recbole_raserec.files import replacing
+from recbole_raserec.progress import Progress
+
+MANIFEST = "manifest.json"
+_LINES = 2**14  # written at once
+
+
+def export(dataset: SequenceDataset, folder: Path, manifest: dict[str, Any], progress: Progress = iter) -> Path:
+    """Write ``folder`` (its name is the data set's) and return the path of its manifest, written last.
+
+    Parameters
+    ----------
+    dataset : built; a :class:`~recbole_raserec.regeneration.dataset.RegeneratedDataset`.
+    manifest : what is known of it; the files' SHA-256 and number of lines are added.
+    """
+    sequences = dataset.sequences
+    train = sequences.train_part()
+    if sequences.weights is not None:
+        kept = np.flatnonzero(sequences.weights[train.sequence] > 0)
+        train = Prefixes(sequences, train.sequence[kept], train.target_at[kept])
+    parts = {"train": train, "valid": sequences.valid_part(), "test": sequences.test_part()}
+    files = {}
+    for part, prefixes in parts.items():
+        path = folder / f"{folder.name}.{part}.inter"
+        files[path.name] = {"sha256": _write_part(path, dataset, prefixes, progress), "lines": len(prefixes)}
+    with replacing(folder / f"{folder.name}.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(_recbole_settings(dataset), sort_keys=False), encoding="utf-8")
+    with replacing(folder / MANIFEST) as temporary:
+        temporary.write_text(json.dumps({**manifest, "files": files}, indent=1) + "\n", encoding="utf-8")
+    return folder / MANIFEST
+
+
+def _recbole_settings(dataset: SequenceDataset) -> dict[str, Any]:
+    """What RecBole must be told to read the folder, and to train on it with a full softmax."""
+    user, item = dataset.uid_field, dataset.iid_field
+    history = f"{item}{dataset.config['LIST_SUFFIX']}"
+    return {
+        "benchmark_filename": ["train", "valid", "test"],
+        "load_col": {"inter": [user, history, item]},
+        "alias_of_item_id": [history],
+        "MAX_ITEM_LIST_LENGTH": dataset.max_item_list_len,
+        "train_neg_sample_args": None,
+    }
+
+
+def _write_part(path: Path, dataset: SequenceDataset, prefixes: Prefixes, progress: Progress) -> str:
+    """Write one part's lines; SHA-256 of the file."""
+    user, item = dataset.uid_field, dataset.iid_field
+    users, items = (np.asarray(dataset.field2id_token[field], dtype=str) for field in (user, item))
+    words = items[prefixes.sequences.items].tolist()
+    stop = prefixes.target_at
+    start = stop - np.minimum(prefixes.lengths, dataset.max_item_list_len)
+    names = users[prefixes.users]
+    whole = hashlib.sha256()
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        header = f"{user}:token\t{item}{dataset.config['LIST_SUFFIX']}:token_seq\t{item}:token\n"
+        for rows in progress([None, *_blocks(len(prefixes))]):
+            text = header if rows is None else "".join(
+                f"{names[r]}\t{' '.join(words[start[r]:stop[r]])}\t{words[stop[r]]}\n" for r in rows
+            )  # fmt: skip
+            whole.update(text.encode())
+            file.write(text.encode())
+    return whole.hexdigest()
+
+
+def _blocks(count: int) -> list[range]:
+    return [range(begin, min(begin + _LINES, count)) for begin in range(0, count, _LINES)]
+
+
+def format_manifest(manifest: dict[str, Any]) -> str:
+    """Counts and seconds of a regeneration, for people."""
+    counts, seconds = dict(manifest["counts"]), manifest["seconds"]
+    by_length = ", ".join(f"{n:,} of {length}" for length, n in counts.pop("patterns_by_length").items())
+    lines = [f"{name.replace('_', ' ')}: {value:,}" for name, value in counts.items()]
+    lines[1] += f" ({by_length} items)" if by_length else ""
+    lines.append("seconds: " + ", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items()))
+    return "\n".join(lines)

@@ -1,0 +1,186 @@
+"""Mining of transition patterns and their pairing with the sequences that contain them (SPEC 1.1, 1.2).
+
+A pattern is an ordered subsequence of two items or more, gaps allowed, inside ``window`` consecutive
+positions, that occurs in ``min_support`` sequences or more: Seq2Pat's ``max_span`` and frequency.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recbole_raserec.data.sequences import Prefixes, Sequences, ragged_arange
+
+Array = np.ndarray
+_CANDIDATES = 2**22  # (pattern, sequence) candidates verified at once
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """Mined patterns, shorter before longer, then by their items.
+
+    Attributes
+    ----------
+    items : [n] item ids, pattern after pattern.
+    offsets : [P + 1] pattern ``p`` is ``items[offsets[p]:offsets[p + 1]]``.
+    support : [P] number of different sequences it was mined from.
+    """
+
+    items: Array
+    offsets: Array
+    support: Array
+
+    def __len__(self) -> int:
+        return len(self.support)
+
+    def prefixes(self) -> Prefixes:
+        """Each pattern as a row: all but its last item is the prefix, the last is the target; of no user."""
+        owner = np.arange(len(self))
+        return Prefixes(Sequences(self.items, self.offsets, np.zeros_like(owner)), owner, self.offsets[1:] - 1)
+
+    @property
+    def lengths(self) -> Array:
+        """[P] items of each pattern."""
+        return np.diff(self.offsets)
+
+
+def mine_patterns(sequences: Sequences, window: int = 5, min_support: int = 2) -> Patterns:
+    """All patterns of ``sequences``, exactly.
+
+    A pattern can only be frequent if the pattern without its last item is, so occurrences of length
+    m + 1 are grown from those of frequent patterns of length m, all at once. Time and memory follow
+    the number of occurrences: at most 2^(window - 1) an interaction, in practice a few.
+
+    Parameters
+    ----------
+    sequences : training items only; held-out ones must have been removed.
+    window : positions a pattern may span.
+    min_support : different sequences it must occur in.
+    """
+    items = sequences.items.astype(np.int64)
+    owner = np.repeat(np.arange(len(sequences)), sequences.lengths)
+    end = sequences.offsets[1:][owner]
+    span = int(items.max(initial=0)) + 1
+    first = last = np.arange(len(items))
+    code, keys, _ = _frequent(items, owner, min_support)
+    first, last, code = first[code >= 0], last[code >= 0], code[code >= 0]
+    found, supports, table = [], [], keys[:, None]  # table: items of the frequent patterns of this length
+    while len(code):
+        more = np.maximum(np.minimum(first + window, end[first]) - last - 1, 0)
+        last = np.repeat(last, more) + 1 + ragged_arange(more)
+        first, code = np.repeat(first, more), np.repeat(code, more)
+        code, keys, support = _frequent(code * span + items[last], owner[first], min_support)
+        first, last, code = first[code >= 0], last[code >= 0], code[code >= 0]
+        table = np.c_[table[keys // span], keys % span]
+        found.append(table)
+        supports.append(support)
+    lengths = np.concatenate([np.full(len(t), t.shape[1]) for t in found] or [np.zeros(0, int)])
+    return Patterns(
+        items=np.concatenate([t.ravel() for t in found] or [np.zeros(0)]).astype(sequences.items.dtype),
+        offsets=np.r_[0, np.cumsum(lengths)].astype(np.int64),
+        support=np.concatenate(supports or [np.zeros(0, np.int64)]),
+    )
+
+
+def _frequent(keys: Array, owners: Array, min_support: int) -> tuple[Array, Array, Array]:
+    """Number the frequent keys.
+
+    Parameters
+    ----------
+    keys, owners : [n] what occurs, and in which sequence; owners ascend.
+
+    Returns
+    -------
+    code : [n] number of each occurrence's key among the frequent ones in ascending order, or -1.
+    frequent, support : [F] those keys and the number of different owners of each.
+    """
+    order = np.argsort(keys, kind="stable")  # stable: owners still ascend within a key
+    sorted_keys, sorted_owners = keys[order], owners[order]
+    new_key = np.diff(sorted_keys, prepend=-1) != 0
+    new_owner = new_key | (np.diff(sorted_owners, prepend=-1) != 0)
+    group = np.cumsum(new_key) - 1
+    support = np.bincount(group, weights=new_owner, minlength=int(new_key.sum())).astype(np.int64)
+    kept = support >= min_support
+    number = np.where(kept, np.cumsum(kept) - 1, -1)
+    code = np.empty(len(keys), np.int64)
+    code[order] = number[group]
+    return code, sorted_keys[new_key][kept], support[kept]
+
+
+def find_containing(sequences: Sequences, patterns: Patterns) -> tuple[Array, Array]:
+    """Every (sequence, pattern) where the sequence contains the pattern as a subsequence, however wide its gaps.
+
+    Only sequences that hold a pattern's rarest item are looked at (inverted index); in those the
+    earliest match is followed item by item, all candidates at once.
+
+    Returns
+    -------
+    sequence, pattern : [M] each, patterns ascending, sequences ascending within a pattern.
+    """
+    index = _InvertedIndex(sequences)
+    count = index.count(patterns.items)
+    if len(patterns) == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    rarest = np.minimum.reduceat(count, patterns.offsets[:-1])
+    at_rarest = np.flatnonzero(count == np.repeat(rarest, patterns.lengths))
+    owner = np.repeat(np.arange(len(patterns)), patterns.lengths)[at_rarest]
+    rare_item = patterns.items[at_rarest[np.r_[True, owner[1:] != owner[:-1]]]]
+    part = np.cumsum(rarest) // _CANDIDATES
+    chunks = np.split(np.arange(len(patterns)), np.flatnonzero(np.diff(part)) + 1)
+    found = [index.verify(patterns, chunk, rare_item[chunk]) for chunk in chunks]
+    sequence, pattern = (np.concatenate(column) for column in zip(*found))
+    return sequence, pattern
+
+
+class _InvertedIndex:
+    """Where each item occurs: positions sorted by (item, position)."""
+
+    def __init__(self, sequences: Sequences) -> None:
+        self.sequences = sequences
+        self.span = len(sequences.items) + 1
+        keys = np.sort(sequences.items.astype(np.int64) * self.span + np.arange(len(sequences.items)))
+        self.keys = np.r_[keys, np.iinfo(np.int64).max]  # the last is no occurrence, but every search ends before it
+        self.owner = np.repeat(np.arange(len(sequences)), sequences.lengths)
+
+    def count(self, items: Array) -> Array:
+        """[n] occurrences of each item."""
+        return np.searchsorted(self.keys, (items.astype(np.int64) + 1) * self.span) - self._begin(items)
+
+    def _begin(self, items: Array) -> Array:
+        return np.searchsorted(self.keys, items.astype(np.int64) * self.span)
+
+    def verify(self, patterns: Patterns, chunk: Array, rare_item: Array) -> tuple[Array, Array]:
+        """(sequence, pattern) of the chunk's patterns ``chunk`` [C]."""
+        begin, count = self._begin(rare_item), self.count(rare_item)
+        position = self.keys[np.repeat(begin, count) + ragged_arange(count)] % self.span
+        pattern, sequence = np.repeat(chunk, count), self.owner[position]
+        once = np.r_[True, (np.diff(pattern) != 0) | (np.diff(sequence) != 0)][: len(pattern)]
+        pattern, sequence = pattern[once], sequence[once]
+        at = self.sequences.offsets[sequence]  # the next item may stand here or later
+        for nth in range(int(patterns.lengths[chunk].max(initial=0))):
+            asked = np.flatnonzero(nth < patterns.lengths[pattern])
+            item = patterns.items[patterns.offsets[pattern[asked]] + nth].astype(np.int64)
+            key = self.keys[np.searchsorted(self.keys, item * self.span + at[asked])]
+            hit = (key // self.span == item) & (key % self.span < self.sequences.offsets[1:][sequence[asked]])
+            at[asked] = key % self.span + 1
+            keep = np.ones(len(pattern), bool)
+            keep[asked] = hit
+            pattern, sequence, at = pattern[keep], sequence[keep], at[keep]
+        return sequence, pattern
+
+
+def pair_patterns(sequences: Sequences, patterns: Patterns, per_sequence: int, seed: int) -> tuple[Array, Array]:
+    """Up to ``per_sequence`` patterns for each sequence, drawn uniformly from those that it contains.
+
+    Returns
+    -------
+    sequence, pattern : [M] each, sequences ascending; the regenerator's sources and targets.
+    """
+    sequence, pattern = find_containing(sequences, patterns)
+    lot = np.random.default_rng(seed).random(len(sequence))
+    order = np.lexsort((lot, sequence))
+    nth = ragged_arange(np.bincount(sequence, minlength=len(sequences)))
+    kept = np.sort(order[nth < per_sequence])  # back to the order of patterns ...
+    kept = kept[np.argsort(sequence[kept], kind="stable")]  # ... within each sequence
+    return sequence[kept], pattern[kept]

@@ -1,0 +1,183 @@
+"""Stage one of the pipeline: mine, pair, train the regenerator, decode; kept in a file that a later run reuses."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.utils import init_seed
+from torch import Tensor
+
+from recbole_raserec.data.dataset import SequenceDataset
+from recbole_raserec.errors import DataError
+from recbole_raserec.model import RaSeRec
+from recbole_raserec.progress import bar
+from recbole_raserec.regeneration.decoding import decode_all, local_decoder
+from recbole_raserec.regeneration.patterns import Patterns, mine_patterns, pair_patterns
+from recbole_raserec.regeneration.regenerator import Regenerator
+from recbole_raserec.regeneration.rows import GeneratedRows, find_leaks, rows_of_decoded, rows_of_patterns
+from recbole_raserec.training import checkpoints
+from recbole_raserec.training.regenerator import Pairs, RegeneratorTrainer
+from recbole_raserec.training.trainer import BackboneTrainer
+
+_COLUMNS = ("items", "offsets", "part", "owner")
+
+
+@dataclass(frozen=True)
+class Regenerated:
+    """Generated rows and where they come from.
+
+    Attributes
+    ----------
+    rows : patterns first, then decoded rows.
+    manifest : parameters, seed, counts, seconds, SHA-256 of source and rows: plain types.
+    """
+
+    rows: GeneratedRows
+    manifest: dict[str, Any]
+
+
+class Regeneration:
+    """Makes :class:`Regenerated` of a data set, or finds the one an earlier run made from the same data and parameters.
+
+    Raises
+    ------
+    DataError : a pattern is asked for and the data has none.
+    """
+
+    def __init__(self, config: Any, dataset: SequenceDataset) -> None:
+        self.config, self.dataset = config, dataset
+        self.show_progress = bool(config["show_progress"])
+        self.seconds: dict[str, float] = {}
+        self.counts: dict[str, Any] = {}
+        self.losses: list[float] = []
+
+    @property
+    def path(self) -> Path:
+        """File of the rows, named by data and parameters."""
+        start = _file_digest(self.config["regenerator_pretrained"])
+        name = checkpoints.fingerprint(self.config.plain(), f"{self.dataset.sha256} {start}", "regenerate")
+        return Path(self.config["checkpoint_dir"]) / f"{self.config['dataset']}-DR4SR-{name}.pth"
+
+    def run(self) -> Regenerated:
+        """The rows of all generated parts that ``regenerate_parts`` names."""
+        if self.path.is_file():
+            logging.getLogger().info(f"regenerate: taken from {self.path}")
+            return _load(self.path)
+        training = self.dataset.sequences.training_only()
+        with self._timed("mining"):
+            window, support = self.config["pattern_window"], self.config["pattern_min_support"]
+            patterns = mine_patterns(training, window, support)
+        self._count_patterns(patterns)
+        rows = rows_of_patterns(patterns)
+        if "decoded" in self.config["regenerate_parts"]:
+            rows = rows.join(self._decode(training.recent(self.config["MAX_ITEM_LIST_LENGTH"]), patterns))
+        made = Regenerated(rows, self._manifest(rows))
+        _save(self.path, made)
+        return made
+
+    def _decode(self, training: Any, patterns: Patterns) -> GeneratedRows:
+        config = self.config
+        with self._timed("pairs"):
+            pairs = Pairs(
+                training, patterns, *pair_patterns(training, patterns, config["pattern_pairs"], config["seed"])
+            )
+        self.counts["pairs"] = len(pairs.sequence)
+        if not len(pairs.sequence):
+            problem = f"no pattern occurs in {config['pattern_min_support']} training sequences"
+            raise DataError("dataset", config["dataset"], problem, "lower --pattern_min_support, or give more data")
+        with self._timed("embedding"):
+            vectors = self._item_vectors()
+        model = self._train(pairs, vectors)
+        with self._timed("decoding"):
+            decoder = local_decoder(
+                model,
+                training,
+                config["decode_gamma"],
+                config["seed"],
+                config["decode_max_length"],
+                config["device"],
+            )
+            decoded = decode_all(training, decoder, bar("decode", self.show_progress))
+        rows, cut = rows_of_decoded(decoded, self.dataset.sequences)
+        if len(find_leaks(rows, self.dataset.sequences)):
+            raise AssertionError("a held-out transition stands in a generated row of its own user")
+        self.counts |= {"decoded": len(decoded.sequence), "cut_by_guard": cut, "decoded_kept": len(rows)}
+        return rows
+
+    def _item_vectors(self) -> Tensor:
+        """[V, D] of a backbone: ``regenerator_pretrained``, or one trained a few epochs on the original sequences."""
+        model = RaSeRec(self.config, self.dataset).to(self.config["device"])
+        path = self.config["regenerator_pretrained"]
+        if path is not None:
+            checkpoints.restore_backbone(model.backbone, path, self.config, self.dataset.sha256)
+        else:
+            config = self.config.changed(epochs=self.config["regenerator_embedding_epochs"], regenerate=None)
+            BackboneTrainer(config, model, self.dataset).run(self.dataset.sequences.valid_part(), self.show_progress)
+        return model.item_vectors.detach()
+
+    def _train(self, pairs: Pairs, vectors: Tensor) -> Regenerator:
+        config = self.config
+        init_seed(config["seed"], config["reproducibility"])
+        model = Regenerator(
+            vectors,
+            max_length=config["MAX_ITEM_LIST_LENGTH"],
+            max_target=max(config["decode_max_length"], config["pattern_window"]),
+            diversity=config["regenerator_diversity"],
+            heads=config["regenerator_n_heads"],
+            layers=config["regenerator_n_layers"],
+            inner_size=config["regenerator_inner_size"],
+            dropout=config["regenerator_dropout_prob"],
+        ).to(config["device"])
+        source = f"{self.dataset.sha256} {hashlib.sha256(vectors.cpu().numpy().tobytes()).hexdigest()}"
+        trainer = RegeneratorTrainer(config, model, pairs, self.dataset.sha256, source)
+        with self._timed("regenerator"):
+            trainer.train(self.show_progress)
+        self.losses = trainer.losses
+        return model
+
+    def _count_patterns(self, patterns: Patterns) -> None:
+        length, number = np.unique(patterns.lengths, return_counts=True)
+        self.counts["sequences"] = self.dataset.sequences.original
+        self.counts["patterns"] = len(patterns)
+        self.counts["patterns_by_length"] = {str(n): int(c) for n, c in zip(length, number)}
+
+    def _manifest(self, rows: GeneratedRows) -> dict[str, Any]:
+        return {
+            "parameters": checkpoints.relevant(self.config.plain(), "regenerate"),
+            "seed": self.config["seed"],
+            "counts": self.counts,
+            "seconds": {stage: round(value, 2) for stage, value in self.seconds.items()},
+            "losses": self.losses,
+            "source_sha256": self.dataset.sha256,
+            "rows_sha256": rows.digest(),
+        }
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = perf_counter()
+        yield
+        self.seconds[stage] = perf_counter() - start
+
+
+def _file_digest(path: str | None) -> str:
+    """Of a file that is there; where it is not, reading it as a checkpoint says so."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path and Path(path).is_file() else ""
+
+
+def _save(path: Path, made: Regenerated) -> None:
+    columns = {name: torch.from_numpy(np.ascontiguousarray(getattr(made.rows, name))) for name in _COLUMNS}
+    checkpoints.save(path, {"stage": "regenerated", **columns, "manifest": made.manifest})
+
+
+def _load(path: Path) -> Regenerated:
+    state = checkpoints.load(path, "cpu", field="checkpoint_dir")
+    return Regenerated(GeneratedRows(*(state[name].numpy() for name in _COLUMNS)), state["manifest"])
