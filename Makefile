@@ -21,6 +21,7 @@ lint: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/render.py
 
 $(VENV)/installed: setup.py constraints.txt

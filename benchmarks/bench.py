@@ -25,7 +25,14 @@ from time import perf_counter
 from typing import Any
 
 HERE = Path(__file__).parent
-SIZES = {"sequence_building": (1, 5, 10, 50), "neighbour_search": (1,), "large_catalogue": (1,)}
+SIZES = {
+    "sequence_building": (1, 5, 10, 100),
+    "neighbour_search": (1,),
+    "large_catalogue": (1,),
+    "mining": (1, 10, 100),
+    "regenerator_epoch": (1,),
+    "decoding": (1,),
+}
 OTHER_SIZES = (1, 2, 10)
 PEER_SIZES = {"sequence_building": (1, 5), "large_catalogue": ()}  # beyond, RecBole takes hours or tens of GB
 OTHER_PEER_SIZES = (1,)
@@ -42,19 +49,24 @@ def main(argv: list[str]) -> None:
     from benchmarks.ours import STAGES
 
     folder = Path(tempfile.gettempdir()) / "recbole-raserec-bench"
+    rates = {"flops": 1e9 * _gflops(), "bytes": 1e9 * _gigabytes()}
     rows = []
     for stage in STAGES if options["stages"] == "all" else options["stages"].split(","):
         for size in SIZES.get(stage, OTHER_SIZES):
-            rows.append(_compare(stage, folder, size))
+            rows.append(_compare(stage, folder, size, rates))
             print(_line(rows[-1]), flush=True)
     result = {
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "matrix_product_gflops": _gflops(),
+        "matrix_product_gflops": round(rates["flops"] / 1e9, 1),
+        "memory_gigabytes_a_second": round(rates["bytes"] / 1e9, 1),
         "versions": _versions(),
         "stages": rows,
         "growth": _growth(rows),
     }
-    Path(options["output"]).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    output = Path(options["output"])
+    if output.is_file():  # what benchmarks/accuracy.py measured stays
+        result["accuracy"] = json.loads(output.read_text(encoding="utf-8")).get("accuracy")
+    output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def _data(folder: Path, stage: str, size: int) -> str:
@@ -63,16 +75,19 @@ def _data(folder: Path, stage: str, size: int) -> str:
 
     if stage == "large_catalogue":
         return write_synthetic(folder, 10 * BEAUTY_INTERACTIONS, MANY_ITEMS)
-    if size != 1:
-        return write_synthetic(folder, size * BEAUTY_INTERACTIONS)
-    source = Path(os.environ.get("RECBOLE_RASEREC_DATA", HERE.parent.parent / "shared" / "data")) / "Beauty.txt"
+    return beauty(folder) if size == 1 else write_synthetic(folder, size * BEAUTY_INTERACTIONS)
+
+
+def beauty(folder: Path) -> str:
+    """Convert Beauty's file; the data set's name."""
     from recbole_raserec import convert
 
+    source = Path(os.environ.get("RECBOLE_RASEREC_DATA", HERE.parent.parent / "shared" / "data")) / "Beauty.txt"
     convert(source, "sequences", "amazon-beauty", folder, show_progress=False)
     return "amazon-beauty"
 
 
-def _compare(stage: str, folder: Path, size: int) -> dict[str, Any]:
+def _compare(stage: str, folder: Path, size: int, rates: dict[str, float]) -> dict[str, Any]:
     name = _data(folder, stage, size)
     sides = {"ours": _measure(stage, "ours", folder, name, repeats=3 if size < 10 else 1)}
     if size in PEER_SIZES.get(stage, OTHER_PEER_SIZES):
@@ -80,6 +95,8 @@ def _compare(stage: str, folder: Path, size: int) -> dict[str, Any]:
     ours = sides["ours"]
     row = {"stage": stage, "size": size, "data": name, "ours_s": ours["median"], "ours_mib": ours["mib"]}
     row["ours_all_s"] = ours["seconds"]
+    for limit, work in ours["work"].items():  # share of the machine's measured rate that the stage keeps up
+        row |= {"limit": limit, "work": work, "roofline": round(work / rates[limit] / ours["median"], 3)}
     if "peer" in sides:
         peer = sides["peer"]
         row |= {"peer_s": peer["median"], "peer_mib": peer["mib"], "peer_all_s": peer["seconds"]}
@@ -109,21 +126,23 @@ def _one(stage: str, side: str, folder: str, name: str, repeats: str) -> None:
     from benchmarks import ours, peers
 
     module = {"ours": ours, "peer": peers}[side]
-    seconds, share = module.STAGES[stage](Path(folder), name, int(repeats))
+    seconds, share, *work = module.STAGES[stage](Path(folder), name, int(repeats))
     whole = [round(s / share, 4) for s in seconds]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    print(json.dumps({"seconds": whole, "median": statistics.median(whole), "share": share, "mib": round(peak)}))
+    measured = {"seconds": whole, "median": statistics.median(whole), "share": share, "mib": round(peak)}
+    print(json.dumps({**measured, "work": work[0] if work else {}}))
 
 
 def _growth(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Log-log slope of our seconds over interactions, smallest to largest synthetic data, for each stage."""
+    """Log-log slope of our seconds over interactions on synthetic data (least squares), for each stage."""
+    import numpy as np
+
     slopes = {}
     for stage in dict.fromkeys(row["stage"] for row in rows):
         mine = [row for row in rows if row["stage"] == stage and row["size"] != 1]
         if len(mine) > 1:
-            first, last = mine[0], mine[-1]
-            slope = math.log(last["ours_s"] / first["ours_s"]) / math.log(last["size"] / first["size"])
-            slopes[stage] = round(slope, 3)
+            sizes, seconds = ([math.log(row[name]) for row in mine] for name in ("size", "ours_s"))
+            slopes[stage] = round(float(np.polyfit(sizes, seconds, 1)[0]), 3)
     return slopes
 
 
@@ -146,6 +165,20 @@ def _gflops() -> float:
         a @ a
         seconds.append(perf_counter() - start)
     return round(2 * 2048**3 / statistics.median(seconds) / 1e9, 1)
+
+
+def _gigabytes() -> float:
+    """Rate of copying 256 MiB, bytes read and written, median of 9."""
+    import numpy as np
+
+    source = np.ones(2**25)
+    copy = np.empty_like(source)
+    seconds = []
+    for _ in range(9):
+        start = perf_counter()
+        np.copyto(copy, source)
+        seconds.append(perf_counter() - start)
+    return 2 * source.nbytes / statistics.median(seconds) / 1e9
 
 
 def _versions() -> dict[str, str]:

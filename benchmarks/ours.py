@@ -1,4 +1,8 @@
-"""This package's way through each stage, timed. Every function returns (seconds of each repeat, share measured)."""
+"""This package's way through each stage, timed.
+
+Every function returns the seconds of each repeat, the share of the stage that was measured, and the
+least that the whole stage must do, as ``{"flops": multiply-adds twice}`` or ``{"bytes": moved}``.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,28 @@ import torch
 
 from recbole_raserec import Config, MemoryBank, RaSeRec, SequenceDataset
 from recbole_raserec.backbones.encode import encode_prefixes
+from recbole_raserec.data.batches import training_windows
 from recbole_raserec.evaluation.ranking import rank_targets
-from recbole_raserec.training.trainer import BackboneTrainer, FinetuneTrainer, Queries
+from recbole_raserec.regeneration.decoding import decode_all, local_decoder
+from recbole_raserec.regeneration.patterns import mine_patterns, pair_patterns
+from recbole_raserec.regeneration.regenerator import Regenerator
+from recbole_raserec.training.backbone import BackboneTrainer
+from recbole_raserec.training.regenerator import Pairs, RegeneratorTrainer
+from recbole_raserec.training.trainer import FinetuneTrainer, Queries
 
 LARGE_STEPS = 20
-Timing = tuple[list[float], float]
+K, D, INNER, LAYERS = 20, 64, 256, 2
+Timing = tuple[list[float], float, dict[str, float]]
+
+
+def encoder_flops(tokens: int) -> float:
+    """Projections and feed-forward of a forward pass; attention itself is small beside them."""
+    return 2.0 * tokens * LAYERS * (4 * D * D + 2 * D * INNER)
+
+
+def softmax_flops(pairs: int, items: int, products: int) -> float:
+    """``products`` = 1 for scores, 2 with the gradient of the users, 3 with that of the items too."""
+    return 2.0 * pairs * items * D * products
 
 
 def load(data_path: Path, name: str) -> tuple[Config, SequenceDataset]:
@@ -41,7 +62,7 @@ def sequence_building(data_path: Path, name: str, repeats: int) -> Timing:
     for _ in range(repeats):
         dataset = load(data_path, name)[1]
         seconds += repeat(dataset.build, 1)
-    return seconds, 1.0
+    return seconds, 1.0, {"bytes": 5 * 8.0 * len(dataset.sequences.items)}  # three columns read, two written
 
 
 def _model(data_path: Path, name: str) -> tuple[Config, SequenceDataset, RaSeRec]:
@@ -55,14 +76,19 @@ def sasrec_epoch(data_path: Path, name: str, repeats: int) -> Timing:
     config, dataset, model = _model(data_path, name)
     trainer = BackboneTrainer(config, model, dataset)
     epochs = iter(range(repeats))
-    return repeat(lambda: trainer._train_epoch(None, next(epochs)), repeats), 1.0
+    seconds = repeat(lambda: trainer._train_epoch(None, next(epochs)), repeats)
+    windows = trainer.loader.windows
+    flops = 3 * encoder_flops(windows.length.sum()) + softmax_flops(windows.pairs.sum(), dataset.item_num, 3)
+    return seconds, 1.0, {"flops": flops}
 
 
 def memory_encoding(data_path: Path, name: str, repeats: int) -> Timing:
     """The vector of every training prefix."""
     config, dataset, model = _model(data_path, name)
     part = dataset.sequences.train_part()
-    return repeat(lambda: encode_prefixes(model.backbone, part, model.max_seq_length, config["device"]), repeats), 1.0
+    seconds = repeat(lambda: encode_prefixes(model.backbone, part, model.max_seq_length, config["device"]), repeats)
+    tokens = training_windows(dataset.sequences, model.max_seq_length).length.sum()
+    return seconds, 1.0, {"flops": encoder_flops(tokens)}
 
 
 def _random_memory(dataset: SequenceDataset) -> MemoryBank:
@@ -80,7 +106,7 @@ def neighbour_search(data_path: Path, name: str, repeats: int) -> Timing:
         memory._index = None
         memory.search(memory.keys, memory.owners, memory.lengths, 20)
 
-    return repeat(search, repeats), 1.0
+    return repeat(search, repeats), 1.0, {"flops": 2.0 * len(memory) ** 2 * D}
 
 
 def finetune_epoch(data_path: Path, name: str, repeats: int) -> Timing:
@@ -92,7 +118,10 @@ def finetune_epoch(data_path: Path, name: str, repeats: int) -> Timing:
     queries = Queries(dataset.sequences.train_part(), torch.from_numpy(memory.keys), neighbours)
     trainer = FinetuneTrainer(config, model, dataset.sha256, queries)
     epochs = iter(range(repeats))
-    return repeat(lambda: trainer._train_epoch(None, next(epochs)), repeats), 1.0
+    seconds = repeat(lambda: trainer._train_epoch(None, next(epochs)), repeats)
+    attention = 2 * (4 * D * D + 4 * K * D) + 2 * D * INNER  # two attentions of two heads, one feed-forward layer
+    flops = 3 * 2.0 * len(memory) * attention + softmax_flops(len(memory), dataset.item_num, 2)
+    return seconds, 1.0, {"flops": flops}
 
 
 def evaluation(data_path: Path, name: str, repeats: int) -> Timing:
@@ -104,7 +133,9 @@ def evaluation(data_path: Path, name: str, repeats: int) -> Timing:
         vectors = encode_prefixes(model.backbone, part, model.max_seq_length, config["device"])
         rank_targets(lambda rows: torch.from_numpy(vectors[rows]), model.item_vectors, part, config["eval_batch_size"])
 
-    return repeat(evaluate, repeats), 1.0
+    tokens = np.minimum(part.lengths, model.max_seq_length).sum()
+    flops = encoder_flops(tokens) + softmax_flops(len(part), dataset.item_num, 1)
+    return repeat(evaluate, repeats), 1.0, {"flops": flops}
 
 
 def large_catalogue(data_path: Path, name: str, repeats: int) -> Timing:
@@ -118,7 +149,62 @@ def large_catalogue(data_path: Path, name: str, repeats: int) -> Timing:
         for batch in batches[:LARGE_STEPS]:
             trainer._step(batch)
 
-    return repeat(steps, repeats), LARGE_STEPS / len(batches)
+    windows = trainer.loader.windows
+    flops = 3 * encoder_flops(windows.length.sum())
+    flops += softmax_flops(windows.pairs.sum(), trainer.model.negatives, 3)
+    return repeat(steps, repeats), LARGE_STEPS / len(batches), {"flops": flops}
+
+
+def _pairs(data_path: Path, name: str) -> tuple[Config, SequenceDataset, Pairs]:
+    config, dataset = load(data_path, name)
+    dataset.build()
+    training = dataset.sequences.training_only()
+    patterns = mine_patterns(training)
+    sources = training.recent(config["MAX_ITEM_LIST_LENGTH"])
+    return config, dataset, Pairs(sources, patterns, *pair_patterns(sources, patterns, 10, seed=0))
+
+
+def regenerator(config: Config, items: int) -> Regenerator:
+    """An untrained regenerator, the same for both sides."""
+    torch.manual_seed(0)
+    return Regenerator(torch.randn(items, D) * 0.02, config["MAX_ITEM_LIST_LENGTH"], config["decode_max_length"])
+
+
+def mining(data_path: Path, name: str, repeats: int) -> Timing:
+    """All patterns of the training sequences."""
+    dataset = load(data_path, name)[1]
+    dataset.build()
+    training = dataset.sequences.training_only()
+    # Each of a position's four extensions is written and read once.
+    return repeat(lambda: mine_patterns(training), repeats), 1.0, {"bytes": 2 * 4 * 8.0 * len(training.items)}
+
+
+def regenerator_epoch(data_path: Path, name: str, repeats: int) -> Timing:
+    """One epoch of the regenerator over its pairs."""
+    config, dataset, pairs = _pairs(data_path, name)
+    trainer = RegeneratorTrainer(config, regenerator(config, dataset.item_num), pairs, dataset.sha256, "bench")
+    epochs = iter(range(repeats))
+    seconds = repeat(lambda: trainer._train_epoch(None, next(epochs)), repeats)
+    sources = pairs.sequences.lengths[np.unique(pairs.sequence)] + 2
+    targets = pairs.patterns.lengths[pairs.pattern] + 2
+    spread = trainer.model.diversity * D
+    flops = encoder_flops(sources.sum()) + 2 * encoder_flops(targets.sum())  # encoder, condition encoder, decoder
+    flops += 2.0 * sources.sum() * (D * spread + spread * spread)
+    return seconds, 1.0, {"flops": 3 * flops}
+
+
+def decoding(data_path: Path, name: str, repeats: int) -> Timing:
+    """Five rows of every sequence, two tokens restrictive, the others generative."""
+    config, dataset, pairs = _pairs(data_path, name)
+    model = regenerator(config, dataset.item_num)
+    decoder = local_decoder(model, pairs.sequences, 1.0, 0, config["decode_max_length"], config["device"])
+    tokens = [0]
+
+    def decode() -> None:
+        tokens[0] = len(decode_all(pairs.sequences, decoder).items)
+
+    seconds = repeat(decode, repeats)
+    return seconds, 1.0, {"flops": softmax_flops(tokens[0], dataset.item_num, 1) + encoder_flops(tokens[0])}
 
 
 STAGES = {
@@ -131,5 +217,8 @@ STAGES = {
         finetune_epoch,
         evaluation,
         large_catalogue,
+        mining,
+        regenerator_epoch,
+        decoding,
     )
 }

@@ -9,6 +9,7 @@ stage that they are is returned with their seconds.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -24,9 +25,13 @@ from recbole.data.dataset import SequentialDataset
 from recbole.model.sequential_recommender import SASRec
 from recbole.trainer import Trainer
 
+from benchmarks import ours
+from recbole_raserec.regeneration.decoding import source_tokens
 from recbole_raserec.retrieval.attention import RetrievalAugmentation
+from recbole_raserec.training.regenerator import target_tokens
 
 K = 20
+PEER_SEQUENCES = 20  # decoded one at a time, of all
 Timing = tuple[list[float], float]
 
 
@@ -177,7 +182,95 @@ def evaluation(data_path: Path, name: str, repeats: int) -> Timing:
     return seconds, config["eval_batch_size"] / len(test)
 
 
+def mining(data_path: Path, name: str, repeats: int) -> Timing:
+    """Gapped windows one by one into a dictionary of sets."""
+    training = ours.load(data_path, name)[1].build()[0].sequences.training_only()
+    lists = [part.tolist() for part in np.split(training.items, training.offsets[1:-1])]
+
+    def mine() -> None:
+        owners: dict[tuple[int, ...], set[int]] = {}
+        for owner, items in enumerate(lists):
+            for first in range(len(items)):
+                rest = items[first + 1 : first + 5]
+                for size in range(1, len(rest) + 1):
+                    for more in itertools.combinations(rest, size):
+                        owners.setdefault((items[first], *more), set()).add(owner)
+        sum(len(who) > 1 for who in owners.values())
+
+    return ours.repeat(mine, repeats), 1.0
+
+
+def regenerator_epoch(data_path: Path, name: str, repeats: int) -> Timing:
+    """Each pair encodes its source anew, padded to the maximum; all logits are computed and masked to the source."""
+    config, dataset, pairs = ours._pairs(data_path, name)
+    model = ours.regenerator(config, dataset.item_num)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.98))
+    everything = np.random.default_rng(0).permutation(len(pairs.sequence))
+    width = model.max_length + 2
+
+    def restricted_loss(hidden: torch.Tensor, source: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        logits = hidden @ model.embedding.weight.T
+        allowed = torch.zeros(len(source), logits.size(-1), dtype=torch.bool).scatter_(1, source, True)
+        allowed[:, [0, model.sos]] = False
+        logits = logits.masked_fill(~allowed[:, None], torch.finfo(logits.dtype).min)
+        return F.cross_entropy(logits[wanted > 0], wanted[wanted > 0])
+
+    model.restricted_loss = restricted_loss
+
+    def step(rows: np.ndarray) -> None:
+        source = source_tokens(pairs.sequences, pairs.sequence[rows], model)
+        source = F.pad(source, (0, width - source.size(1)))
+        target = target_tokens(pairs.patterns, pairs.pattern[rows], model)
+        optimizer.zero_grad()
+        model.loss(source, torch.arange(len(rows)), target, 1.0, 1.0).backward()
+        optimizer.step()
+
+    torch.autograd.set_detect_anomaly(False)
+    model.train()
+    return _timed_batches(np.array_split(everything, len(everything) // 256), step, 2 * repeats)
+
+
+@torch.no_grad()
+def decoding(data_path: Path, name: str, repeats: int) -> Timing:
+    """One sequence and one memory at a time; the whole row is read again for every token."""
+    config, dataset, pairs = ours._pairs(data_path, name)
+    model = ours.regenerator(config, dataset.item_num).eval()
+    some = np.random.default_rng(0).choice(len(pairs.sequences), (repeats, PEER_SEQUENCES), replace=False)
+
+    def decode_one(number: int) -> None:
+        source = source_tokens(pairs.sequences, np.array([number]), model)
+        for memory in range(model.diversity):
+            row: list[int] = []
+            while len(row) < config["decode_max_length"]:
+                read = torch.tensor([[model.sos, *row]])
+                hidden = model.decode(read, model.encode(source)[:, :, memory], source > 0)[0, -1]
+                logits = hidden @ model.embedding.weight.T
+                banned = {0, model.sos, *row}
+                if len(row) < 2:
+                    banned |= set(range(len(logits))) - set(source[0].tolist())
+                logits[sorted(banned)] = -torch.inf
+                token = int(logits.argmax())
+                if token == model.eos:
+                    break
+                row.append(token)
+
+    seconds = []
+    for numbers in some:
+        seconds += ours.repeat(lambda numbers=numbers: [decode_one(number) for number in numbers], 1)
+    return seconds, PEER_SEQUENCES / len(pairs.sequences)
+
+
 STAGES = {
     stage.__name__: stage
-    for stage in (sequence_building, sasrec_epoch, memory_encoding, neighbour_search, finetune_epoch, evaluation)
+    for stage in (
+        sequence_building,
+        sasrec_epoch,
+        memory_encoding,
+        neighbour_search,
+        finetune_epoch,
+        evaluation,
+        mining,
+        regenerator_epoch,
+        decoding,
+    )
 }

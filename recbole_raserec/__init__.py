@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from recbole_raserec.data.dataset import SequenceDataset
     from recbole_raserec.errors import ConfigError, DataError
     from recbole_raserec.model import RaSeRec
-    from recbole_raserec.pipeline import run
+    from recbole_raserec.pipeline import regenerate, run
     from recbole_raserec.retrieval.memory import MemoryBank
+    from recbole_raserec.upstream import run_recbole
 
 _HOME = {
     "Config": "config",
@@ -27,10 +28,23 @@ _HOME = {
     "RaSeRec": "model",
     "SequenceDataset": "data.dataset",
     "convert": "data.convert",
+    "regenerate": "pipeline",
     "run": "pipeline",
+    "run_recbole": "upstream",
 }
 
-__all__ = ["Config", "ConfigError", "DataError", "MemoryBank", "RaSeRec", "SequenceDataset", "convert", "run"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "DataError",
+    "MemoryBank",
+    "RaSeRec",
+    "SequenceDataset",
+    "convert",
+    "regenerate",
+    "run",
+    "run_recbole",
+]
 
 
 def __getattr__(name: str) -> Any:

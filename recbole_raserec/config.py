@@ -25,7 +25,7 @@ MODELS = ("RaSeRec",)
 DEFAULT_BACKBONE = "SASRec"
 PARTS = ("original", "patterns", "decoded")  # of a regenerated training set
 MEMORY_PARTS = ("pairs", "patterns")
-REGENERATIONS = ("DR4SR",)
+REGENERATIONS = ("DR4SR", "DR4SR+")
 
 # Names RecBole reads although no yaml of its own declares them.
 _RECBOLE_NAMES = {
@@ -39,6 +39,7 @@ _OPTIONAL_TYPES: dict[str, tuple[type, ...]] = {
     "pretrained": (str,),
     "regenerate": (str,),
     "regenerator_pretrained": (str,),
+    "ray_address": (str,),
     "regenerate_parts": (str, list, tuple),
     "memory": (str, list, tuple),
     "result_file": (str,),
@@ -104,6 +105,10 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "decode_gamma": _share(),
     "decode_max_length": _at_least(2),
     "decode_weight": _at_least(0),
+    "personalize_warmup_epochs": _at_least(0),
+    "personalize_every": _at_least(1),
+    "personalize_learning_rate": _above_zero(),
+    "personalize_terms": _at_least(0),
     "bootstrap_samples": _at_least(100),
     "epochs": _at_least(1),
     "eval_step": _at_least(1),
@@ -129,7 +134,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "state": _one_of("INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL"),
 }
 
-# What the protocol of every result rests on (SPEC: leave-one-out, full ranking).
+# What the protocol of every result rests on (leave-one-out, full ranking).
 _EVAL_ARGS = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
 
 # RecBole's parameters that packed training, safe checkpoints and the fixed protocol leave no place for.

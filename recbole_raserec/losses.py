@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -122,7 +123,7 @@ def sampled_softmax_cross_entropy(
     negatives : n, items drawn with replacement.
     """
     drawn = torch.randint(1, len(items), (negatives,), device=items.device)
-    vectors = items[torch.cat([drawn, targets])]  # one gather, so one scatter in the backward pass
+    vectors = F.embedding(torch.cat([drawn, targets]), items, sparse=True)  # a gradient for the rows used alone
     logits = hidden.to(items.dtype) @ vectors[:negatives].T + math.log((len(items) - 1) / negatives)  # [N, n]
     logits = logits.masked_fill(drawn == targets[:, None], -torch.inf)
     own = (hidden * vectors[negatives:]).sum(dim=1, keepdim=True)

@@ -6,7 +6,7 @@ order of the arithmetic differs.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import recbole.model.sequential_recommender as recbole_models
 import torch
@@ -16,8 +16,17 @@ from recbole.model.layers import TransformerLayer
 from torch import Tensor
 
 from recbole_raserec.backbones.dropout import causal_attention, use_fast_dropout
-from recbole_raserec.data.batches import TARGET_SEQ, WEIGHT
+from recbole_raserec.data.batches import GENERATED, TARGET_SEQ, WEIGHT
 from recbole_raserec.losses import catalogue_cross_entropy, negatives_for
+
+
+class PackedPairs(NamedTuple):
+    """N pairs of a packed batch; weights and flags only of a regenerated data set."""
+
+    hidden: Tensor  # [N, D] user vector of each prefix
+    targets: Tensor  # [N]
+    weights: Tensor | None = None  # [N]
+    generated: Tensor | None = None  # [N] bool
 
 
 class SASRec(recbole_models.SASRec):
@@ -26,6 +35,7 @@ class SASRec(recbole_models.SASRec):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.negatives = negatives_for(config["softmax_negatives"], self.n_items)
+        self.item_embedding.sparse = self.negatives > 0  # a step touches few rows of a large catalogue
         use_fast_dropout(self)
         if config["hidden_act"] == "gelu":  # RecBole writes the same function out in five operations
             for layer in self.trm_encoder.layer:
@@ -58,18 +68,23 @@ class SASRec(recbole_models.SASRec):
             return self.encode_window(item_seq, last=1)[:, 0]
         return self.gather_indexes(self.encode_window(item_seq), item_seq_len - 1)
 
-    def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
-        """Cross entropy of every pair in the blocks of a packed batch, weighted, summed, divided by ``budget``."""
-        hidden, targets, weights = [], [], []
+    def packed_pairs(self, batch: list[Interaction]) -> PackedPairs:
+        """The (prefix, target) pairs that carry a loss in the blocks of a packed batch."""
+        columns: dict[str, list[Tensor]] = {name: [] for name in ("hidden", TARGET_SEQ, WEIGHT, GENERATED)}
         for block in batch:
             target_seq = block[TARGET_SEQ]  # [B, P]
             counts = target_seq > 0
-            hidden.append(self.encode_window(block[self.ITEM_SEQ], target_seq.size(1))[counts])
-            targets.append(target_seq[counts])
-            if WEIGHT in block:
-                weights.append(block[WEIGHT][counts])
-        items, each = self.item_embedding.weight, torch.cat(weights) if weights else None
-        return catalogue_cross_entropy(torch.cat(hidden), items, torch.cat(targets), self.negatives, each) / budget
+            columns["hidden"].append(self.encode_window(block[self.ITEM_SEQ], target_seq.size(1))[counts])
+            for name in (TARGET_SEQ, WEIGHT, GENERATED):
+                if name in block:
+                    columns[name].append(block[name][counts])
+        return PackedPairs(*(torch.cat(parts) if parts else None for parts in columns.values()))
+
+    def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
+        """Cross entropy of every pair in the blocks of a packed batch, weighted, summed, divided by ``budget``."""
+        pairs = self.packed_pairs(batch)
+        items = self.item_embedding.weight
+        return catalogue_cross_entropy(pairs.hidden, items, pairs.targets, self.negatives, pairs.weights) / budget
 
 
 def _causal_layer(layer: TransformerLayer, hidden: Tensor, last: int) -> Tensor:

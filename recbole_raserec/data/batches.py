@@ -20,6 +20,7 @@ from recbole_raserec.data.sequences import Sequences, ragged_arange
 
 TARGET_SEQ = "target_list"
 WEIGHT = "pair_weight"
+GENERATED = "pair_generated"
 SHORTEST_BLOCK = 4  # blocks hold windows of 1-4, 5-8, 9-16, ... items: finer ones would be mostly overhead
 
 
@@ -111,7 +112,10 @@ class PackedLoader:
     ) -> None:
         self.items = torch.from_numpy(sequences.items)
         self.windows = training_windows(sequences, max_length, stride)
-        self.weights = None if sequences.weights is None else sequences.weights[self.windows.sequence]
+        self.extra: dict[str, np.ndarray] = {}
+        if sequences.weights is not None:
+            self.extra[WEIGHT] = sequences.weights[self.windows.sequence]
+            self.extra[GENERATED] = self.windows.sequence >= sequences.original
         self.item_seq_field, self.budget, self.seed = item_seq_field, budget, seed
         self.set_epoch(0)
 
@@ -129,8 +133,9 @@ class PackedLoader:
     def _block(self, rows: np.ndarray) -> Interaction:
         """``item_id_list`` [B, L] and the items after its last P positions [B, P], 0 where there is no loss.
 
-        P = L, except where all windows are full and only their last positions carry one. Where
-        sequences are weighted, ``pair_weight`` [B, P] has the weight of every pair.
+        P = L, except where all windows are full and only their last positions carry one. Of a
+        regenerated data set, ``pair_weight`` and ``pair_generated`` [B, P] say what each pair weighs and
+        whether it was generated.
         """
         begin, length, pairs = (
             torch.from_numpy(column[rows])[:, None]
@@ -142,7 +147,6 @@ class PackedLoader:
         item_seq = self.items[at] * real
         target_seq = self.items[at + 1] * (real & (position >= length - pairs))
         block = {self.item_seq_field: item_seq, TARGET_SEQ: target_seq[:, -int(pairs.max()) :]}
-        if self.weights is not None:
-            weight = torch.from_numpy(self.weights[rows])[:, None]  # [B, 1]
-            block[WEIGHT] = weight.expand_as(block[TARGET_SEQ])
+        for field, of_window in self.extra.items():
+            block[field] = torch.from_numpy(of_window[rows])[:, None].expand_as(block[TARGET_SEQ])
         return Interaction(block)

@@ -67,6 +67,11 @@ class Sequences:
         at = np.repeat(self.offsets[: self.original], length) + ragged_arange(length)
         return Sequences(self.items[at], np.r_[0, np.cumsum(length)], self.users[: self.original])
 
+    def without_generated(self) -> Sequences:
+        """The original sequences, whole."""
+        number = self.original
+        return Sequences(self.items[: self.offsets[number]], self.offsets[: number + 1], self.users[:number])
+
     def recent(self, max_length: int) -> Sequences:
         """The last ``max_length`` items of each sequence."""
         length = np.minimum(self.lengths, max_length)

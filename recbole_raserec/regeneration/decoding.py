@@ -1,4 +1,4 @@
-"""Hybrid inference of SPEC 1.4: every sequence rewritten once a memory, greedily, many at a time.
+"""Hybrid inference (arXiv 2405.17795): every sequence rewritten once a memory, greedily, many at a time.
 
 A step chooses either among the items of the source (restrictive) or among all items (generative).
 Sequences are cut into blocks that depend on the data alone, and what is drawn for a sequence depends
@@ -68,7 +68,9 @@ def decode_all(sequences: Sequences, decode_blocks: BlockDecoder, progress: Prog
     decode_blocks : does the work, here or elsewhere: :func:`local_decoder` or Ray's.
     """
     blocks = decoding_blocks(sequences)
-    tokens = list(progress(decode_blocks(blocks)))
+    results = iter(decode_blocks(blocks))
+    tokens = [next(results) for _ in progress(blocks)]
+    next(results, None)  # lets whoever decoded them clean up
     if not tokens:
         nothing = np.zeros(0, np.int64)
         return Decoded(nothing, np.zeros(1, np.int64), nothing, nothing)

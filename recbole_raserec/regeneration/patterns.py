@@ -1,4 +1,4 @@
-"""Mining of transition patterns and their pairing with the sequences that contain them (SPEC 1.1, 1.2).
+"""Mining of transition patterns and their pairing with the sequences that contain them (arXiv 2405.17795).
 
 A pattern is an ordered subsequence of two items or more, gaps allowed, inside ``window`` consecutive
 positions, that occurs in ``min_support`` sequences or more: Seq2Pat's ``max_span`` and frequency.

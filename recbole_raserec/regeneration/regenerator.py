@@ -1,4 +1,4 @@
-"""The regenerator of SPEC 1.3: a Transformer that reads a sequence and writes a pattern that it contains.
+"""The regenerator (arXiv 2405.17795): a Transformer that reads a sequence and writes a pattern that it contains.
 
 One sequence allows many patterns. Its encoding is therefore spread to K' memories; in training a
 condition encoder, which sees the pattern, says which mixture of them the decoder reads.

@@ -1,4 +1,4 @@
-"""What regeneration adds to the training set: patterns and decoded rows, cleaned, and how they join it (SPEC 1.5)."""
+"""What regeneration adds to the training set: patterns and decoded rows, cleaned, and how they join it."""
 
 from __future__ import annotations
 

@@ -20,13 +20,14 @@ _INCIDENTAL = {
     "checkpoint_dir", "config_files", "data_path", "device", "eval_batch_size", "gpu_id", "log_wandb",
     "pretrained", "result_file", "resume", "show_progress", "state", "use_gpu", "wandb_project",
     "bootstrap_samples", "memory_include_valid", "regenerator_pretrained",
+    "ray_address",
 }  # fmt: skip
 # Parameters of stage three, on which a backbone does not depend.
 _STAGE_THREE = {"top_k", "alpha", "beta", "attn_tau", "memory"}
 _STAGE_THREE_PREFIXES = ("finetune_", "cross_", "index_")
 
 # Parameters of regeneration, which say nothing where nothing is regenerated ...
-_REGENERATION_PREFIXES = ("regenerat", "pattern_", "decode_")
+_REGENERATION_PREFIXES = ("regenerat", "pattern_", "decode_", "personalize_")
 # ... and those of later stages, on which the generated rows do not depend.
 _AFTER_ROWS = {"epochs", "stopping_step", "regenerate", "regenerate_parts", "pattern_weight", "decode_weight"}
 
@@ -51,7 +52,11 @@ def relevant(config: dict[str, Any], stage: str) -> dict[str, Any]:
     if stage != "finetune":
         kept = {n: v for n, v in kept.items() if n not in _STAGE_THREE and not n.startswith(_STAGE_THREE_PREFIXES)}
     if stage == "regenerate":
-        kept = {name: value for name, value in kept.items() if name not in _AFTER_ROWS}
+        kept = {
+            name: value
+            for name, value in kept.items()
+            if name not in _AFTER_ROWS and not name.startswith("personalize_")
+        }
         kept["decodes"] = "decoded" in config["regenerate_parts"]
     elif config.get("regenerate") is None:
         kept = {name: value for name, value in kept.items() if not name.startswith(_REGENERATION_PREFIXES)}

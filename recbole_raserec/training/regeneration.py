@@ -20,6 +20,7 @@ from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.errors import DataError
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.progress import bar
+from recbole_raserec.regeneration.cluster import ray_decoder
 from recbole_raserec.regeneration.decoding import decode_all, local_decoder
 from recbole_raserec.regeneration.patterns import Patterns, mine_patterns, pair_patterns
 from recbole_raserec.regeneration.regenerator import Regenerator
@@ -98,14 +99,12 @@ class Regeneration:
             vectors = self._item_vectors()
         model = self._train(pairs, vectors)
         with self._timed("decoding"):
-            decoder = local_decoder(
-                model,
-                training,
-                config["decode_gamma"],
-                config["seed"],
-                config["decode_max_length"],
-                config["device"],
-            )
+            settings = (config["decode_gamma"], config["seed"], config["decode_max_length"], config["device"])
+            address = config["ray_address"]
+            if address is None:
+                decoder = local_decoder(model, training, *settings)
+            else:
+                decoder = ray_decoder(address, model, training, *settings)
             decoded = decode_all(training, decoder, bar("decode", self.show_progress))
         rows, cut = rows_of_decoded(decoded, self.dataset.sequences)
         if len(find_leaks(rows, self.dataset.sequences)):

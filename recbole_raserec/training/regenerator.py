@@ -1,4 +1,4 @@
-"""Training of the DR4SR regenerator on (sequence, pattern) pairs (SPEC 1.3)."""
+"""Training of the DR4SR regenerator on (sequence, pattern) pairs (arXiv 2405.17795, "pattern-to-data")."""
 
 from __future__ import annotations
 

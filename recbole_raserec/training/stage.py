@@ -21,6 +21,28 @@ from recbole_raserec.training import checkpoints
 from recbole_raserec.upstream import without_anomaly_mode
 
 
+class DenseAndSparse:
+    """Two optimisers that step together: a large catalogue's rows only move when a step touched them."""
+
+    def __init__(self, dense: torch.optim.Optimizer, sparse: torch.optim.Optimizer) -> None:
+        self.parts = {"dense": dense, "sparse": sparse}
+
+    def zero_grad(self) -> None:
+        for part in self.parts.values():
+            part.zero_grad()
+
+    def step(self) -> None:
+        for part in self.parts.values():
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+
+
 class StageTrainer(Trainer):
     """One stage of training ``module``, watched on the validation part.
 
@@ -56,6 +78,20 @@ class StageTrainer(Trainer):
     def rank(self, part: Any, show_progress: bool) -> Ranks:
         """Ranks of a part's targets under both protocols."""
         raise NotImplementedError
+
+    def _build_optimizer(self, **kwargs: Any) -> Any:
+        """RecBole's; with ``learner=adam``, embeddings that give sparse gradients have their own lazy Adam."""
+        sparse = [m.weight for m in self.model.modules() if isinstance(m, nn.Embedding) and m.sparse]
+        if not sparse or "params" in kwargs:
+            return super()._build_optimizer(**kwargs)
+        if self.learner.lower() != "adam" or self.weight_decay or self.clip_grad_norm:
+            for module in self.model.modules():
+                if isinstance(module, nn.Embedding):
+                    module.sparse = False
+            return super()._build_optimizer(**kwargs)
+        rest = [p for p in self.model.parameters() if all(p is not other for other in sparse)]
+        dense = super()._build_optimizer(params=rest, **kwargs)
+        return DenseAndSparse(dense, torch.optim.SparseAdam(sparse, lr=self.learning_rate))
 
     # -- the stage ---------------------------------------------------------------------------------
 
@@ -139,13 +175,16 @@ class StageTrainer(Trainer):
     def _restore_last(self) -> bool:
         """Take up the last epoch's state; True when training had finished."""
         last = checkpoints.load(self.last_file, self.device, field="resume")
+        self._restore(last)
+        self.logger.info(f"{self.stage}: resumed after epoch {last['epoch']} from {self.last_file}")
+        return bool(last["finished"]) or self.cur_step > self.stopping_step or self.start_epoch >= self.epochs
+
+    def _restore(self, last: dict[str, Any]) -> None:
         self.model.load_state_dict(last["state_dict"])
         self.optimizer.load_state_dict(last["optimizer"])
         self.start_epoch, self.cur_step = last["epoch"] + 1, last["cur_step"]
         self.best_valid_score, self.best_valid_result = last["best_valid_score"], last["best_valid_result"]
         self.curve = last["curve"]
-        self.logger.info(f"{self.stage}: resumed after epoch {last['epoch']} from {self.last_file}")
-        return bool(last["finished"]) or self.cur_step > self.stopping_step or self.start_epoch >= self.epochs
 
 
 def _seed_of(seed: int, stage: str, epoch: int) -> int:

@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_raserec.backbones.encode import encode_prefixes
-from recbole_raserec.data.batches import PackedLoader
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.evaluation.ranking import Ranks, rank_targets
@@ -23,6 +21,7 @@ from recbole_raserec.progress import bar
 from recbole_raserec.regeneration.patterns import mine_patterns
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.training import checkpoints
+from recbole_raserec.training.backbone import BackboneTrainer, PersonalizedTrainer
 from recbole_raserec.training.stage import StageTrainer
 
 
@@ -62,39 +61,6 @@ def rank_queries(model: RaSeRec, queries: Queries, block: int, show_progress: bo
 def finetune_source(model: RaSeRec, data_sha256: str) -> str:
     """What fine-tuning starts from: these data and this backbone, wherever it came from."""
     return f"{data_sha256} {checkpoints.weights_digest(model.backbone.state_dict())}"
-
-
-class BackboneTrainer(StageTrainer):
-    """Stage two: the backbone on packed windows."""
-
-    def __init__(self, config: Any, model: RaSeRec, dataset: SequenceDataset) -> None:
-        super().__init__(config, model.backbone, "pretrain", dataset.sha256, source=dataset.source)
-        self.loader = PackedLoader(
-            dataset.sequences,
-            item_seq_field=model.ITEM_SEQ,
-            max_length=model.max_seq_length,
-            budget=config["train_batch_size"],
-            seed=config["seed"],
-            stride=config["window_stride"],
-        )
-
-    def batches(self, epoch: int) -> Iterable[list[Interaction]]:
-        self.loader.set_epoch(epoch)
-        return self.loader
-
-    def loss(self, batch: list[Interaction]) -> Tensor:
-        blocks = [block.to(self.device) for block in batch]
-        return self.model.packed_loss(blocks, self.loader.budget)
-
-    def rank(self, part: Prefixes, show_progress: bool) -> Ranks:
-        vectors = encode_prefixes(self.model, part, self.model.max_seq_length, self.device)
-        return rank_targets(
-            lambda rows: torch.from_numpy(vectors[rows]).to(self.device),
-            self.model.item_embedding.weight,
-            part,
-            self.config["eval_batch_size"],
-            bar("evaluate", show_progress),
-        )
 
 
 class FinetuneTrainer(StageTrainer):
@@ -176,7 +142,8 @@ class RaSeRecTrainer:
     def _pretrain(self) -> dict[str, float]:
         path = self.config["pretrained"]
         if path is None:
-            stage = BackboneTrainer(self.config, self.model, self.dataset)
+            trainer = PersonalizedTrainer if self.config["regenerate"] == "DR4SR+" else BackboneTrainer
+            stage = trainer(self.config, self.model, self.dataset)
             valid = stage.run(self.valid_part, self.show_progress)
             self.curves["pretrain"] = stage.curve
             return valid

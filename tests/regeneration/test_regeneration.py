@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_raserec import Config, SequenceDataset, regenerate, run, run_recbole
+from recbole_raserec.cli import main
+from recbole_raserec.regeneration.cluster import ray_decoder
+from recbole_raserec.regeneration.dataset import RegeneratedDataset
+from recbole_raserec.regeneration.decoding import decode_all, decode_block, local_decoder
+from recbole_raserec.regeneration.regenerator import Regenerator
+from recbole_raserec.training.regeneration import Regeneration
+
+SHORT = {
+    "regenerator_epochs": 2, "regenerator_embedding_epochs": 1, "regenerator_inner_size": 32, "decode_max_length": 6,
+    "epochs": 2, "finetune_epochs": 2, "top_k": 5, "show_progress": False, "hidden_size": 16, "inner_size": 32,
+    "MAX_ITEM_LIST_LENGTH": 8, "cross_inner_size": 32,
+}  # fmt: skip
+
+
+@pytest.fixture
+def short(tiny_data):
+    return {**SHORT, "data_path": str(tiny_data)}
+
+
+def lines(path: Path) -> list[list[str]]:
+    return [line.split("\t") for line in path.read_text().splitlines()[1:]]
+
+
+def test_the_folder_holds_the_original_split_and_the_generated_rows(short, tiny_data, capsys):
+    manifest = json.loads(regenerate("tiny-dr", "tiny", config_dict=short).read_text())
+    folder = tiny_data / "tiny-dr"
+    parts = {part: lines(folder / f"tiny-dr.{part}.inter") for part in ("train", "valid", "test")}
+    dataset = SequenceDataset(Config("RaSeRec", "tiny", config_dict=short))
+    train, valid, test = dataset.build()
+    users, items = dataset.field2id_token["user_id"], dataset.field2id_token["item_id"]
+    for part, built in (("valid", valid), ("test", test), ("train", train)):
+        batch = built[torch.arange(len(built))]
+        expected = [
+            [users[u], " ".join(items[i] for i in row if i), items[target]]
+            for u, row, target in zip(batch["user_id"], batch["item_id_list"].tolist(), batch["item_id"])
+        ]
+        assert parts[part][: len(expected)] == expected
+        assert len(parts[part]) == len(expected) or part == "train"
+    extra = parts["train"][len(train) :]
+    assert {row[0].split("-")[0] for row in extra} == {"patterns", "decoded"}
+    counts = manifest["counts"]
+    assert len({row[0] for row in extra}) == counts["patterns"] + counts["decoded_kept"]
+    assert manifest["source_sha256"] == dataset.sha256
+    assert set(manifest["files"]) == {f"tiny-dr.{part}.inter" for part in parts}
+    assert set(manifest["seconds"]) == {"mining", "pairs", "embedding", "regenerator", "decoding"}
+    assert "decoded kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("model", ["SASRec", "GRU4Rec"])
+def test_stock_recbole_trains_on_the_folder(short, tiny_data, model):
+    regenerate("tiny-dr", "tiny", config_dict=short)
+    settings = {"data_path": str(tiny_data), "epochs": 1, "show_progress": False, "hidden_size": 16, "n_heads": 2}
+    result = run_recbole(model, "tiny-dr", config_dict={**settings, "inner_size": 16, "embedding_size": 16})
+    assert 0 <= result["test_result"]["recall@10"] <= 1
+
+
+def test_the_same_seed_gives_the_same_rows_and_the_second_run_finds_them(make_config):
+    rows = []
+    for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
+        config = make_config(**{**SHORT, "checkpoint_dir": folder, "seed": seed, "regenerate": "DR4SR"})
+        dataset = SequenceDataset(config)
+        dataset.build()
+        stage = Regeneration(config, dataset)
+        rows.append(stage.run().rows.digest())
+        again = Regeneration(config, dataset)
+        assert again.run().rows.digest() == rows[-1]
+        assert not again.seconds  # nothing was done
+    assert rows[0] == rows[1] != rows[2]
+
+
+def test_an_interrupted_regenerator_goes_on_where_it_stopped(make_config, monkeypatch):
+    def made(folder, **more):
+        config = make_config(**{**SHORT, "regenerator_epochs": 3, "checkpoint_dir": folder, **more})
+        dataset = SequenceDataset(config)
+        dataset.build()
+        return Regeneration(config, dataset)
+
+    straight = made("a").run().rows.digest()
+    from recbole_raserec.training import regenerator
+
+    save = regenerator.RegeneratorTrainer._save_checkpoint
+
+    def killed(self, epoch, verbose=True, **kwargs):
+        save(self, epoch)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(regenerator.RegeneratorTrainer, "_save_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        made("b").run()
+    monkeypatch.setattr(regenerator.RegeneratorTrainer, "_save_checkpoint", save)
+    resumed = made("b", resume=True)
+    assert resumed.run().rows.digest() == straight
+    assert len(resumed.losses) == 2  # epochs that were left
+
+
+@pytest.mark.parametrize("regeneration", ["DR4SR", "DR4SR+"])
+def test_the_whole_pipeline_runs_on_regenerated_data_and_on_a_memory_of_patterns(short, regeneration):
+    more = {
+        "regenerate": regeneration,
+        "memory": "pairs,patterns",
+        "personalize_warmup_epochs": 1,
+        "personalize_every": 2,
+    }
+    result = run(dataset="tiny", config_dict={**short, **more})
+    assert result["regeneration"]["counts"]["patterns"] > 0
+    assert "regenerate" in result["seconds"]
+    assert result["dataset"]["users"] == 40
+    assert result["config"]["memory"] == ["pairs", "patterns"]
+
+
+def test_a_part_that_is_left_out_is_not_trained_on(make_config):
+    config = make_config(**{**SHORT, "regenerate": "DR4SR", "regenerate_parts": "patterns"})
+    dataset = SequenceDataset(config)
+    dataset.build()
+    made = Regeneration(config, dataset).run()
+    assert set(made.manifest["seconds"]) == {"mining"}  # nothing to decode: nothing trained
+    regenerated = RegeneratedDataset(config, made.rows)
+    train, valid, _ = regenerated.build()
+    assert (regenerated.sequences.weights[: regenerated.sequences.original] == 0).all()
+    assert len(valid) == len(dataset.sequences.valid_part())
+    batch = train[torch.arange(len(train) - 5, len(train))]
+    assert [name.split("-")[0] for name in regenerated.id2token("user_id", batch["user_id"])] == ["patterns"] * 5
+    assert regenerated.user_num == dataset.user_num + len(made.rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--output=tiny-dr", "--decode_gamma=2"], "decode_gamma=2"),
+        (["--output=tiny-dr", "--regenerate_parts=pattern"], "did you mean 'patterns'"),
+        (["--output=tiny-dr", "--regenerate=DR5SR"], "did you mean 'DR4SR'"),
+        (["--output=tiny"], "this is the source"),
+        (["--output=a/b"], "not a folder name"),
+        (["--output=other"], "was not written by regenerate"),
+        ([], "--output"),
+        (["--output=tiny-dr", "--pattern_min_support=99"], "lower --pattern_min_support"),
+    ],
+)
+def test_wrong_input_is_one_line_before_any_work(tiny_data, words, says, capsys):
+    (tiny_data / "other").mkdir()
+    (tiny_data / "other" / "precious").write_text("")
+    assert main(["regenerate", "--dataset=tiny", f"--data_path={tiny_data}", *words]) == 2
+    assert says in capsys.readouterr().err
+    assert not (tiny_data / "tiny-dr").exists()
+
+
+def lost_once(marker: str, *arguments):
+    """A worker that dies at its first block."""
+    if not os.path.exists(marker):
+        Path(marker).touch()
+        os._exit(1)
+    return decode_block(*arguments)
+
+
+def test_decoding_on_ray_is_decoding_here_though_a_worker_is_lost(tiny, own_folder):
+    _, dataset, _ = tiny
+    sequences = dataset.sequences.training_only()
+    torch.manual_seed(0)
+    model = Regenerator(torch.randn(dataset.item_num, 16), max_length=8, max_target=6, inner_size=16)
+    settings = (0.5, 3, 6, torch.device("cpu"))
+    here = decode_all(sequences, local_decoder(model, sequences, *settings))
+    lost = partial(lost_once, str(own_folder / "died"))
+    there = decode_all(sequences, ray_decoder("local", model, sequences, *settings, decode=lost))
+    assert (own_folder / "died").exists()
+    for name in ("items", "offsets", "sequence", "memory"):
+        assert np.array_equal(getattr(here, name), getattr(there, name))
