@@ -7,35 +7,57 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
+from collections.abc import Iterable
 from pathlib import Path
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
+LIMITS = {"flops": "arithmetic", "bytes": "memory"}
 METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20")
 
 
 def accuracy_table(results: list[dict]) -> str:
-    """Backbone and RaSeRec of every run, both protocols, gain in N@10 with its interval."""
+    """Backbone and RaSeRec, means over the seeds, both protocols; gain in N@10 with the seeds' widest interval."""
     lines = [
         "| data, protocol | model | R@5 | R@10 | R@20 | N@5 | N@10 | N@20 | gain in N@10, % |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
+    groups: dict[tuple[str, str], list[dict]] = {}
     for result in results:
-        data = f"{result['dataset']['name']}, seed {result['seed']}"
+        groups.setdefault((result["dataset"]["name"], system(result["config"])), []).append(result)
+    for (data, name), runs in groups.items():
+        seeds = "seeds " + ", ".join(str(run["seed"]) for run in runs)
         for protocol, improvement in (("unmasked", "improvement"), ("masked", "improvement_masked")):
-            percent, low, high = result[improvement]["ndcg@10"]
-            gain = f"{percent:+.1f} [{low:+.1f}, {high:+.1f}]"
-            for side, shown in ((result["backbone"], ""), (result["raserec"], gain)):
-                figures = " | ".join(f"{side['test'][protocol][metric]:.4f}".lstrip("0") for metric in METRICS)
-                lines.append(f"| {data}, {protocol} | {side['name']} | {figures} | {shown} |")
+            gains = [run[improvement]["ndcg@10"] for run in runs]
+            low, high = min(gain[1] for gain in gains), max(gain[2] for gain in gains)
+            shown = f"{statistics.mean(gain[0] for gain in gains):+.1f} [{low:+.1f}, {high:+.1f}]"
+            for side, gain in (("backbone", ""), ("raserec", shown)):
+                model = runs[0][side]["name"] + (f", {name}" if name else "")
+                figures = " | ".join(_mean(run[side]["test"][protocol][metric] for run in runs) for metric in METRICS)
+                lines.append(f"| {data}, {protocol}, {seeds} | {model} | {figures} | {gain} |")
     return "\n".join(lines)
+
+
+def system(config: dict) -> str:
+    """What a run has beyond a backbone and its memory of pairs."""
+    parts = []
+    if config.get("regenerate"):
+        parts.append(f"{config['regenerate']} ({' + '.join(config['regenerate_parts'])})")
+    if config.get("memory", ["pairs"]) != ["pairs"]:
+        parts.append(f"memory {' + '.join(config['memory'])}")
+    return ", ".join(parts)
+
+
+def _mean(values: Iterable[float]) -> str:
+    return f"{statistics.mean(values):.4f}".lstrip("0")
 
 
 def bench_table(result: dict) -> str:
     """Peers' way and ours for each stage on Beauty, or the largest size both ran."""
     lines = [
-        "| stage | data | peer, s | ours, s | ratio [range] | peer, MiB | ours, MiB |",
-        "|---|---|---|---|---|---|---|",
+        "| stage | data | peer, s | ours, s | ratio [range] | peer, MiB | ours, MiB | of the limit |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in result["stages"]:
         if "ratio" not in row:
@@ -43,7 +65,8 @@ def bench_table(result: dict) -> str:
         low, high = row["spread"]
         lines.append(
             f"| {row['stage']} | {row['data']} | {row['peer_s']:.2f} | {row['ours_s']:.2f} "
-            f"| {row['ratio']:.3g}x [{low:.3g}, {high:.3g}] | {row['peer_mib']} | {row['ours_mib']} |"
+            f"| {row['ratio']:.3g}x [{low:.3g}, {high:.3g}] | {row['peer_mib']} | {row['ours_mib']} "
+            f"| {100 * row['roofline']:.0f} % of {LIMITS[row['limit']]} |"
         )
     return "\n".join(lines)
 
@@ -60,6 +83,22 @@ def growth_table(result: dict) -> str:
     return text
 
 
+def paths_table(rows: list[dict]) -> str:
+    """What the fast paths change in the accuracy of a backbone."""
+    lines = [
+        "| way | epoch, s | test N@10 unmasked | masked | change in N@10 unmasked, % | masked, % |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        test = [_mean([row["test"][protocol]["ndcg@10"]]) for protocol in ("unmasked", "masked")]
+        changes = ["", ""]
+        if "change_percent" in row:
+            intervals = [row["change_percent"][protocol]["ndcg@10"] for protocol in ("unmasked", "masked")]
+            changes = [f"{percent:+.1f} [{low:+.1f}, {high:+.1f}]" for percent, low, high in intervals]
+        lines.append(f"| {' | '.join([row['way'], str(row['epoch_and_validation_s']), *test, *changes])} |")
+    return "\n".join(lines)
+
+
 def replace_block(text: str, name: str, block: str) -> str:
     """``text`` with what stands between the markers of ``name`` replaced."""
     return re.sub(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m: m[1] + block + "\n" + m[2], text, flags=re.S)
@@ -74,6 +113,8 @@ def main() -> None:
     if bench.is_file():
         result = json.loads(bench.read_text(encoding="utf-8"))
         text = replace_block(text, "bench", bench_table(result) + "\n\n" + growth_table(result))
+        if result.get("accuracy"):
+            text = replace_block(text, "paths", paths_table(result["accuracy"]))
     README.write_text(text, encoding="utf-8")
 
 

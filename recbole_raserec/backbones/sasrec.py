@@ -69,16 +69,22 @@ class SASRec(recbole_models.SASRec):
         return self.gather_indexes(self.encode_window(item_seq), item_seq_len - 1)
 
     def packed_pairs(self, batch: list[Interaction]) -> PackedPairs:
-        """The (prefix, target) pairs that carry a loss in the blocks of a packed batch."""
+        """The (prefix, target) pairs that carry a loss in the blocks of a packed batch.
+
+        The batch stays where the loader made it, on the CPU: which pairs there are is found there, so
+        that a GPU need not be waited for.
+        """
         columns: dict[str, list[Tensor]] = {name: [] for name in ("hidden", TARGET_SEQ, WEIGHT, GENERATED)}
+        device = self.item_embedding.weight.device
         for block in batch:
             target_seq = block[TARGET_SEQ]  # [B, P]
-            counts = target_seq > 0
-            columns["hidden"].append(self.encode_window(block[self.ITEM_SEQ], target_seq.size(1))[counts])
+            counts = target_seq.flatten().nonzero()[:, 0]  # [n] of B P
+            hidden = self.encode_window(block[self.ITEM_SEQ].to(device), target_seq.size(1))
+            columns["hidden"].append(hidden.flatten(0, 1)[counts.to(device)])
             for name in (TARGET_SEQ, WEIGHT, GENERATED):
                 if name in block:
-                    columns[name].append(block[name][counts])
-        return PackedPairs(*(torch.cat(parts) if parts else None for parts in columns.values()))
+                    columns[name].append(block[name].flatten()[counts])
+        return PackedPairs(*(torch.cat(parts).to(device) if parts else None for parts in columns.values()))
 
     def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
         """Cross entropy of every pair in the blocks of a packed batch, weighted, summed, divided by ``budget``."""

@@ -35,8 +35,7 @@ class BackboneTrainer(StageTrainer):
         return self.loader
 
     def loss(self, batch: list[Interaction]) -> Tensor:
-        blocks = [block.to(self.device) for block in batch]
-        return self.model.packed_loss(blocks, self.loader.budget)
+        return self.model.packed_loss(batch, self.loader.budget)
 
     def rank(self, part: Prefixes, show_progress: bool) -> Ranks:
         vectors = encode_prefixes(self.model, part, self.model.max_seq_length, self.device)
@@ -84,7 +83,7 @@ class PersonalizedTrainer(BackboneTrainer):
         return super().batches(epoch)
 
     def loss(self, batch: list[Interaction]) -> Tensor:
-        pairs = self.model.packed_pairs([block.to(self.device) for block in batch])
+        pairs = self.model.packed_pairs(batch)
         each = self._weights(pairs).detach()
         items, negatives = self.model.item_embedding.weight, self.model.negatives
         return catalogue_cross_entropy(pairs.hidden, items, pairs.targets, negatives, each) / self.loader.budget
@@ -104,9 +103,9 @@ class PersonalizedTrainer(BackboneTrainer):
 
     def _learn_weights(self, batch: list[Interaction]) -> None:
         """One step of the outer problem, on one batch of original pairs."""
-        inner_pairs = self.model.packed_pairs([block.to(self.device) for block in batch])
+        inner_pairs = self.model.packed_pairs(batch)
         inner = (self._weights(inner_pairs) * self._each_loss(inner_pairs)).sum() / self.loader.budget
-        outer_pairs = self.model.packed_pairs([block.to(self.device) for block in self._next_outer_batch()])
+        outer_pairs = self.model.packed_pairs(self._next_outer_batch())
         outer = self._each_loss(outer_pairs).sum() / self.originals.budget
         weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         hyper = list(self.personalizer.parameters())
