@@ -31,6 +31,7 @@ setup(
         "pandas>=1.5,<3",
         "ray[tune]>=2.0,<=2.6.3",
         "setuptools<81",
+        "pyarrow>=6,<20",  # ray imports it; later ones refuse numpy 1
         "tqdm>=4.60",
         "PyYAML>=5.4",
     ],

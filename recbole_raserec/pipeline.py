@@ -51,7 +51,6 @@ def run(
     quieten()
     config = Config(model, dataset, config_file_list, config_dict, arguments)
     check_outputs(config)
-    init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     logging.getLogger().info(config)
 
@@ -104,7 +103,6 @@ def regenerate(
     folder = Path(config["data_path"]).parent / output
     check_output(config, output, folder)
     check_outputs(config)
-    init_seed(config["seed"], config["reproducibility"])
     init_logger(config)
     data, manifest = regenerated(config, load_dataset(config))
     made = {"name": output, "source": config["dataset"], **manifest, "versions": versions()}
@@ -153,6 +151,7 @@ def load_dataset(config: Config) -> SequenceDataset:
 
 def train(config: Config, dataset: SequenceDataset) -> RaSeRecTrainer:
     """Stages two and three."""
+    init_seed(config["seed"], config["reproducibility"])  # here: regeneration, or finding its rows, comes before
     model = RaSeRec(config, dataset).to(config["device"])
     check_writable("checkpoint_dir", config["checkpoint_dir"], _checkpoint_mib(model, dataset))
     trainer = RaSeRecTrainer(config, model, dataset)

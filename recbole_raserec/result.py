@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks, both_protocols
-from recbole_raserec.evaluation.significance import paired_improvement
+from recbole_raserec.evaluation.significance import pack_ranks, paired_improvement
 from recbole_raserec.files import replacing
 
 _PACKAGES = ("recbole-raserec", "recbole", "torch", "faiss-cpu", "numpy", "pandas")
@@ -30,7 +30,8 @@ def build_result(
 
     ``improvement`` is RaSeRec over its backbone on the unmasked test ranking, ``improvement_masked``
     the same on the masked one: ``{metric: [percent, low, high]}``. Both, and ``raserec.test``, use the
-    memory that ``memory_include_valid`` names; ``raserec.test_by_memory`` has either.
+    memory that ``memory_include_valid`` names; ``raserec.test_by_memory`` has either. ``test_ranks``
+    holds every user's rank, packed, so that runs can be compared on paired users.
     """
     headline = "train+valid" if config["memory_include_valid"] else "train"
     by_memory = {
@@ -64,6 +65,10 @@ def build_result(
         "improvement": by_memory[headline]["improvement"]["unmasked"],
         "improvement_masked": by_memory[headline]["improvement"]["masked"],
         "test_users": len(ranks["backbone"].unmasked),
+        "test_ranks": {
+            side: {p: pack_ranks(ranks[source].of(p), max(config["topk"])) for p in PROTOCOLS}
+            for side, source in (("backbone", "backbone"), ("raserec", headline))
+        },
         "seconds": {stage: round(value, 2) for stage, value in seconds.items()},
         "peak_rss_mib": peak_rss_mib(),
         "valid_curves": curves,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,16 @@ def paired_improvement(
         low, high = np.percentile(percent[1:], INTERVAL)
         improvement[name] = [round(float(p), 4) for p in (percent[0], low, high)]
     return improvement
+
+
+def pack_ranks(ranks: np.ndarray, depth: int) -> str:
+    """Ranks [R] as text for a result file; other runs can be paired with them. Beyond ``depth`` < 255 all are alike."""
+    return base64.b64encode(zlib.compress(np.minimum(ranks, depth + 1).astype(np.uint8).tobytes(), 9)).decode()
+
+
+def unpack_ranks(text: str) -> np.ndarray:
+    """[R] of :func:`pack_ranks`, beyond the depth depth + 1."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).astype(np.int32)
 
 
 def _percent(before: float, after: float) -> float:

@@ -114,6 +114,7 @@ class Regeneration:
 
     def _item_vectors(self) -> Tensor:
         """[V, D] of a backbone: ``regenerator_pretrained``, or one trained a few epochs on the original sequences."""
+        init_seed(self.config["seed"], self.config["reproducibility"])
         model = RaSeRec(self.config, self.dataset).to(self.config["device"])
         path = self.config["regenerator_pretrained"]
         if path is not None:

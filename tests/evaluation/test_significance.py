@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recbole_raserec.evaluation.significance import paired_improvement, rank_values
+from recbole_raserec.evaluation.significance import pack_ranks, paired_improvement, rank_values, unpack_ranks
 
 CONFIG = {"metrics": ["Recall", "NDCG"], "topk": [5, 10], "metric_decimal_place": 4}
 
@@ -43,3 +43,8 @@ def test_pairing_narrows_the_interval():
 
 def test_a_baseline_of_zero_has_no_percentage():
     assert paired_improvement(np.full(9, 99), np.ones(9, int), CONFIG, 100, 1)["recall@5"] == [None, None, None]
+
+
+def test_packed_ranks_are_the_ranks_up_to_the_depth():
+    ranks = np.array([1, 20, 21, 22, 10**6, 3])
+    assert unpack_ranks(pack_ranks(ranks, 20)).tolist() == [1, 20, 21, 21, 21, 3]

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -156,14 +155,6 @@ def test_wrong_input_is_one_line_before_any_work(tiny_data, words, says, capsys)
     assert not (tiny_data / "tiny-dr").exists()
 
 
-def lost_once(marker: str, *arguments):
-    """A worker that dies at its first block."""
-    if not os.path.exists(marker):
-        Path(marker).touch()
-        os._exit(1)
-    return decode_block(*arguments)
-
-
 def test_decoding_on_ray_is_decoding_here_though_a_worker_is_lost(tiny, own_folder):
     _, dataset, _ = tiny
     sequences = dataset.sequences.training_only()
@@ -171,8 +162,15 @@ def test_decoding_on_ray_is_decoding_here_though_a_worker_is_lost(tiny, own_fold
     model = Regenerator(torch.randn(dataset.item_num, 16), max_length=8, max_target=6, inner_size=16)
     settings = (0.5, 3, 6, torch.device("cpu"))
     here = decode_all(sequences, local_decoder(model, sequences, *settings))
-    lost = partial(lost_once, str(own_folder / "died"))
-    there = decode_all(sequences, ray_decoder("local", model, sequences, *settings, decode=lost))
-    assert (own_folder / "died").exists()
+    marker = own_folder / "died"
+
+    def lost_once(*arguments):  # inside the test: workers cannot import its module
+        if not marker.exists():
+            marker.touch()
+            os._exit(1)
+        return decode_block(*arguments)
+
+    there = decode_all(sequences, ray_decoder("local", model, sequences, *settings, decode=lost_once))
+    assert marker.exists()
     for name in ("items", "offsets", "sequence", "memory"):
         assert np.array_equal(getattr(here, name), getattr(there, name))
