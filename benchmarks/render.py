@@ -8,10 +8,15 @@ from __future__ import annotations
 import json
 import re
 import statistics
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from recbole_raserec.evaluation.significance import paired_improvement, unpack_ranks  # noqa: E402
+
 README = HERE.parent / "README.md"
 LIMITS = {"flops": "arithmetic", "bytes": "memory"}
 METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20")
@@ -37,6 +42,37 @@ def accuracy_table(results: list[dict]) -> str:
                 figures = " | ".join(_mean(run[side]["test"][protocol][metric] for run in runs) for metric in METRICS)
                 lines.append(f"| {data}, {protocol}, {seeds} | {model} | {figures} | {gain} |")
     return "\n".join(lines)
+
+
+def ablation_table(results: list[dict]) -> str:
+    """N@10 of every training set and memory, and its gain over the original set's backbone on the same users."""
+    plain = {run["seed"]: run for run in results if not system(run["config"])}
+    lines = [
+        "| training set, memory | seeds | protocol | backbone, N@10 | gain, % | with retrieval, N@10 | gain, % |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    groups: dict[str, list[dict]] = {}
+    for run in results:
+        if run["seed"] in plain and "test_ranks" in run:
+            groups.setdefault(system(run["config"]) or "original", []).append(run)
+    for name, runs in groups.items():
+        for protocol in ("unmasked", "masked"):
+            cells = []
+            for side in ("backbone", "raserec"):
+                cells.append(_mean(run[side]["test"][protocol]["ndcg@10"] for run in runs))
+                cells.append(_gain_over(plain, runs, side, protocol))
+            lines.append(f"| {name} | {len(runs)} | {protocol} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _gain_over(plain: dict[int, dict], runs: list[dict], side: str, protocol: str) -> str:
+    gains = []
+    for run in runs:
+        base, new = plain[run["seed"]]["test_ranks"]["backbone"][protocol], run["test_ranks"][side][protocol]
+        ranks = unpack_ranks(base), unpack_ranks(new)
+        gains.append(paired_improvement(*ranks, run["config"], 2000, run["seed"])["ndcg@10"])
+    low, high = min(gain[1] for gain in gains), max(gain[2] for gain in gains)
+    return f"{statistics.mean(gain[0] for gain in gains):+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def system(config: dict) -> str:
@@ -108,7 +144,10 @@ def main() -> None:
     files = sorted((HERE / "results").glob("amazon-*.json"))
     results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     text = README.read_text(encoding="utf-8")
-    text = replace_block(text, "accuracy", accuracy_table(results))
+    text = replace_block(text, "accuracy", accuracy_table([run for run in results if not system(run["config"])]))
+    beauty = [run for run in results if run["dataset"]["name"] == "amazon-beauty"]
+    if any(system(run["config"]) for run in beauty):
+        text = replace_block(text, "ablation", ablation_table(beauty))
     bench = HERE / "results" / "bench-cpu.json"
     if bench.is_file():
         result = json.loads(bench.read_text(encoding="utf-8"))
