@@ -129,6 +129,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "layer_norm_eps": _above_zero(),
     "initializer_range": _above_zero(),
     "hidden_act": _one_of("gelu", "relu", "swish", "tanh", "sigmoid"),
+    "contrast_weight": _at_least(0),
+    "contrast_tau": _above_zero(),
     "loss_type": _one_of("CE"),
     "learner": _one_of("adam", "adamw", "sgd", "adagrad", "rmsprop"),
     "state": _one_of("INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL"),

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from recbole_raserec.backbones.duorec import DuoRec
 from recbole_raserec.backbones.sasrec import SASRec
 
-BACKBONES = {"SASRec": SASRec}
+BACKBONES = {"SASRec": SASRec, "DuoRec": DuoRec}
 
 
 def build_backbone(config: Any, dataset: Any) -> SASRec:

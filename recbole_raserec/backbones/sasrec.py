@@ -16,7 +16,7 @@ from recbole.model.layers import TransformerLayer
 from torch import Tensor
 
 from recbole_raserec.backbones.dropout import causal_attention, use_fast_dropout
-from recbole_raserec.data.batches import GENERATED, TARGET_SEQ, WEIGHT
+from recbole_raserec.data.batches import GENERATED, TARGET_AT, TARGET_SEQ, WEIGHT
 from recbole_raserec.losses import catalogue_cross_entropy, negatives_for
 
 
@@ -25,6 +25,7 @@ class PackedPairs(NamedTuple):
 
     hidden: Tensor  # [N, D] user vector of each prefix
     targets: Tensor  # [N]
+    target_at: Tensor  # [N] where the target stands in the sequences; on the CPU
     weights: Tensor | None = None  # [N]
     generated: Tensor | None = None  # [N] bool
 
@@ -74,17 +75,19 @@ class SASRec(recbole_models.SASRec):
         The batch stays where the loader made it, on the CPU: which pairs there are is found there, so
         that a GPU need not be waited for.
         """
-        columns: dict[str, list[Tensor]] = {name: [] for name in ("hidden", TARGET_SEQ, WEIGHT, GENERATED)}
+        columns: dict[str, list[Tensor]] = {name: [] for name in ("hidden", TARGET_SEQ, TARGET_AT, WEIGHT, GENERATED)}
         device = self.item_embedding.weight.device
         for block in batch:
             target_seq = block[TARGET_SEQ]  # [B, P]
             counts = target_seq.flatten().nonzero()[:, 0]  # [n] of B P
             hidden = self.encode_window(block[self.ITEM_SEQ].to(device), target_seq.size(1))
             columns["hidden"].append(hidden.flatten(0, 1)[counts.to(device)])
-            for name in (TARGET_SEQ, WEIGHT, GENERATED):
+            for name in list(columns)[1:]:
                 if name in block:
                     columns[name].append(block[name].flatten()[counts])
-        return PackedPairs(*(torch.cat(parts).to(device) if parts else None for parts in columns.values()))
+        joined = {name: torch.cat(parts) for name, parts in columns.items() if parts}
+        here = {name: column if name == TARGET_AT else column.to(device) for name, column in joined.items()}
+        return PackedPairs(*(here.get(name) for name in columns))
 
     def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
         """Cross entropy of every pair in the blocks of a packed batch, weighted, summed, divided by ``budget``."""

@@ -21,6 +21,7 @@ from recbole_raserec.data.sequences import Sequences, ragged_arange
 TARGET_SEQ = "target_list"
 WEIGHT = "pair_weight"
 GENERATED = "pair_generated"
+TARGET_AT = "pair_target_at"
 SHORTEST_BLOCK = 4  # blocks hold windows of 1-4, 5-8, 9-16, ... items: finer ones would be mostly overhead
 
 
@@ -133,7 +134,8 @@ class PackedLoader:
     def _block(self, rows: np.ndarray) -> Interaction:
         """``item_id_list`` [B, L] and the items after its last P positions [B, P], 0 where there is no loss.
 
-        P = L, except where all windows are full and only their last positions carry one. Of a
+        P = L, except where all windows are full and only their last positions carry one;
+        ``pair_target_at`` [B, P] is where that item stands in the sequences. Of a
         regenerated data set, ``pair_weight`` and ``pair_generated`` [B, P] say what each pair weighs and
         whether it was generated.
         """
@@ -146,7 +148,8 @@ class PackedLoader:
         at = torch.where(real, begin + position, 0)
         item_seq = self.items[at] * real
         target_seq = self.items[at + 1] * (real & (position >= length - pairs))
-        block = {self.item_seq_field: item_seq, TARGET_SEQ: target_seq[:, -int(pairs.max()) :]}
+        last = int(pairs.max())
+        block = {self.item_seq_field: item_seq, TARGET_SEQ: target_seq[:, -last:], TARGET_AT: (at + 1)[:, -last:]}
         for field, of_window in self.extra.items():
             block[field] = torch.from_numpy(of_window[rows])[:, None].expand_as(block[TARGET_SEQ])
         return Interaction(block)

@@ -86,6 +86,14 @@ class Sequences:
         start = np.repeat(self.offsets[:-1], rows)
         return Prefixes(self, np.repeat(np.arange(len(self)), rows), start + ragged_arange(rows) + 1)
 
+    def trained_part(self) -> Prefixes:
+        """The rows of :meth:`train_part` whose sequences weigh something."""
+        part = self.train_part()
+        if self.weights is None:
+            return part
+        kept = np.flatnonzero(self.weights[part.sequence] > 0)
+        return Prefixes(self, part.sequence[kept], part.target_at[kept])
+
     def valid_part(self) -> Prefixes:
         """The second last item of every original sequence of four or more."""
         owner = np.flatnonzero(self.lengths[: self.original] >= 4)

@@ -32,11 +32,7 @@ def export(dataset: SequenceDataset, folder: Path, manifest: dict[str, Any], pro
     manifest : what is known of it; the files' SHA-256 and number of lines are added.
     """
     sequences = dataset.sequences
-    train = sequences.train_part()
-    if sequences.weights is not None:
-        kept = np.flatnonzero(sequences.weights[train.sequence] > 0)
-        train = Prefixes(sequences, train.sequence[kept], train.target_at[kept])
-    parts = {"train": train, "valid": sequences.valid_part(), "test": sequences.test_part()}
+    parts = {"train": sequences.trained_part(), "valid": sequences.valid_part(), "test": sequences.test_part()}
     files = {}
     for part, prefixes in parts.items():
         path = folder / f"{folder.name}.{part}.inter"

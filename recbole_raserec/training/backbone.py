@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_raserec.backbones.duorec import DuoRec
 from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.backbones.sasrec import PackedPairs
 from recbole_raserec.data.batches import PackedLoader
@@ -29,6 +30,8 @@ class BackboneTrainer(StageTrainer):
     def __init__(self, config: Any, model: RaSeRec, dataset: SequenceDataset) -> None:
         super().__init__(config, model.backbone, "pretrain", dataset.sha256, source=dataset.source)
         self.loader = _loader(config, model, dataset.sequences)
+        if isinstance(self.model, DuoRec):
+            self.model.use_training(dataset.sequences.trained_part())
 
     def batches(self, epoch: int) -> Iterable[list[Interaction]]:
         self.loader.set_epoch(epoch)
