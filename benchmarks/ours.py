@@ -111,7 +111,7 @@ def memory_encoding(data_path: Path, name: str, repeats: int) -> Timing:
 
 def _random_memory(dataset: SequenceDataset) -> MemoryBank:
     part = dataset.sequences.train_part()
-    keys = np.random.default_rng(0).normal(size=(len(part), 64)).astype(np.float32)
+    keys = np.random.default_rng(0).standard_normal((len(part), D), np.float32)
     return MemoryBank(keys, part.targets, part.users, part.lengths)
 
 
