@@ -33,7 +33,7 @@ SIZES = {
     "regenerator_epoch": (1,),
     "decoding": (1,),
 }
-OTHER_SIZES = (1, 2, 10)
+OTHER_SIZES = (1, 10, 100)
 PEER_SIZES = {"sequence_building": (1, 5), "large_catalogue": ()}  # beyond, RecBole takes hours or tens of GB
 OTHER_PEER_SIZES = (1,)
 MANY_ITEMS = 1_000_000
@@ -89,7 +89,7 @@ def beauty(folder: Path) -> str:
 
 def _compare(stage: str, folder: Path, size: int, rates: dict[str, float]) -> dict[str, Any]:
     name = _data(folder, stage, size)
-    sides = {"ours": _measure(stage, "ours", folder, name, repeats=3 if size < 10 else 1)}
+    sides = {"ours": _measure(stage, "ours", folder, name, repeats=1 if size == 100 else 3)}
     if size in PEER_SIZES.get(stage, OTHER_PEER_SIZES):
         sides["peer"] = _measure(stage, "peer", folder, name, repeats=3)
     ours = sides["ours"]
