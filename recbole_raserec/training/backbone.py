@@ -41,14 +41,53 @@ class BackboneTrainer(StageTrainer):
         return self.model.packed_loss(batch, self.loader.budget)
 
     def rank(self, part: Prefixes, show_progress: bool) -> Ranks:
-        vectors = encode_prefixes(self.model, part, self.model.max_seq_length, self.device)
-        return rank_targets(
-            lambda rows: torch.from_numpy(vectors[rows]).to(self.device),
-            self.model.item_embedding.weight,
-            part,
-            self.config["eval_batch_size"],
-            bar("evaluate", show_progress),
-        )
+        return rank_backbone(self.model, part, self.config, show_progress)
+
+
+def rank_backbone(backbone: Any, part: Prefixes, config: Any, show_progress: bool) -> Ranks:
+    """Ranks of a part's targets by the backbone alone."""
+    device = config["device"]
+    vectors = encode_prefixes(backbone, part, backbone.max_seq_length, device)
+    items = with_bias(backbone.item_vectors, backbone.item_bias)
+    return rank_targets(
+        lambda rows: with_ones(torch.from_numpy(vectors[rows]).to(device), backbone.item_bias),
+        items,
+        part,
+        config["eval_batch_size"],
+        bar("evaluate", show_progress),
+    )
+
+
+class PrefixTrainer(StageTrainer):
+    """Stage two for a stock RecBole model: its own loss on one sample a prefix.
+
+    Prefixes are drawn in random lots; where the model allows it those of a lot stand by length and a batch is
+    cut to its longest history.
+    """
+
+    def __init__(self, config: Any, model: RaSeRec, dataset: SequenceDataset) -> None:
+        super().__init__(config, model.backbone, "pretrain", dataset.sha256, source=dataset.source)
+        self.part = dataset.build()[0]
+        self.lengths = np.minimum(self.part.prefixes.lengths, self.model.max_seq_length)
+        self.transform = construct_transform(config)
+        self.item_seq_field = model.ITEM_SEQ
+
+    def batches(self, epoch: int) -> Iterable[np.ndarray]:
+        rng = np.random.default_rng((self.config["seed"], epoch))
+        size, order = self.config["train_batch_size"], rng.permutation(len(self.lengths))
+        if self.model.trims:
+            order = order[np.lexsort((self.lengths[order], np.arange(len(order)) // (_LOT * size)))]
+        batches = np.split(order, range(size, len(order), size))
+        return [batches[number] for number in rng.permutation(len(batches))]
+
+    def loss(self, batch: np.ndarray) -> Tensor:
+        interaction = self.transform(self.part, self.part[batch])
+        if self.model.trims:
+            interaction[self.item_seq_field] = interaction[self.item_seq_field][:, : int(self.lengths[batch].max())]
+        return self.model.calculate_loss(interaction.to(self.device))
+
+    def rank(self, part: Prefixes, show_progress: bool) -> Ranks:
+        return rank_backbone(self.model, part, self.config, show_progress)
 
 
 def _loader(config: Any, model: RaSeRec, sequences: Sequences) -> PackedLoader:
