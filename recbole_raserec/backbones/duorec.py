@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_raserec.backbones.sasrec import SASRec
-from recbole_raserec.data.batches import blocks_by_length
+from recbole_raserec.backbones.sasrec import Blocks, SASRec, wanted
+from recbole_raserec.data.batches import TARGET_AT, blocks_by_length
 from recbole_raserec.data.same_target import SameTarget
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.losses import catalogue_cross_entropy
@@ -36,27 +36,33 @@ class DuoRec(SASRec):
     def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
         """(cross entropy of every pair + ``contrast_weight`` x InfoNCE of its two views), summed, over ``budget``."""
         assert self.same_target is not None
-        pairs = self.packed_pairs(batch)
+        blocks = wanted(batch, self.ITEM_SEQ)
+        target_at = torch.cat([block[TARGET_AT].flatten() for block in batch])
+        partners = self._rows(self.same_target.draw(target_at[blocks.counts].numpy()))
+        asked = len(target_at)
+        views = self._encode(
+            blocks.windows * 2 + partners.windows,
+            blocks.lasts * 2 + partners.lasts,
+            torch.cat([blocks.counts, asked + blocks.counts, 2 * asked + partners.counts]),
+        )
+        hidden, second, other = views.split(len(blocks.counts))
+        pairs = self._pairs(batch, blocks, hidden)
         items = self.item_embedding.weight
         loss = catalogue_cross_entropy(pairs.hidden, items, pairs.targets, self.negatives, pairs.weights)
-        if self.weight:
-            second = self.packed_pairs(batch).hidden
-            partners = self._encode_rows(self.same_target.draw(pairs.target_at.numpy()))
-            loss = loss + self.weight * len(second) * info_nce(second, partners, self.tau)
-        return loss / budget
+        return (loss + self.weight * len(hidden) * info_nce(second, other, self.tau)) / budget
 
-    def _encode_rows(self, rows: np.ndarray) -> Tensor:
-        """[N, D] user vectors of training rows [N], prefixes of like length together."""
+    def _rows(self, rows: np.ndarray) -> Blocks:
+        """Training rows [N] as blocks of prefixes of like length, wanted after their last item."""
         prefixes = self.same_target.prefixes
         length = np.minimum(prefixes.lengths[rows], self.max_seq_length)
         items = torch.from_numpy(prefixes.sequences.items)
-        blocks, vectors = blocks_by_length(length, length), []
-        for block in blocks:
+        windows, ends, start = [], np.empty(len(rows), np.int64), 0
+        for block in blocks_by_length(length, length):
             positions, real = (torch.from_numpy(a) for a in prefixes.windows(rows[block], int(length[block].max())))
-            item_seq = items[positions] * real
-            vectors.append(self(item_seq.to(self.device), real.sum(dim=1).to(self.device)))
-        back = torch.from_numpy(np.argsort(np.concatenate(blocks)))
-        return torch.cat(vectors)[back.to(self.device)]
+            windows.append(items[positions] * real)
+            ends[block] = start + np.arange(len(block)) * positions.size(1) + length[block] - 1
+            start += positions.numel()
+        return Blocks(windows, [window.size(1) for window in windows], torch.from_numpy(ends))
 
 
 def info_nce(first: Tensor, second: Tensor, tau: float) -> Tensor:

@@ -16,7 +16,7 @@ from recbole.model.layers import TransformerLayer
 from torch import Tensor
 
 from recbole_raserec.backbones.dropout import causal_attention, use_fast_dropout
-from recbole_raserec.data.batches import GENERATED, TARGET_AT, TARGET_SEQ, WEIGHT
+from recbole_raserec.data.batches import GENERATED, TARGET_SEQ, WEIGHT
 from recbole_raserec.losses import catalogue_cross_entropy, negatives_for
 
 
@@ -25,9 +25,23 @@ class PackedPairs(NamedTuple):
 
     hidden: Tensor  # [N, D] user vector of each prefix
     targets: Tensor  # [N]
-    target_at: Tensor  # [N] where the target stands in the sequences; on the CPU
     weights: Tensor | None = None  # [N]
     generated: Tensor | None = None  # [N] bool
+
+
+class Blocks(NamedTuple):
+    """Blocks of windows [B, L], their last positions asked for, and which of all those [A] are wanted [N]."""
+
+    windows: list[Tensor]
+    lasts: list[int]
+    counts: Tensor
+
+
+def wanted(batch: list[Interaction], item_seq_field: str) -> Blocks:
+    """What a packed batch asks of a backbone."""
+    targets = torch.cat([block[TARGET_SEQ].flatten() for block in batch])  # [A], 0 where there is no pair
+    lasts = [block[TARGET_SEQ].size(1) for block in batch]
+    return Blocks([block[item_seq_field] for block in batch], lasts, targets.nonzero()[:, 0])
 
 
 class SASRec(recbole_models.SASRec):
@@ -53,13 +67,38 @@ class SASRec(recbole_models.SASRec):
         -------
         [B, P, D], P = L by default; entries at padding mean nothing.
         """
-        positions = torch.arange(item_seq.size(1), device=item_seq.device)
-        hidden = self.item_embedding(item_seq) + self.position_embedding(positions)
-        hidden = self.dropout(self.LayerNorm(hidden))  # [B, L, D]
+        asked = last or item_seq.size(1)
+        return self._encode([item_seq], [asked]).view(len(item_seq), asked, -1)
+
+    def _encode(self, windows: list[Tensor], lasts: list[int], counts: Tensor | None = None) -> Tensor:
+        """Blocks of windows [B, L] at once, each asked for its last P positions: their vectors end to end [A, D].
+
+        All but attention works token by token, so the blocks go through it together. ``counts`` [n]
+        names the rows of the A that are wanted, if not all are.
+        """
+        shapes = [(*window.shape, last) for window, last in zip(windows, lasts)]
+        device = self.item_embedding.weight.device
+        positions = torch.cat([torch.arange(length, device=device).repeat(rows) for rows, length, _ in shapes])
+        tokens = torch.cat([window.flatten() for window in windows]).to(device)  # [T], T = sum B L
+        hidden = self.dropout(self.LayerNorm(self.item_embedding(tokens) + self.position_embedding(positions)))
         *lower, top = self.trm_encoder.layer
         for layer in lower:
-            hidden = _causal_layer(layer, hidden, item_seq.size(1))
-        return _causal_layer(top, hidden, last or item_seq.size(1))
+            context = _causal_context(layer, hidden, hidden, [(b, length, length) for b, length, _ in shapes])
+            hidden = _after_attention(layer, context, hidden)
+        asking = hidden
+        if any(length != last for _, length, last in shapes):  # A < T: the top layer need not do the others
+            parts = hidden.split([rows * length for rows, length, _ in shapes])
+            asking = torch.cat(
+                [
+                    part.view(rows, length, -1)[:, -last:].flatten(0, 1)
+                    for part, (rows, length, last) in zip(parts, shapes)
+                ]
+            )
+        context = _causal_context(top, hidden, asking, shapes)
+        if counts is not None:
+            counts = counts.to(device)
+            context, asking = context[counts], asking[counts]
+        return _after_attention(top, context, asking)
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """[B, L] histories and their lengths [B] -> user vectors [B, D]."""
@@ -75,19 +114,17 @@ class SASRec(recbole_models.SASRec):
         The batch stays where the loader made it, on the CPU: which pairs there are is found there, so
         that a GPU need not be waited for.
         """
-        columns: dict[str, list[Tensor]] = {name: [] for name in ("hidden", TARGET_SEQ, TARGET_AT, WEIGHT, GENERATED)}
-        device = self.item_embedding.weight.device
-        for block in batch:
-            target_seq = block[TARGET_SEQ]  # [B, P]
-            counts = target_seq.flatten().nonzero()[:, 0]  # [n] of B P
-            hidden = self.encode_window(block[self.ITEM_SEQ].to(device), target_seq.size(1))
-            columns["hidden"].append(hidden.flatten(0, 1)[counts.to(device)])
-            for name in list(columns)[1:]:
-                if name in block:
-                    columns[name].append(block[name].flatten()[counts])
-        joined = {name: torch.cat(parts) for name, parts in columns.items() if parts}
-        here = {name: column if name == TARGET_AT else column.to(device) for name, column in joined.items()}
-        return PackedPairs(*(here.get(name) for name in columns))
+        blocks = wanted(batch, self.ITEM_SEQ)
+        return self._pairs(batch, blocks, self._encode(*blocks))
+
+    def _pairs(self, batch: list[Interaction], blocks: Blocks, hidden: Tensor) -> PackedPairs:
+        """``hidden`` [N, D] with what the batch says of each pair."""
+
+        def column(name: str) -> Tensor:
+            return torch.cat([block[name].flatten() for block in batch])[blocks.counts].to(hidden.device)
+
+        extra = [column(name) for name in (WEIGHT, GENERATED) if name in batch[0]]
+        return PackedPairs(hidden, column(TARGET_SEQ), *extra)
 
     def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
         """Cross entropy of every pair in the blocks of a packed batch, weighted, summed, divided by ``budget``."""
@@ -96,19 +133,32 @@ class SASRec(recbole_models.SASRec):
         return catalogue_cross_entropy(pairs.hidden, items, pairs.targets, self.negatives, pairs.weights) / budget
 
 
-def _causal_layer(layer: TransformerLayer, hidden: Tensor, last: int) -> Tensor:
-    """RecBole's TransformerLayer under a causal mask: [B, L, D] -> its output at the last P positions [B, P, D].
+def _causal_context(
+    layer: TransformerLayer, hidden: Tensor, asking: Tensor, shapes: list[tuple[int, int, int]]
+) -> Tensor:
+    """Causal attention within each window: tokens [T, D], those that ask [A, D] -> what they read [A, D].
 
-    Padding needs no mask: it is on the right, where no real position looks.
+    Padding needs no mask: it is on the right, where no real position looks. ``shapes`` are (B, L, P) of
+    each block.
     """
     attention = layer.multi_head_attention
     heads = attention.num_attention_heads
-    asking = hidden[:, -last:]
-    q, k, v = (
-        project(x).unflatten(-1, (heads, -1)).transpose(1, 2)  # [B, heads, P or L, D / heads]
-        for project, x in ((attention.query, asking), (attention.key, hidden), (attention.value, hidden))
+    seen, asked = [rows * length for rows, length, _ in shapes], [rows * last for rows, _, last in shapes]
+    columns = (
+        attention.query(asking).split(asked),
+        attention.key(hidden).split(seen),
+        attention.value(hidden).split(seen),
     )
-    context = causal_attention(q, k, v, attention.attn_dropout)
-    context = context.transpose(1, 2).flatten(2)  # [B, P, D]
+    contexts = []
+    for (rows, *_), *parts in zip(shapes, *columns):
+        q, k, v = (part.view(rows, -1, heads, part.size(1) // heads).transpose(1, 2) for part in parts)
+        context = causal_attention(q, k, v, attention.attn_dropout)  # [B, heads, P, D / heads]
+        contexts.append(context.transpose(1, 2).flatten(2).flatten(0, 1))  # [B P, D]
+    return torch.cat(contexts)
+
+
+def _after_attention(layer: TransformerLayer, context: Tensor, asking: Tensor) -> Tensor:
+    """The rest of RecBole's TransformerLayer, token by token: [A, D], [A, D] -> [A, D]."""
+    attention = layer.multi_head_attention
     mixed = attention.out_dropout(attention.dense(context))
     return layer.feed_forward(attention.LayerNorm(mixed + asking))

@@ -20,6 +20,8 @@ from recbole_raserec.progress import bar
 from recbole_raserec.training import checkpoints
 from recbole_raserec.upstream import without_anomaly_mode
 
+_FUSED = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)  # since then on CPUs too
+
 
 class DenseAndSparse:
     """Two optimisers that step together: a large catalogue's rows only move when a step touched them."""
@@ -80,18 +82,20 @@ class StageTrainer(Trainer):
         raise NotImplementedError
 
     def _build_optimizer(self, **kwargs: Any) -> Any:
-        """RecBole's; with ``learner=adam``, embeddings that give sparse gradients have their own lazy Adam."""
-        sparse = [m.weight for m in self.model.modules() if isinstance(m, nn.Embedding) and m.sparse]
-        if not sparse or "params" in kwargs:
-            return super()._build_optimizer(**kwargs)
-        if self.learner.lower() != "adam" or self.weight_decay or self.clip_grad_norm:
-            for module in self.model.modules():
-                if isinstance(module, nn.Embedding):
-                    module.sparse = False
-            return super()._build_optimizer(**kwargs)
-        rest = [p for p in self.model.parameters() if all(p is not other for other in sparse)]
-        dense = super()._build_optimizer(params=rest, **kwargs)
-        return DenseAndSparse(dense, torch.optim.SparseAdam(sparse, lr=self.learning_rate))
+        """RecBole's; with ``learner=adam`` in one fused step, and lazy for embeddings that give sparse gradients."""
+        sparse = [m for m in self.model.modules() if isinstance(m, nn.Embedding) and m.sparse]
+        adam = self.learner.lower() == "adam"
+        if not adam or self.weight_decay or self.clip_grad_norm:  # none of these knows sparse gradients
+            for module in sparse:
+                module.sparse = False
+            sparse = []
+        lazy = [module.weight for module in sparse]
+        rest = [p for p in self.model.parameters() if all(p is not other for other in lazy)]
+        dense = super()._build_optimizer(**{"params": rest, **kwargs})
+        if adam and _FUSED:
+            for group in dense.param_groups:
+                group["fused"] = True
+        return DenseAndSparse(dense, torch.optim.SparseAdam(lazy, lr=self.learning_rate)) if lazy else dense
 
     # -- the stage ---------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ import torch
 
 from recbole_raserec import SequenceDataset
 from recbole_raserec.backbones.duorec import DuoRec, info_nce
-from recbole_raserec.backbones.sasrec import SASRec
-from recbole_raserec.data.batches import PackedLoader
+from recbole_raserec.backbones.sasrec import SASRec, wanted
+from recbole_raserec.data.batches import TARGET_AT, PackedLoader
 from recbole_raserec.data.same_target import SameTarget
 
 
@@ -58,7 +58,8 @@ def test_the_packed_loss_is_sasrecs_and_the_contrast_of_both_views(make_config, 
 
     batch = next(iter(PackedLoader(dataset.sequences, "item_id_list", 8, budget=64, seed=0)))
     pairs = plain.packed_pairs(batch)
-    rows = partners(pairs.target_at.numpy())
+    target_at = torch.cat([block[TARGET_AT].flatten() for block in batch])
+    rows = partners(target_at[wanted(batch, "item_id_list").counts].numpy())
     train = dataset.build()[0]
     samples = train[torch.from_numpy(rows)]
     assert torch.equal(pairs.targets, samples["item_id"])

@@ -7,7 +7,7 @@ import torch
 
 from recbole_raserec import ConfigError, RaSeRec, SequenceDataset
 from recbole_raserec.training import checkpoints
-from recbole_raserec.training.stage import _seed_of
+from recbole_raserec.training.stage import DenseAndSparse, _seed_of
 from recbole_raserec.training.trainer import BackboneTrainer, RaSeRecTrainer
 
 
@@ -34,15 +34,31 @@ def pretrain(config, stop_after=None):
     return stage, model.backbone.state_dict()
 
 
-def test_a_resumed_run_is_the_uninterrupted_one(make_config):
-    straight, weights = pretrain(make_config(epochs=4, checkpoint_dir="a"))
+@pytest.mark.parametrize("negatives", [0, 8])
+def test_a_resumed_run_is_the_uninterrupted_one(make_config, negatives):
+    how = {"epochs": 4, "softmax_negatives": negatives}  # with sampling, item vectors have an optimiser of their own
+    straight, weights = pretrain(make_config(**how, checkpoint_dir="a"))
     with pytest.raises(KeyboardInterrupt):
-        pretrain(make_config(epochs=4, checkpoint_dir="b"), stop_after=2)
-    resumed, again = pretrain(make_config(epochs=4, checkpoint_dir="b", resume=True))
+        pretrain(make_config(**how, checkpoint_dir="b"), stop_after=2)
+    resumed, again = pretrain(make_config(**how, checkpoint_dir="b", resume=True))
     assert resumed.start_epoch == 2
     assert resumed.curve == straight.curve
     for name, value in weights.items():
         assert torch.equal(value, again[name]), name
+
+
+@pytest.mark.parametrize(("more", "lazy"), [({}, True), ({"weight_decay": 0.1}, False), ({"learner": "sgd"}, False)])
+def test_with_a_sampled_softmax_a_step_moves_only_the_rows_it_used(make_config, more, lazy):
+    config = make_config(softmax_negatives=2, train_batch_size=4, **more)
+    dataset, model = build(config)
+    stage = BackboneTrainer(config, model, dataset)
+    before = model.item_vectors.detach().clone()
+    batch = next(iter(stage.batches(0)))
+    stage._step(batch)
+    moved = (model.item_vectors != before).any(dim=1)
+    assert moved.sum() > 0
+    assert (moved.sum() < len(moved) - 3) == (lazy or more.get("learner") == "sgd")
+    assert isinstance(stage.optimizer, DenseAndSparse) == lazy
 
 
 def test_every_epoch_of_every_stage_has_its_own_seed():

@@ -1,0 +1,1 @@
+"""Speed and accuracy measured; see bench.py, accuracy.py, reproduce.py, render.py."""
