@@ -242,14 +242,14 @@ class Config(recbole.config.Config):
 
     def _get_model_and_dataset(self, model: Any, dataset: Any) -> tuple[str, type, str]:
         # Imported late: both stand to the right of this module.
-        from recbole_raserec.backbones import BACKBONES
+        from recbole_raserec.backbones import backbone_names
         from recbole_raserec.model import RaSeRec
 
         given = model if model is not None else self.external_config_dict.get("model")
         if given is None:
             raise ConfigError("model", None, "not given", "add --model=RaSeRec")
         name = given if isinstance(given, str) else getattr(given, "__name__", str(given))
-        if name in BACKBONES:
+        if name in backbone_names():
             mend = f"use --model=RaSeRec --backbone={name}: its own result is reported too"
             raise ConfigError("model", name, "this is a backbone", mend)
         check_known("model", name, MODELS)
@@ -261,11 +261,11 @@ class Config(recbole.config.Config):
         return name, RaSeRec, str(data)
 
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
-        from recbole_raserec.backbones import BACKBONES
+        from recbole_raserec.backbones import backbone_names
 
         folder = properties_folder()
         backbone = self.external_config_dict.get("backbone", DEFAULT_BACKBONE)
-        check_known("backbone", backbone, BACKBONES)
+        check_known("backbone", backbone, backbone_names())
         super()._load_internal_config_dict(model, model_class, dataset)
         recbole_models = Path(recbole.__file__).parent / "properties" / "model"
         for file in (
@@ -289,7 +289,7 @@ class Config(recbole.config.Config):
             self.external_config_dict[name] = _check_type(name, value, default)
         final = super()._get_final_config_dict()
         _check_ranges(final)
-        _check_protocol(final)
+        _check_protocol(final, set(self.external_config_dict))
         final["regenerate_parts"] = _names("regenerate_parts", final["regenerate_parts"], PARTS)
         final["memory"] = _names("memory", final["memory"], MEMORY_PARTS)
         if final["regenerate"] is not None:
@@ -317,9 +317,10 @@ def _check_ranges(final: dict[str, Any]) -> None:
         shown = value.upper() if name == "state" and isinstance(value, str) else value
         if name in final and (value is None or not holds(shown)):
             raise ConfigError(name, value, problem, "see its line in properties/")
-    for heads in ("n_heads", "cross_heads", "regenerator_n_heads"):
-        if heads in final and final["hidden_size"] % final[heads]:
-            problem = f"must divide hidden_size={final['hidden_size']}"
+    width = "embedding_size" if "embedding_size" in final else "hidden_size"
+    for heads, size in (("n_heads", "hidden_size"), ("cross_heads", width), ("regenerator_n_heads", width)):
+        if heads in final and size in final and final[size] % final[heads]:
+            problem = f"must divide {size}={final[size]}"
             raise ConfigError(heads, final[heads], problem, "change one of the two")
     if final["window_stride"] > final["MAX_ITEM_LIST_LENGTH"]:
         problem = f"windows of MAX_ITEM_LIST_LENGTH={final['MAX_ITEM_LIST_LENGTH']} would leave gaps"
@@ -352,7 +353,7 @@ def _check_metrics(final: dict[str, Any]) -> None:
         raise ConfigError("valid_metric", final["valid_metric"], problem, f"one of {', '.join(computed)}")
 
 
-def _check_protocol(final: dict[str, Any]) -> None:
+def _check_protocol(final: dict[str, Any], given_names: set[str]) -> None:
     given = dict(_EVAL_ARGS, **(final["eval_args"] if isinstance(final["eval_args"], dict) else {}))
     if given["mode"] in ({"valid": "full", "test": "full"}, {"valid": "full"}, {"test": "full"}):
         given["mode"] = "full"
@@ -361,7 +362,7 @@ def _check_protocol(final: dict[str, Any]) -> None:
         raise ConfigError("eval_args", final["eval_args"], problem, f"leave it out, or give {_EVAL_ARGS}")
     final["eval_args"] = dict(_EVAL_ARGS)
     for name, only in _FIXED.items():
-        if final.get(name) not in (only, None):
+        if name in given_names and final.get(name) not in (only, None):
             raise ConfigError(name, final[name], "RecBole has this, and here it would change nothing", "leave it out")
     for name in ("nproc", "world_size"):
         if final.get(name, 1) not in (1, -1):

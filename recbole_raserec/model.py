@@ -13,7 +13,9 @@ from recbole.utils import InputType
 from torch import Tensor
 
 from recbole_raserec.backbones import build_backbone
+from recbole_raserec.backbones.scoring import scored_items, scoring_users
 from recbole_raserec.data.dataset import PREFIX_LENGTH
+from recbole_raserec.errors import ConfigError
 from recbole_raserec.losses import catalogue_cross_entropy, negatives_for
 from recbole_raserec.retrieval.attention import RetrievalAugmentation
 from recbole_raserec.retrieval.memory import NO_MEMORY, MemoryBank
@@ -41,8 +43,12 @@ class RaSeRec(SequentialRecommender):
         self.top_k: int = config["top_k"]
         self.negatives = negatives_for(config["softmax_negatives"], self.n_items)
         self.backbone = build_backbone(config, dataset)
+        width = self.item_vectors.shape[1]
+        if width % config["cross_heads"]:
+            problem = f"must divide the width {width} of {config['backbone']}'s item vectors"
+            raise ConfigError("cross_heads", config["cross_heads"], problem, "give --cross_heads=1 or another width")
         self.augmentation = RetrievalAugmentation(
-            hidden_size=self.item_vectors.shape[1],
+            hidden_size=width,
             heads=config["cross_heads"],
             inner_size=config["cross_inner_size"],
             dropout=config["cross_dropout_prob"],
@@ -58,7 +64,12 @@ class RaSeRec(SequentialRecommender):
     @property
     def item_vectors(self) -> Tensor:
         """[V, D] embeddings that score items by inner product."""
-        return self.backbone.item_embedding.weight
+        return self.backbone.item_vectors
+
+    def scoring(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """User vectors [B, D] and item vectors whose inner products are the scores, a bias included."""
+        bias = self.backbone.item_bias
+        return scoring_users(vectors, bias), scored_items(self.item_vectors, bias)
 
     def use_memory(self, memory: MemoryBank | None) -> None:
         """Retrieve from ``memory`` from now on, or from none; freezes the backbone accordingly."""
@@ -76,9 +87,9 @@ class RaSeRec(SequentialRecommender):
             self.backbone.eval()
         return self
 
-    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """[B, L], [B] -> user vectors of the backbone [B, D], not augmented."""
-        return self.backbone(item_seq, item_seq_len)
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
+        """[B, L], [B], [B] -> user vectors of the backbone [B, D], not augmented."""
+        return self.backbone(item_seq, item_seq_len, users)
 
     def augment(self, h: Tensor, neighbours: Tensor) -> Tensor:
         """User vectors [B, D] and memory indices [B, K] (``NO_MEMORY`` = none) -> h~ [B, D]."""
@@ -95,7 +106,7 @@ class RaSeRec(SequentialRecommender):
         Whose the histories are and how long they really are (``prefix_length``, since RecBole cuts
         ``item_length`` to the maximum) decides which memories would leak.
         """
-        h = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        h = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], interaction[self.USER_ID])
         if self.memory is None:
             return h
         length_field = PREFIX_LENGTH if PREFIX_LENGTH in interaction else self.ITEM_SEQ_LEN
@@ -113,16 +124,17 @@ class RaSeRec(SequentialRecommender):
 
     def finetune_loss(self, vectors: Tensor, targets: Tensor) -> Tensor:
         """Mean of -log softmax(h~ . E^T)[target] over [B, D] and [B], with E frozen."""
-        return catalogue_cross_entropy(vectors, self.item_vectors, targets, self.negatives) / len(targets)
+        return catalogue_cross_entropy(*self.scoring(vectors), targets, self.negatives) / len(targets)
 
     def predict(self, interaction: Interaction) -> Tensor:
         """[B] scores of the interaction's own items."""
-        vectors = self.user_vectors(interaction)
-        return (vectors * self.item_vectors[interaction[self.ITEM_ID]]).sum(dim=1)
+        vectors, items = self.scoring(self.user_vectors(interaction))
+        return (vectors * items[interaction[self.ITEM_ID]]).sum(dim=1)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """[B, V] scores of all items."""
-        return self.user_vectors(interaction) @ self.item_vectors.T
+        vectors, items = self.scoring(self.user_vectors(interaction))
+        return vectors @ items.T
 
 
 def _array(column: Tensor) -> np.ndarray:

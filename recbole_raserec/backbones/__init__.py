@@ -1,20 +1,27 @@
 """Sequential models that can be pre-trained and then frozen under the retrieval module.
 
-A backbone is a RecBole sequential model with ``forward(item_seq, item_seq_len) -> [B, D]``, an
-``item_embedding`` that scores items by inner product, and, when it is causal, ``encode_window`` and
-``packed_loss`` for training on whole windows.
+A backbone has ``item_vectors`` [V, D], an ``item_bias`` [V] or None, and
+``forward(item_seq, item_seq_len, users) -> [B, D]``. A causal one of ours also has ``encode_window`` and
+``packed_loss``, and trains on whole windows; any other RecBole sequential model is wrapped and trains
+on a sample for each prefix.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from recbole_raserec.backbones.adapter import Adapter, recbole_backbones
 from recbole_raserec.backbones.duorec import DuoRec
 from recbole_raserec.backbones.sasrec import SASRec
 
-BACKBONES = {"SASRec": SASRec, "DuoRec": DuoRec}
+PACKED = {"SASRec": SASRec, "DuoRec": DuoRec}
 
 
-def build_backbone(config: Any, dataset: Any) -> SASRec:
+def backbone_names() -> list[str]:
+    """Everything that ``backbone`` may name."""
+    return sorted({*PACKED, *recbole_backbones()})
+
+
+def build_backbone(config: Any, dataset: Any) -> SASRec | Adapter:
     """The backbone named by ``config["backbone"]``."""
-    return BACKBONES[config["backbone"]](config, dataset)
+    return PACKED.get(config["backbone"], Adapter)(config, dataset)

@@ -6,7 +6,6 @@ import inspect
 from typing import Any
 
 import recbole.model.sequential_recommender as recbole_models
-import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
@@ -85,7 +84,7 @@ class Adapter(nn.Module):
         return sum(loss) if isinstance(loss, tuple) else loss
 
 
-def _arguments_of(name: str, kind: type) -> list[str]:
+def _arguments_of(name: str, kind: Any) -> list[str]:
     """What ``kind.forward`` is to be given, in its order."""
     asked = list(inspect.signature(kind.forward).parameters)[1:]
     unknown = [argument for argument in asked if argument not in _ARGUMENTS]

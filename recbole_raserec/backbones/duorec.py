@@ -35,7 +35,7 @@ class DuoRec(SASRec):
 
     def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
         """(cross entropy of every pair + ``contrast_weight`` x InfoNCE of its two views), summed, over ``budget``."""
-        assert self.same_target is not None
+        assert self.same_target is not None, "use_training was not called"
         blocks = wanted(batch, self.ITEM_SEQ)
         target_at = torch.cat([block[TARGET_AT].flatten() for block in batch])
         partners = self._rows(self.same_target.draw(target_at[blocks.counts].numpy()))
@@ -53,6 +53,7 @@ class DuoRec(SASRec):
 
     def _rows(self, rows: np.ndarray) -> Blocks:
         """Training rows [N] as blocks of prefixes of like length, wanted after their last item."""
+        assert self.same_target is not None
         prefixes = self.same_target.prefixes
         length = np.minimum(prefixes.lengths[rows], self.max_seq_length)
         items = torch.from_numpy(prefixes.sequences.items)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from recbole_raserec.data.sequences import Prefixes, ragged_arange
 from recbole_raserec.progress import Progress
@@ -20,14 +22,44 @@ def encode_prefixes(
     device: torch.device,
     progress: Progress = iter,
 ) -> np.ndarray:
-    """[R, D] float32 user vector of each row's last ``max_length`` items; dropout off.
-
-    Prefixes that begin at the same item are positions of one window, the longest of them, since a
-    causal backbone's output at a position is the user vector of the prefix that ends there.
-    """
+    """[R, D] float32 user vector of each row's last ``max_length`` items; dropout off."""
     if len(prefixes) == 0:
         raise ValueError("there is no prefix to encode")
     backbone.eval()
+    encode = _encode_windows if hasattr(backbone, "encode_window") else _encode_each
+    vectors: np.ndarray | None = None
+    for rows, hidden in encode(backbone, prefixes, max_length, device, progress):
+        if vectors is None:
+            vectors = np.empty((len(prefixes), hidden.size(1)), np.float32)
+        vectors[rows] = hidden.float().cpu().numpy()
+    assert vectors is not None
+    return vectors
+
+
+Encoded = Iterator[tuple[np.ndarray, Tensor]]  # rows [B] and their vectors [B, D]
+
+
+def _encode_each(
+    backbone: nn.Module, prefixes: Prefixes, max_length: int, device: torch.device, progress: Progress
+) -> Encoded:
+    """Every prefix by itself, those of like length together."""
+    items = torch.from_numpy(prefixes.sequences.items)
+    lengths = np.minimum(prefixes.lengths, max_length)
+    order = np.argsort(lengths, kind="stable")
+    ends = np.flatnonzero(np.diff(np.cumsum(lengths[order]) // _TOKENS)) + 1
+    for rows in progress(np.split(order, ends)):
+        positions, real = (torch.from_numpy(a) for a in prefixes.windows(rows, int(lengths[rows].max())))
+        item_seq, users = items[positions] * real, torch.from_numpy(prefixes.users[rows])
+        yield rows, backbone(*(column.to(device) for column in (item_seq, real.sum(dim=1), users)))
+
+
+def _encode_windows(
+    backbone: nn.Module, prefixes: Prefixes, max_length: int, device: torch.device, progress: Progress
+) -> Encoded:
+    """Prefixes that begin at the same item are positions of one window, the longest of them.
+
+    A causal backbone's output at a position is the user vector of the prefix that ends there.
+    """
     items = torch.from_numpy(prefixes.sequences.items)
     lengths = np.minimum(prefixes.lengths, max_length)  # [R]
     begin, window = np.unique(prefixes.target_at - lengths, return_inverse=True)  # [W], [R]
@@ -35,22 +67,17 @@ def encode_prefixes(
     first = np.searchsorted(window[by_window], np.arange(len(begin) + 1))  # rows of w: by_window[first[w]:first[w + 1]]
     longest = np.maximum.reduceat(lengths[by_window], first[:-1])
     asked = longest - np.minimum.reduceat(lengths[by_window], first[:-1]) + 1  # last positions that are wanted
-    vectors: np.ndarray | None = None
     for block in progress(_blocks_of_equal_shape(longest, asked)):
         length, last = int(longest[block[0]]), int(asked[block].max())
         item_seq = items[torch.from_numpy(begin[block])[:, None] + torch.arange(length)]  # [B, L]
-        hidden = backbone.encode_window(item_seq.to(device), last).float()  # [B, P, D]
-        if vectors is None:
-            vectors = np.empty((len(prefixes), hidden.size(2)), np.float32)
+        hidden = backbone.encode_window(item_seq.to(device), last)  # [B, P, D]
         count = np.diff(first)[block]
         rows = by_window[np.repeat(first[block], count) + ragged_arange(count)]
         at = (
             torch.from_numpy(np.repeat(np.arange(len(block)), count)),
             torch.from_numpy(lengths[rows] - length + last - 1),
         )
-        vectors[rows] = hidden[at].cpu().numpy()
-    assert vectors is not None
-    return vectors
+        yield rows, hidden[at]
 
 
 def _blocks_of_equal_shape(length: np.ndarray, asked: np.ndarray) -> list[np.ndarray]:

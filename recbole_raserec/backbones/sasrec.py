@@ -100,8 +100,15 @@ class SASRec(recbole_models.SASRec):
             context, asking = context[counts], asking[counts]
         return _after_attention(top, context, asking)
 
-    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """[B, L] histories and their lengths [B] -> user vectors [B, D]."""
+    item_bias = None
+
+    @property
+    def item_vectors(self) -> Tensor:
+        """[V, D]"""
+        return self.item_embedding.weight
+
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
+        """[B, L] histories and their lengths [B] -> user vectors [B, D]; whose they are does not matter."""
         shortest, longest = int(item_seq_len.min()), int(item_seq_len.max())
         item_seq = item_seq[:, :longest]
         if shortest == longest:  # all end at the same position: the top layer need not do the others

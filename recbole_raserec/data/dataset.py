@@ -102,7 +102,7 @@ class SequenceDataset(SequentialDataset):
         """The training, validation and test part, in this order."""
         self._change_feat_format()
         parts = [self.sequences.train_part(), self.sequences.valid_part(), self.sequences.test_part()]
-        return [self.copy(self._prefix_feat(part)) for part in parts]
+        return [self.copy(self.feat_of(part)) for part in parts]
 
     @property
     def source(self) -> str:
@@ -131,7 +131,8 @@ class SequenceDataset(SequentialDataset):
         later = (user[1:] > user[:-1]) | ((user[1:] == user[:-1]) & (time[1:] >= time[:-1]))
         return bool(later.all())
 
-    def _prefix_feat(self, part: Prefixes) -> PrefixFeat:
+    def feat_of(self, part: Prefixes) -> PrefixFeat:
+        """Any (prefix, target) rows of a built data set, as RecBole's models read them."""
         list_fields = {
             field: getattr(self, f"{field}_list_field") for field in self.inter_feat if field != self.uid_field
         }

@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from recbole.data.interaction import Interaction
+from recbole.data.transform import construct_transform
 from torch import Tensor
 
 from recbole_raserec.backbones.duorec import DuoRec
 from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.backbones.sasrec import PackedPairs
+from recbole_raserec.backbones.scoring import scored_items, scoring_users
 from recbole_raserec.data.batches import PackedLoader
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import Prefixes, Sequences
+from recbole_raserec.errors import ConfigError
 from recbole_raserec.evaluation.ranking import Ranks, rank_targets
 from recbole_raserec.losses import catalogue_cross_entropy
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.progress import bar
 from recbole_raserec.regeneration.personalizer import Personalizer, implicit_gradient
 from recbole_raserec.training.stage import StageTrainer
+
+_LOT = 16  # batches whose prefixes are drawn together
 
 
 class BackboneTrainer(StageTrainer):
@@ -48,10 +54,10 @@ def rank_backbone(backbone: Any, part: Prefixes, config: Any, show_progress: boo
     """Ranks of a part's targets by the backbone alone."""
     device = config["device"]
     vectors = encode_prefixes(backbone, part, backbone.max_seq_length, device)
-    items = with_bias(backbone.item_vectors, backbone.item_bias)
+    bias = backbone.item_bias
     return rank_targets(
-        lambda rows: with_ones(torch.from_numpy(vectors[rows]).to(device), backbone.item_bias),
-        items,
+        lambda rows: scoring_users(torch.from_numpy(vectors[rows]).to(device), bias),
+        scored_items(backbone.item_vectors, bias),
         part,
         config["eval_batch_size"],
         bar("evaluate", show_progress),
@@ -67,8 +73,9 @@ class PrefixTrainer(StageTrainer):
 
     def __init__(self, config: Any, model: RaSeRec, dataset: SequenceDataset) -> None:
         super().__init__(config, model.backbone, "pretrain", dataset.sha256, source=dataset.source)
-        self.part = dataset.build()[0]
-        self.lengths = np.minimum(self.part.prefixes.lengths, self.model.max_seq_length)
+        prefixes = dataset.sequences.trained_part()
+        self.part = dataset.feat_of(prefixes)
+        self.lengths = np.minimum(prefixes.lengths, self.model.max_seq_length)
         self.transform = construct_transform(config)
         self.item_seq_field = model.ITEM_SEQ
 
@@ -99,6 +106,26 @@ def _loader(config: Any, model: RaSeRec, sequences: Sequences) -> PackedLoader:
         seed=config["seed"],
         stride=config["window_stride"],
     )
+
+
+def backbone_trainer(config: Any, model: RaSeRec, dataset: SequenceDataset) -> StageTrainer:
+    """The trainer of the configured backbone on this data set.
+
+    Raises
+    ------
+    ConfigError : pairs are to be weighted, and the backbone's own loss knows no weights.
+    """
+    if hasattr(model.backbone, "packed_loss"):
+        kind = PersonalizedTrainer if config["regenerate"] == "DR4SR+" else BackboneTrainer
+        return kind(config, model, dataset)
+    if config["regenerate"] == "DR4SR+":
+        mend = "use DR4SR, or SASRec or DuoRec as the backbone"
+        raise ConfigError("regenerate", "DR4SR+", f"{config['backbone']}'s own loss knows no weights", mend)
+    for name in ("pattern_weight", "decode_weight"):
+        if config["regenerate"] is not None and config[name] != 1:
+            problem = f"{config['backbone']}'s own loss knows no weights"
+            raise ConfigError(name, config[name], problem, "leave it out, or leave the part out of regenerate_parts")
+    return PrefixTrainer(config, model, dataset)
 
 
 class PersonalizedTrainer(BackboneTrainer):

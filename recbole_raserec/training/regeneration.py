@@ -26,8 +26,8 @@ from recbole_raserec.regeneration.patterns import Patterns, mine_patterns, pair_
 from recbole_raserec.regeneration.regenerator import Regenerator
 from recbole_raserec.regeneration.rows import GeneratedRows, find_leaks, rows_of_decoded, rows_of_patterns
 from recbole_raserec.training import checkpoints
+from recbole_raserec.training.backbone import backbone_trainer
 from recbole_raserec.training.regenerator import Pairs, RegeneratorTrainer
-from recbole_raserec.training.trainer import BackboneTrainer
 
 _COLUMNS = ("items", "offsets", "part", "owner")
 
@@ -121,7 +121,7 @@ class Regeneration:
             checkpoints.restore_backbone(model.backbone, path, self.config, self.dataset.sha256)
         else:
             config = self.config.changed(epochs=self.config["regenerator_embedding_epochs"], regenerate=None)
-            BackboneTrainer(config, model, self.dataset).run(self.dataset.sequences.valid_part(), self.show_progress)
+            backbone_trainer(config, model, self.dataset).run(self.dataset.sequences.valid_part(), self.show_progress)
         return model.item_vectors.detach()
 
     def _train(self, pairs: Pairs, vectors: Tensor) -> Regenerator:

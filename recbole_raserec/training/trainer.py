@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from recbole_raserec.backbones.encode import encode_prefixes
+from recbole_raserec.backbones.scoring import scored_items, scoring_users
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.evaluation.ranking import Ranks, rank_targets
@@ -21,7 +22,7 @@ from recbole_raserec.progress import bar
 from recbole_raserec.regeneration.patterns import mine_patterns
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.training import checkpoints
-from recbole_raserec.training.backbone import BackboneTrainer, PersonalizedTrainer
+from recbole_raserec.training.backbone import backbone_trainer
 from recbole_raserec.training.stage import StageTrainer
 
 
@@ -52,10 +53,12 @@ def rank_queries(model: RaSeRec, queries: Queries, block: int, show_progress: bo
     model.eval()
 
     def user_vectors(rows: np.ndarray) -> Tensor:
-        return augmented(model, queries, torch.from_numpy(rows).to(queries.vectors.device))
+        vectors = augmented(model, queries, torch.from_numpy(rows).to(queries.vectors.device))
+        return scoring_users(vectors, model.backbone.item_bias)
 
     progress = bar("evaluate", show_progress)
-    return rank_targets(user_vectors, model.item_vectors, queries.prefixes, block, progress)
+    items = scored_items(model.item_vectors, model.backbone.item_bias)
+    return rank_targets(user_vectors, items, queries.prefixes, block, progress)
 
 
 def finetune_source(model: RaSeRec, data_sha256: str) -> str:
@@ -142,8 +145,7 @@ class RaSeRecTrainer:
     def _pretrain(self) -> dict[str, float]:
         path = self.config["pretrained"]
         if path is None:
-            trainer = PersonalizedTrainer if self.config["regenerate"] == "DR4SR+" else BackboneTrainer
-            stage = trainer(self.config, self.model, self.dataset)
+            stage = backbone_trainer(self.config, self.model, self.dataset)
             valid = stage.run(self.valid_part, self.show_progress)
             self.curves["pretrain"] = stage.curve
             return valid
