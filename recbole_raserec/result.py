@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from recbole_raserec.evaluation.groups import group_metrics
 from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks, both_protocols
 from recbole_raserec.evaluation.significance import pack_ranks, paired_improvement
 from recbole_raserec.files import replacing
@@ -31,7 +32,8 @@ def build_result(
     ``improvement`` is RaSeRec over its backbone on the unmasked test ranking, ``improvement_masked``
     the same on the masked one: ``{metric: [percent, low, high]}``. Both, and ``raserec.test``, use the
     memory that ``memory_include_valid`` names; ``raserec.test_by_memory`` has either. ``test_ranks``
-    holds every user's rank, packed, so that runs can be compared on paired users.
+    holds every user's rank, packed, so that runs can be compared on paired users; ``groups`` the metrics
+    by popularity of the test item and by history length.
     """
     headline = "train+valid" if config["memory_include_valid"] else "train"
     by_memory = {
@@ -62,6 +64,14 @@ def build_result(
             "test": by_memory[headline]["test"],
             "test_by_memory": by_memory,
         },
+        "groups": group_metrics(
+            ranks["backbone"],
+            ranks[headline],
+            sequences.test_part(),
+            sequences.training_only().items,
+            dataset.item_num,
+            config,
+        ),
         "improvement": by_memory[headline]["improvement"]["unmasked"],
         "improvement_masked": by_memory[headline]["improvement"]["masked"],
         "test_users": len(ranks["backbone"].unmasked),

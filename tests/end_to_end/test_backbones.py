@@ -7,7 +7,10 @@ import pytest
 from recbole_raserec.cli import main
 
 # Real histories of ml-100k, those of 150 to 200 ratings, cut to the last 10 items: seconds a backbone.
-SMALL = "--dataset=ml-100k --user_inter_num_interval=[150,200] --MAX_ITEM_LIST_LENGTH=10 --window_stride=10 --epochs=2 --finetune_epochs=1"
+SMALL = (
+    "--dataset=ml-100k --user_inter_num_interval=[150,200] --MAX_ITEM_LIST_LENGTH=10 --window_stride=10 "
+    "--epochs=2 --finetune_epochs=1 --show_progress=False"
+)
 SIZES = {
     "SASRec": "--hidden_size=16 --inner_size=32",
     "DuoRec": "--hidden_size=16 --inner_size=32",
@@ -21,7 +24,7 @@ SIZES = {
 
 @pytest.mark.parametrize("backbone", SIZES)
 def test_raserec_is_compared_with_any_backbone_from_the_command_line(backbone, own_folder):
-    words = f"run --model=RaSeRec --backbone={backbone} {SMALL} {SIZES[backbone]} --result_file=r.json --show_progress=False"
+    words = f"run --model=RaSeRec --backbone={backbone} {SMALL} {SIZES[backbone]} --result_file=r.json"
     assert main(words.split()) == 0
     result = json.loads((own_folder / "r.json").read_text())
     assert result["backbone"]["name"] == backbone

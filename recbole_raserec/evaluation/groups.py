@@ -1,0 +1,74 @@
+"""Metrics of parts of the users: by how popular their test item is, and by how long their history is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from recbole_raserec.data.sequences import Prefixes
+from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks, both_protocols
+from recbole_raserec.evaluation.significance import paired_improvement
+
+QUINTILES = 5
+HEAD = 0.2  # share of the items, the most frequent ones
+
+
+def popularity_groups(targets: np.ndarray, train_targets: np.ndarray, item_num: int) -> dict[str, np.ndarray]:
+    """Rows [R] of each popularity group of their target: ``{name: [R] bool}``.
+
+    Items are ordered by how often they occur in training, ties by id. Quintile 1 is the rarest fifth of the
+    items, quintile 5 the most frequent, which is the head; the tail is all others.
+
+    Parameters
+    ----------
+    targets : [R] items to be predicted.
+    train_targets : every item occurrence in training.
+    item_num : V, padding included.
+    """
+    frequency = np.bincount(train_targets, minlength=item_num)[1:]
+    order = np.empty(item_num - 1, np.int64)
+    order[np.argsort(frequency, kind="stable")] = np.arange(item_num - 1)
+    place = order[targets - 1] / max(item_num - 1, 1)  # 0 rarest .. < 1 most frequent
+    head = place >= 1 - HEAD
+    quintile = np.minimum((place * QUINTILES).astype(int), QUINTILES - 1)
+    groups = {"head": head, "tail": ~head}
+    return groups | {f"quintile {number + 1}": quintile == number for number in range(QUINTILES)}
+
+
+def length_groups(lengths: np.ndarray) -> dict[str, np.ndarray]:
+    """Rows of like history length: ``{"1-4": [R] bool, "5-9": ..., "10-19": ..., "20-49": ..., "50-": ...}``."""
+    edges = (1, 5, 10, 20, 50)
+    groups = {f"{low}-{high - 1}": (lengths >= low) & (lengths < high) for low, high in zip(edges, edges[1:])}
+    return groups | {f"{edges[-1]}-": lengths >= edges[-1]}
+
+
+def group_metrics(
+    base: Ranks, new: Ranks, part: Prefixes, train_targets: np.ndarray, item_num: int, config: Any
+) -> dict[str, dict[str, Any]]:
+    """``{"item_popularity": {group: ...}, "history_length": {group: ...}}`` for backbone and RaSeRec.
+
+    Each group has its number of ``users``, both systems' metrics under both protocols and the paired
+    ``improvement``; a group without users is left out.
+    """
+    kinds = {
+        "item_popularity": popularity_groups(part.targets, train_targets, item_num),
+        "history_length": length_groups(part.lengths),
+    }
+    return {
+        kind: {name: _of(base, new, rows, config) for name, rows in groups.items() if rows.any()}
+        for kind, groups in kinds.items()
+    }
+
+
+def _of(base: Ranks, new: Ranks, rows: np.ndarray, config: Any) -> dict[str, Any]:
+    before, after = (Ranks(ranks.unmasked[rows], ranks.masked[rows]) for ranks in (base, new))
+    return {
+        "users": int(rows.sum()),
+        "backbone": both_protocols(before, config),
+        "raserec": both_protocols(after, config),
+        "improvement": {
+            p: paired_improvement(before.of(p), after.of(p), config, config["bootstrap_samples"], config["seed"])
+            for p in PROTOCOLS
+        },
+    }
