@@ -55,6 +55,11 @@ def main(argv: list[str]) -> None:
         for size in SIZES.get(stage, OTHER_SIZES):
             rows.append(_compare(stage, folder, size, rates))
             print(_line(rows[-1]), flush=True)
+            _write(Path(options["output"]), rows, rates)
+
+
+def _write(output: Path, rows: list[dict[str, Any]], rates: dict[str, float]) -> None:
+    """What has been measured so far; what benchmarks/accuracy.py measured stays."""
     result = {
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "matrix_product_gflops": round(rates["flops"] / 1e9, 1),
@@ -63,8 +68,7 @@ def main(argv: list[str]) -> None:
         "stages": rows,
         "growth": _growth(rows),
     }
-    output = Path(options["output"])
-    if output.is_file():  # what benchmarks/accuracy.py measured stays
+    if output.is_file():
         result["accuracy"] = json.loads(output.read_text(encoding="utf-8")).get("accuracy")
     output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
