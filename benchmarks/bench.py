@@ -15,7 +15,6 @@ import json
 import math
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -128,12 +127,12 @@ def _measure(stage: str, side: str, folder: Path, name: str, repeats: int) -> di
 
 def _one(stage: str, side: str, folder: str, name: str, repeats: str) -> None:
     from benchmarks import ours, peers
+    from recbole_raserec.result import peak_rss_mib
 
     module = {"ours": ours, "peer": peers}[side]
     seconds, share, *work = module.STAGES[stage](Path(folder), name, int(repeats))
     whole = [round(s / share, 4) for s in seconds]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    measured = {"seconds": whole, "median": statistics.median(whole), "share": share, "mib": round(peak)}
+    measured = {"seconds": whole, "median": statistics.median(whole), "share": share, "mib": round(peak_rss_mib())}
     print(json.dumps({**measured, "work": work[0] if work else {}}))
 
 
