@@ -39,12 +39,9 @@ MANY_ITEMS = 1_000_000
 
 
 def main(argv: list[str]) -> None:
-    options = {"stages": "all", "output": str(HERE / "results" / "bench-cpu.json")}
-    for word in argv:
-        name, _, value = word[2:].partition("=")
-        if name not in options:
-            sys.exit(f"error: {word}: unknown; use {', '.join('--' + n + '=' for n in options)}")
-        options[name] = value
+    from benchmarks import read_options
+
+    options = read_options(argv, {"stages": "all", "output": str(HERE / "results" / "bench-cpu.json")})
     from benchmarks.ours import STAGES
 
     folder = Path(tempfile.gettempdir()) / "recbole-raserec-bench"
