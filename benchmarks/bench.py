@@ -71,11 +71,15 @@ def _write(output: Path, rows: list[dict[str, Any]], rates: dict[str, float]) ->
 
 def _data(folder: Path, stage: str, size: int) -> str:
     """The data set of a size: Beauty's own file for 1, synthetic otherwise."""
-    from benchmarks.synthetic import BEAUTY_INTERACTIONS, write_synthetic
+    from benchmarks.synthetic import BEAUTY_INTERACTIONS, BEAUTY_ITEMS, write_synthetic
 
     if stage == "large_catalogue":
         return write_synthetic(folder, 10 * BEAUTY_INTERACTIONS, MANY_ITEMS)
-    return beauty(folder) if size == 1 else write_synthetic(folder, size * BEAUTY_INTERACTIONS)
+    if size == 1:
+        return beauty(folder)
+    # A catalogue that does not grow would make what mining finds grow faster than the data (33x for 10x).
+    items = BEAUTY_ITEMS * (size if stage == "mining" else 1)
+    return write_synthetic(folder, size * BEAUTY_INTERACTIONS, items)
 
 
 def beauty(folder: Path) -> str:

@@ -173,5 +173,5 @@ def test_decoding_on_ray_is_decoding_here_though_a_worker_is_lost(tiny, own_fold
 
     there = decode_all(sequences, ray_decoder("local", model, sequences, *settings, decode=lost_once))
     assert marker.exists()
-    for name in ("items", "offsets", "sequence", "memory"):
+    for name in ("items", "offsets", "sequence"):
         assert np.array_equal(getattr(here, name), getattr(there, name))
