@@ -23,6 +23,7 @@ sys.path.insert(0, str(HERE.parent))
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+from benchmarks import read_options  # noqa: E402
 from benchmarks.bench import beauty  # noqa: E402
 from recbole_raserec import Config, RaSeRec, SequenceDataset  # noqa: E402
 from recbole_raserec.backbones.dropout import Dropout  # noqa: E402
@@ -69,12 +70,7 @@ def train(way: str, folder: Path, epochs: int) -> tuple[Ranks, float, Config]:
 
 
 def main(argv: list[str]) -> None:
-    options = {"epochs": "20", "output": str(HERE / "results" / "bench-cpu.json")}
-    for word in argv:
-        name, _, value = word[2:].partition("=")
-        if name not in options:
-            sys.exit(f"error: {word}: unknown; use {', '.join('--' + n + '=' for n in options)}")
-        options[name] = value
+    options = read_options(argv, {"epochs": "20", "output": str(HERE / "results" / "bench-cpu.json")})
     folder = Path(tempfile.gettempdir()) / "recbole-raserec-bench"
     beauty(folder)
     rows: list[dict[str, Any]] = []

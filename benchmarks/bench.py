@@ -15,7 +15,6 @@ import json
 import math
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -40,12 +39,9 @@ MANY_ITEMS = 1_000_000
 
 
 def main(argv: list[str]) -> None:
-    options = {"stages": "all", "output": str(HERE / "results" / "bench-cpu.json")}
-    for word in argv:
-        name, _, value = word[2:].partition("=")
-        if name not in options:
-            sys.exit(f"error: {word}: unknown; use {', '.join('--' + n + '=' for n in options)}")
-        options[name] = value
+    from benchmarks import read_options
+
+    options = read_options(argv, {"stages": "all", "output": str(HERE / "results" / "bench-cpu.json")})
     from benchmarks.ours import STAGES
 
     folder = Path(tempfile.gettempdir()) / "recbole-raserec-bench"
@@ -55,6 +51,11 @@ def main(argv: list[str]) -> None:
         for size in SIZES.get(stage, OTHER_SIZES):
             rows.append(_compare(stage, folder, size, rates))
             print(_line(rows[-1]), flush=True)
+            _write(Path(options["output"]), rows, rates)
+
+
+def _write(output: Path, rows: list[dict[str, Any]], rates: dict[str, float]) -> None:
+    """What has been measured so far; what benchmarks/accuracy.py measured stays."""
     result = {
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "matrix_product_gflops": round(rates["flops"] / 1e9, 1),
@@ -63,19 +64,22 @@ def main(argv: list[str]) -> None:
         "stages": rows,
         "growth": _growth(rows),
     }
-    output = Path(options["output"])
-    if output.is_file():  # what benchmarks/accuracy.py measured stays
+    if output.is_file():
         result["accuracy"] = json.loads(output.read_text(encoding="utf-8")).get("accuracy")
     output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def _data(folder: Path, stage: str, size: int) -> str:
     """The data set of a size: Beauty's own file for 1, synthetic otherwise."""
-    from benchmarks.synthetic import BEAUTY_INTERACTIONS, write_synthetic
+    from benchmarks.synthetic import BEAUTY_INTERACTIONS, BEAUTY_ITEMS, write_synthetic
 
     if stage == "large_catalogue":
         return write_synthetic(folder, 10 * BEAUTY_INTERACTIONS, MANY_ITEMS)
-    return beauty(folder) if size == 1 else write_synthetic(folder, size * BEAUTY_INTERACTIONS)
+    if size == 1:
+        return beauty(folder)
+    # A catalogue that does not grow would make what mining finds grow faster than the data (33x for 10x).
+    items = BEAUTY_ITEMS * (size if stage == "mining" else 1)
+    return write_synthetic(folder, size * BEAUTY_INTERACTIONS, items)
 
 
 def beauty(folder: Path) -> str:
@@ -89,7 +93,8 @@ def beauty(folder: Path) -> str:
 
 def _compare(stage: str, folder: Path, size: int, rates: dict[str, float]) -> dict[str, Any]:
     name = _data(folder, stage, size)
-    sides = {"ours": _measure(stage, "ours", folder, name, repeats=1 if size == 100 else 3)}
+    repeats = 1 if size == 100 or stage == "large_catalogue" else 3  # minutes each, and compared with no peer
+    sides = {"ours": _measure(stage, "ours", folder, name, repeats)}
     if size in PEER_SIZES.get(stage, OTHER_PEER_SIZES):
         sides["peer"] = _measure(stage, "peer", folder, name, repeats=3)
     ours = sides["ours"]
@@ -124,12 +129,12 @@ def _measure(stage: str, side: str, folder: Path, name: str, repeats: int) -> di
 
 def _one(stage: str, side: str, folder: str, name: str, repeats: str) -> None:
     from benchmarks import ours, peers
+    from recbole_raserec.result import peak_rss_mib
 
     module = {"ours": ours, "peer": peers}[side]
     seconds, share, *work = module.STAGES[stage](Path(folder), name, int(repeats))
     whole = [round(s / share, 4) for s in seconds]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    measured = {"seconds": whole, "median": statistics.median(whole), "share": share, "mib": round(peak)}
+    measured = {"seconds": whole, "median": statistics.median(whole), "share": share, "mib": round(peak_rss_mib())}
     print(json.dumps({**measured, "work": work[0] if work else {}}))
 
 

@@ -46,6 +46,7 @@ def accuracy_table(results: list[dict]) -> str:
 
 def ablation_table(results: list[dict]) -> str:
     """N@10 of every training set and memory, and its gain over the original set's backbone on the same users."""
+    results = [run for run in results if "test_ranks" in run]  # older runs cannot be paired
     plain = {run["seed"]: run for run in results if not system(run["config"])}
     lines = [
         "| training set, memory | seeds | protocol | backbone, N@10 | gain, % | with retrieval, N@10 | gain, % |",
@@ -53,7 +54,7 @@ def ablation_table(results: list[dict]) -> str:
     ]
     groups: dict[str, list[dict]] = {}
     for run in results:
-        if run["seed"] in plain and "test_ranks" in run:
+        if run["seed"] in plain:
             groups.setdefault(system(run["config"]) or "original", []).append(run)
     for name, runs in groups.items():
         for protocol in ("unmasked", "masked"):
@@ -102,9 +103,13 @@ def bench_table(result: dict) -> str:
         lines.append(
             f"| {row['stage']} | {row['data']} | {row['peer_s']:.2f} | {row['ours_s']:.2f} "
             f"| {row['ratio']:.3g}x [{low:.3g}, {high:.3g}] | {row['peer_mib']} | {row['ours_mib']} "
-            f"| {100 * row['roofline']:.0f} % of {LIMITS[row['limit']]} |"
+            f"| {_share_of_limit(row)} |"
         )
     return "\n".join(lines)
+
+
+def _share_of_limit(row: dict) -> str:
+    return f"{100 * row['roofline']:.0f} % of {LIMITS[row['limit']]}" if "roofline" in row else ""  # older runs
 
 
 def growth_table(result: dict) -> str:

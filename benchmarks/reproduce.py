@@ -16,6 +16,9 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from benchmarks import read_options  # noqa: E402
 
 # name of the file without its seed: words of `recbole-raserec run`
 HEADLINE = {"amazon-beauty-sasrec": "--dataset=amazon-beauty"}
@@ -32,17 +35,10 @@ RUNS = {"headline": HEADLINE, "ablation": ABLATION, "all": {**HEADLINE, **ABLATI
 
 
 def main(argv: list[str]) -> None:
-    options = {
-        "runs": "all",
-        "seeds": "2020,2021,2022",
-        "data_path": "dataset",
-        "output": str(HERE / "results"),
-    }
-    for word in argv:
-        name, _, value = word[2:].partition("=")
-        if name not in options or (name == "runs" and value not in RUNS):
-            sys.exit(f"error: {word}: unknown; see the head of {__file__}")
-        options[name] = value
+    defaults = {"runs": "all", "seeds": "2020,2021,2022", "data_path": "dataset", "output": str(HERE / "results")}
+    options = read_options(argv, defaults)
+    if options["runs"] not in RUNS:
+        sys.exit(f"error: --runs={options['runs']}: use one of {', '.join(RUNS)}")
     for seed in options["seeds"].split(","):
         for name, words in RUNS[options["runs"]].items():
             path = Path(options["output"]) / f"{name}-{seed}.json"

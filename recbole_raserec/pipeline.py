@@ -15,6 +15,7 @@ from recbole_raserec.config import MODELS, REGENERATIONS, Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.files import check_writable
+from recbole_raserec.losses import negatives_for
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.progress import bar
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
@@ -126,6 +127,9 @@ def check_output(config: Config, output: str, folder: Path) -> None:
 
 def regenerated(config: Config, data: SequenceDataset) -> tuple[RegeneratedDataset, dict[str, Any]]:
     """The data set with its generated rows, and the manifest of those."""
+    if config["regenerate"] == "DR4SR+" and negatives_for(config["softmax_negatives"], data.item_num):
+        problem = "its weights are learned through the full softmax, and here it is sampled"
+        raise ConfigError("regenerate", "DR4SR+", problem, "use DR4SR, or give --softmax_negatives=0")
     made = Regeneration(config, data).run()
     logging.getLogger().info(f"regenerated: {made.manifest['counts']}")
     dataset = RegeneratedDataset(config, made.rows)

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from recbole.config import Config
-from recbole.quick_start import run_recbole as stock_run_recbole
 
 
 def quieten() -> None:
@@ -65,6 +64,8 @@ def run_recbole(
     The yaml in the data set's folder, which says how it is split, is put before ``config_file_list``.
     The other parameters, the result and RecBole's reading of the command line are RecBole's.
     """
+    from recbole.quick_start import run_recbole as stock_run_recbole  # here: it imports ray, 400 MiB
+
     settings = dict(config_dict or {})
     own = Path(settings.get("data_path", "dataset")) / str(dataset) / f"{dataset}.yaml"
     files = [str(own)] if own.is_file() else []

@@ -19,6 +19,11 @@ def test_help_imports_nothing_heavy():
     assert "convert" in done.stdout
 
 
+def test_a_run_does_not_import_ray():
+    code = "import sys; import recbole_raserec.pipeline; assert 'ray' not in sys.modules"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=os.environ)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

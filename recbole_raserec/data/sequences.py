@@ -159,7 +159,7 @@ class Prefixes:
         -------
         row, item : [H] each; ``row`` counts from 0 within ``rows``.
         """
-        length = self.lengths[rows]
+        length = self.target_at[rows] - self.sequences.offsets[self.sequence[rows]]
         row = np.repeat(np.arange(len(rows)), length)
         item = self.sequences.items[np.repeat(self.target_at[rows] - length, length) + ragged_arange(length)]
         span = int(item.max()) + 1 if len(item) else 1

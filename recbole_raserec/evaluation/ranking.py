@@ -62,13 +62,13 @@ def rank_targets(
     block = max(1, min(block, max(most // 32 * 32, 32)))
     buffers = item_vectors.new_empty(2, len(item_vectors) * min(block, len(prefixes)))
     ranks = Ranks(*(np.empty(len(prefixes), np.int32) for _ in PROTOCOLS))
-    rows = np.arange(len(prefixes))
+    rows, all_targets = np.arange(len(prefixes)), prefixes.targets
     for part in progress([rows[start : start + block] for start in range(0, len(rows), block)]):
         # Items by users, not users by items: the shape that a CPU multiplies faster.
         scores, below = (b[: len(item_vectors) * len(part)].view(len(item_vectors), len(part)) for b in buffers)
         torch.mm(item_vectors, user_vectors(part).T, out=scores)  # [V, B]
         scores[0] = -torch.inf
-        targets = torch.from_numpy(prefixes.targets[part]).to(scores.device)
+        targets = torch.from_numpy(all_targets[part]).to(scores.device)
         own = scores.gather(0, targets[None])  # [1, B]
         torch.lt(scores, own, out=below)  # ones as floats: summing them is several times faster than booleans
         unmasked = (len(item_vectors) - below.sum(dim=0)).to(torch.int32)

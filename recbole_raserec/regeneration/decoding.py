@@ -30,14 +30,12 @@ class Decoded:
     Attributes
     ----------
     items, offsets : row ``r`` is ``items[offsets[r]:offsets[r + 1]]``.
-    sequence : [R] index of the source sequence.
-    memory : [R] which of the K' memories was read.
+    sequence : [R] index of the source sequence; its K' rows follow one another, one a memory.
     """
 
     items: np.ndarray
     offsets: np.ndarray
     sequence: np.ndarray
-    memory: np.ndarray
 
 
 def source_tokens(sequences: Sequences, rows: np.ndarray, model: Regenerator) -> Tensor:
@@ -73,14 +71,13 @@ def decode_all(sequences: Sequences, decode_blocks: BlockDecoder, progress: Prog
     next(results, None)  # lets whoever decoded them clean up
     if not tokens:
         nothing = np.zeros(0, np.int64)
-        return Decoded(nothing, np.zeros(1, np.int64), nothing, nothing)
+        return Decoded(nothing, np.zeros(1, np.int64), nothing)
     longest = max(block.shape[2] for block in tokens)
     everything = np.concatenate([np.pad(t, ((0, 0), (0, 0), (0, longest - t.shape[2]))) for t in tokens])
     everything = everything[np.argsort(np.concatenate(blocks))]  # [U, K', T]
-    sequence, memory = np.divmod(np.arange(everything.shape[0] * everything.shape[1]), everything.shape[1])
-    rows = everything.reshape(len(sequence), longest)
+    rows = everything.reshape(-1, longest)
     offsets = np.r_[0, np.cumsum((rows > 0).sum(axis=1))].astype(np.int64)
-    return Decoded(rows[rows > 0], offsets, sequence, memory)
+    return Decoded(rows[rows > 0], offsets, np.repeat(np.arange(len(everything)), everything.shape[1]))
 
 
 def local_decoder(
@@ -151,9 +148,8 @@ class _State:
         self.memories = [layer.cross.keys_values(memories) for layer in model.decoder]
         self.source = source.repeat_interleave(model.diversity, dim=0)  # [R, L]
         self.allowed = model.choices(self.source)  # [R, L] source tokens not yet written
-        empty = self.memories[0][0].new_zeros(len(memories), model.decoder[0].attention.heads, max_tokens, 0)
-        width = memories.size(-1) // model.decoder[0].attention.heads
-        self.past = [tuple(empty.new_zeros(*empty.shape[:3], width) for _ in range(2)) for _ in model.decoder]
+        rows, heads, _, width = self.memories[0][0].shape
+        self.past = [tuple(memories.new_zeros(rows, heads, max_tokens, width) for _ in range(2)) for _ in model.decoder]
         self.alive = torch.arange(len(memories), device=source.device)  # numbers of the rows
 
     def read(self, token: Tensor, step: int) -> Tensor:

@@ -157,7 +157,7 @@ class Regenerator(nn.Module):
         target : [P, T] SOS pattern EOS; every token of it but SOS is among its source's.
         """
         weights = self.mixture(target, temperature)  # [P, K']
-        memories = self.encode(source)[of]  # [P, L, K', D]
+        memories = self.encode(source).index_select(0, of)  # [P, L, K', D]
         memory = torch.einsum("pk,plkd->pld", weights, memories)
         read, wanted = target[:, :-1], target[:, 1:]
         hidden = self.decode(read, memory, source[of] > 0)

@@ -15,7 +15,7 @@ from recbole_raserec.data.sequences import Sequences, ragged_arange
 from recbole_raserec.regeneration.decoding import source_tokens
 from recbole_raserec.regeneration.patterns import Patterns
 from recbole_raserec.regeneration.regenerator import Regenerator
-from recbole_raserec.training.stage import StageTrainer
+from recbole_raserec.training.stage import FUSED, StageTrainer
 
 _DECAY, _COLDEST = 0.995, 0.1  # of the Gumbel softmax's temperature, a training step
 
@@ -60,8 +60,11 @@ class RegeneratorTrainer(StageTrainer):
         self.peak = config["regenerator_learning_rate"]
         super().__init__(config, model, "regenerate", data_sha256, source)
         self.pairs, self.epochs = pairs, config["regenerator_epochs"]
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=self.peak, betas=(0.9, 0.98))
         self.losses: list[float] = []  # mean of every epoch this process trained
+
+    def _build_optimizer(self, **kwargs: Any) -> torch.optim.Adam:
+        """That of the paper, whatever ``learner`` the backbone has."""
+        return torch.optim.Adam(self.model.parameters(), lr=self.peak, betas=(0.9, 0.98), fused=FUSED or None)
 
     def train(self, show_progress: bool) -> None:
         """Train to the last epoch; with ``resume`` from where an earlier run stopped."""

@@ -20,7 +20,7 @@ from recbole_raserec.progress import bar
 from recbole_raserec.training import checkpoints
 from recbole_raserec.upstream import without_anomaly_mode
 
-_FUSED = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)  # since then on CPUs too
+FUSED = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)  # since then on CPUs too
 
 
 class DenseAndSparse:
@@ -92,7 +92,7 @@ class StageTrainer(Trainer):
         lazy = [module.weight for module in sparse]
         rest = [p for p in self.model.parameters() if all(p is not other for other in lazy)]
         dense = super()._build_optimizer(**{"params": rest, **kwargs})
-        if adam and _FUSED:
+        if adam and FUSED:
             for group in dense.param_groups:
                 group["fused"] = True
         return DenseAndSparse(dense, torch.optim.SparseAdam(lazy, lr=self.learning_rate)) if lazy else dense

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import combinations
+from unittest import mock
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_raserec.data.sequences import Sequences
+from recbole_raserec.regeneration import patterns as patterns_module
 from recbole_raserec.regeneration.patterns import Patterns, find_containing, mine_patterns, pair_patterns
 
 histories = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=9), min_size=1, max_size=8)
@@ -37,9 +39,11 @@ def contains(items: list[int], pattern: tuple[int, ...]) -> bool:
     return all(item in rest for item in pattern)
 
 
-@given(histories, st.integers(2, 6), st.integers(1, 3))
-def test_patterns_are_those_of_brute_force(lists, window, min_support):
-    patterns = mine_patterns(of_lists(lists), window, min_support)
+@given(histories, st.integers(2, 6), st.integers(1, 3), st.integers(1, 9), st.sampled_from([1, 30_000]))
+def test_patterns_are_those_of_brute_force(lists, window, min_support, starts, factor):
+    lists = [[factor * item for item in items] for items in lists]  # ids of more than 16 bits as well
+    with mock.patch.object(patterns_module, "_STARTS", starts):
+        patterns = mine_patterns(of_lists(lists), window, min_support)
     found = as_lists(patterns)
     expected = mined_by_hand(lists, window, min_support)
     assert dict(zip(found, patterns.support.tolist())) == expected

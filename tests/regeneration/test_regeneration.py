@@ -145,6 +145,7 @@ def test_a_part_that_is_left_out_is_not_trained_on(make_config):
         (["--output=other"], "was not written by regenerate"),
         ([], "--output"),
         (["--output=tiny-dr", "--pattern_min_support=99"], "lower --pattern_min_support"),
+        (["--output=tiny-dr", "--regenerate=DR4SR+", "--softmax_negatives=8"], "give --softmax_negatives=0"),
     ],
 )
 def test_wrong_input_is_one_line_before_any_work(tiny_data, words, says, capsys):
@@ -172,5 +173,5 @@ def test_decoding_on_ray_is_decoding_here_though_a_worker_is_lost(tiny, own_fold
 
     there = decode_all(sequences, ray_decoder("local", model, sequences, *settings, decode=lost_once))
     assert marker.exists()
-    for name in ("items", "offsets", "sequence", "memory"):
+    for name in ("items", "offsets", "sequence"):
         assert np.array_equal(getattr(here, name), getattr(there, name))

@@ -22,7 +22,7 @@ def decoded_of(rows: list[tuple[int, list[int]]], owners: int) -> Decoded:
     items = np.array([item for _, row in rows for item in row], np.int64)
     offsets = np.r_[0, np.cumsum([len(row) for _, row in rows])].astype(np.int64)
     owner = np.array([who % owners for who, _ in rows], np.int64)
-    return Decoded(items, offsets, owner, np.zeros(len(rows), np.int64))
+    return Decoded(items, offsets, owner)
 
 
 def leaks_by_hand(row: list[int], history: list[int]) -> list[int]:
