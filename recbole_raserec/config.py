@@ -52,6 +52,7 @@ _OPTIONAL_TYPES: dict[str, tuple[type, ...]] = {
     "item_inter_num_interval": (str,),
     "metrics": (str, list, tuple),
     "topk": (int, list, tuple),
+    "drift_shares": (float, list, tuple),
 }
 
 
@@ -291,6 +292,7 @@ class Config(recbole.config.Config):
         _check_ranges(final)
         _check_protocol(final, set(self.external_config_dict))
         final["regenerate_parts"] = _names("regenerate_parts", final["regenerate_parts"], PARTS)
+        final["drift_shares"] = _shares("drift_shares", final["drift_shares"])
         final["memory"] = _names("memory", final["memory"], MEMORY_PARTS)
         if final["regenerate"] is not None:
             check_known("regenerate", final["regenerate"], REGENERATIONS)
@@ -336,6 +338,15 @@ def _names(field: str, value: Any, known: Sequence[str]) -> list[str]:
     if not words:
         raise ConfigError(field, value, "names nothing", f"give one or more of {', '.join(known)}")
     return [name for name in known if name in [word.strip() for word in words]]
+
+
+def _shares(field: str, value: Any) -> list[float]:
+    """One number or several, each in (0, 1], ascending."""
+    given = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    for share in given:
+        if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 < share <= 1:
+            raise ConfigError(field, value, "must be shares in (0, 1]", f"for example --{field}=[0.25,0.5,1]")
+    return sorted({float(share) for share in given})
 
 
 def _check_metrics(final: dict[str, Any]) -> None:

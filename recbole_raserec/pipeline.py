@@ -20,7 +20,7 @@ from recbole_raserec.model import RaSeRec
 from recbole_raserec.progress import bar
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest
-from recbole_raserec.result import build_result, format_result, peak_rss_mib, versions, write_result
+from recbole_raserec.result import build_drift, build_result, format_result, peak_rss_mib, versions, write_result
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.regeneration import Regeneration
 from recbole_raserec.training.trainer import RaSeRecTrainer, finetune_source
@@ -70,6 +70,8 @@ def run(
     save_model(config, trainer)
 
     result = build_result(config, data, trainer.valid, ranks, seconds, trainer.curves)
+    if config["drift_shares"]:
+        result["drift"] = build_drift(config, ranks["backbone"], trainer.drift())
     if manifest is not None:
         result["regeneration"] = manifest
     print(format_result(result))  # first: it must not be lost should the disk have filled up meanwhile

@@ -12,7 +12,7 @@ from typing import Any
 
 from recbole_raserec.evaluation.groups import group_metrics
 from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks, both_protocols
-from recbole_raserec.evaluation.significance import pack_ranks, paired_improvement
+from recbole_raserec.evaluation.significance import improvements, pack_ranks
 from recbole_raserec.files import replacing
 
 _PACKAGES = ("recbole-raserec", "recbole", "torch", "faiss-cpu", "numpy", "pandas")
@@ -39,7 +39,7 @@ def build_result(
     by_memory = {
         memory: {
             "test": both_protocols(ranks[memory], config),
-            "improvement": {p: _improvement(ranks, memory, p, config) for p in PROTOCOLS},
+            "improvement": improvements(ranks["backbone"], ranks[memory], config),
         }
         for memory in MEMORIES
     }
@@ -87,6 +87,19 @@ def build_result(
         "machine": {"device": str(config["device"]), "processor": platform.machine(), "system": platform.system()},
         "seed": config["seed"],
     }
+
+
+def build_drift(config: Any, backbone: Ranks, drift: dict[float, tuple[int, Ranks]]) -> list[dict[str, Any]]:
+    """Test metrics of each memory of older pairs, and its gain over the backbone."""
+    return [
+        {
+            "share": share,
+            "memories": memories,
+            "test": both_protocols(ranks, config),
+            "improvement": improvements(backbone, ranks, config),
+        }
+        for share, (memories, ranks) in drift.items()
+    ]
 
 
 def write_result(path: str | Path, result: dict[str, Any]) -> None:
@@ -146,11 +159,6 @@ def peak_rss_mib() -> float:
         return round(int(peak.split()[1]) / 2**10, 1)
     peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak_rss / (2**20 if sys.platform == "darwin" else 2**10), 1)
-
-
-def _improvement(ranks: dict[str, Ranks], memory: str, protocol: str, config: Any) -> dict[str, Any]:
-    base, new = ranks["backbone"].of(protocol), ranks[memory].of(protocol)
-    return paired_improvement(base, new, config, config["bootstrap_samples"], config["seed"])
 
 
 def _gain(interval: list[float | None]) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from recbole_raserec.data.sequences import Prefixes
-from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks, both_protocols
-from recbole_raserec.evaluation.significance import paired_improvement
+from recbole_raserec.evaluation.ranking import Ranks, both_protocols
+from recbole_raserec.evaluation.significance import improvements
 
 QUINTILES = 5
 HEAD = 0.2  # share of the items, the most frequent ones
@@ -67,8 +67,5 @@ def _of(base: Ranks, new: Ranks, rows: np.ndarray, config: Any) -> dict[str, Any
         "users": int(rows.sum()),
         "backbone": both_protocols(before, config),
         "raserec": both_protocols(after, config),
-        "improvement": {
-            p: paired_improvement(before.of(p), after.of(p), config, config["bootstrap_samples"], config["seed"])
-            for p in PROTOCOLS
-        },
+        "improvement": improvements(before, after, config),
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_raserec.evaluation.ranking import recbole_metrics
+from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks, recbole_metrics
 
 INTERVAL = (2.5, 97.5)  # percentiles of a 95 % interval
 
@@ -56,6 +56,12 @@ def paired_improvement(
         low, high = np.percentile(percent[1:], INTERVAL)
         improvement[name] = [round(float(p), 4) for p in (percent[0], low, high)]
     return improvement
+
+
+def improvements(base: Ranks, new: Ranks, config: Any) -> dict[str, dict[str, list[float | None]]]:
+    """:func:`paired_improvement` under both protocols, with the configured resamples and seed."""
+    samples, seed = config["bootstrap_samples"], config["seed"]
+    return {p: paired_improvement(base.of(p), new.of(p), config, samples, seed) for p in PROTOCOLS}
 
 
 def pack_ranks(ranks: np.ndarray, depth: int) -> str:

@@ -47,6 +47,13 @@ class MemoryBank:
         joined = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _COLUMNS}
         return dataclasses.replace(self, **joined, _index=None)
 
+    def older(self, share: float) -> MemoryBank:
+        """The first ``share`` of every owner's memories, and those of no owner: what was known some time ago."""
+        longest = np.zeros(int(self.owners.max(initial=0)) + 1, np.int64)
+        np.maximum.at(longest, self.owners, self.lengths)
+        kept = (self.owners == NO_OWNER) | (self.lengths <= np.ceil(share * longest[self.owners]))
+        return dataclasses.replace(self, **{name: getattr(self, name)[kept] for name in _COLUMNS}, _index=None)
+
     def tensors(self) -> dict[str, Tensor]:
         """The four columns as tensors, for checkpoints."""
         return {name: torch.from_numpy(getattr(self, name)) for name in _COLUMNS}

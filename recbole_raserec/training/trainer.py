@@ -96,7 +96,7 @@ class RaSeRecTrainer:
 
     Attributes
     ----------
-    seconds : wall time of every stage: pretrain, memory, finetune, evaluate.
+    seconds : wall time of every stage: pretrain, memory, finetune, evaluate, drift.
     memory : training pairs; what :meth:`test` adds to it is not kept.
     """
 
@@ -106,7 +106,7 @@ class RaSeRecTrainer:
         self.train_part = dataset.sequences.train_part(generated=False)
         self.valid_part = dataset.sequences.valid_part()
         self.test_part = dataset.sequences.test_part()
-        self.seconds = dict.fromkeys(("pretrain", "memory", "finetune", "evaluate"), 0.0)
+        self.seconds: dict[str, float] = {}
         self.valid: dict[str, dict[str, float]] = {}
         self.curves: dict[str, list[float]] = {}
 
@@ -138,6 +138,21 @@ class RaSeRecTrainer:
                 ranks[name] = self._rank(queries)
             self.model.use_memory(both if self.config["memory_include_valid"] else self.memory)
         return ranks
+
+    def drift(self) -> dict[float, tuple[int, Ranks]]:
+        """Test ranks without retraining for each of ``drift_shares``: how many memories were kept, and the ranks.
+
+        A share of .5 leaves the older half of every user's training pairs in the memory.
+        """
+        with self._timed("drift"):
+            vectors, found = self._encode(self.test_part), {}
+            headline = self.model.memory
+            for share in self.config["drift_shares"]:
+                memory = self.memory.older(share)
+                self.model.use_memory(memory)
+                found[share] = len(memory), self._rank(self._retrieve(self.test_part, vectors, f"search {share:.0%}"))
+            self.model.use_memory(headline)
+        return found
 
     def _rank(self, queries: Queries) -> Ranks:
         return rank_queries(self.model, queries, self.config["eval_batch_size"], self.show_progress)
@@ -190,4 +205,4 @@ class RaSeRecTrainer:
     def _timed(self, stage: str) -> Iterator[None]:
         start = perf_counter()
         yield
-        self.seconds[stage] += perf_counter() - start
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start

@@ -108,3 +108,17 @@ def test_memory_include_valid_only_chooses_the_headline(tiny_data, capsys):
     assert with_valid["raserec"]["test"] == with_valid["raserec"]["test_by_memory"]["train+valid"]["test"]
     figures = np.array(list(without["backbone"]["test"]["unmasked"].values()))
     assert all(f"{value:.4f}" in table for value in figures)
+
+
+def test_drift_is_measured_on_older_memories_and_changes_nothing_else(tiny_data):
+    parameters = {"data_path": str(tiny_data), "show_progress": False, "epochs": 1, "finetune_epochs": 1, "top_k": 3}
+    plain = run("RaSeRec", "tiny", config_dict=parameters)
+    result = run("RaSeRec", "tiny", config_dict={**parameters, "drift_shares": [1, 0.5]})
+    half, whole = result["drift"]
+    assert (half["share"], whole["share"]) == (0.5, 1.0)
+    assert 0.4 * whole["memories"] < half["memories"] < 0.6 * whole["memories"] + 40  # rounded up for each user
+    assert whole["test"] == result["raserec"]["test_by_memory"]["train"]["test"]
+    assert whole["improvement"] == result["raserec"]["test_by_memory"]["train"]["improvement"]
+    assert half["test"] != whole["test"]
+    assert result["raserec"] == plain["raserec"]
+    assert "drift" not in plain

@@ -101,3 +101,16 @@ def test_an_impossible_index_is_a_clear_error():
     bank = random_bank(np.random.default_rng(3), 10, 3, index_factory="NoSuchIndex")
     with pytest.raises(ConfigError, match="index_factory='NoSuchIndex'"):
         bank.search(bank.keys[:1], np.array([1]), np.array([1]), 2)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=30), st.sampled_from([0.25, 0.5, 0.9, 1.0]))
+def test_the_older_memories_are_each_owners_first(owners, share):
+    owners = np.sort(owners)
+    lengths = np.concatenate([np.arange(1, n + 1) for n in np.unique(owners, return_counts=True)[1]])
+    bank = MemoryBank(np.eye(len(owners), 4, dtype=np.float32), np.arange(len(owners)), owners, lengths)
+    kept = bank.older(share).targets.tolist()
+    expected = []
+    for owner in np.unique(owners):
+        mine = np.flatnonzero(owners == owner).tolist()
+        expected += mine if owner == NO_OWNER else mine[: int(np.ceil(share * len(mine)))]
+    assert kept == expected
