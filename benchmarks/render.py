@@ -19,29 +19,56 @@ from recbole_raserec.evaluation.significance import paired_improvement, unpack_r
 
 README = HERE.parent / "README.md"
 LIMITS = {"flops": "arithmetic", "bytes": "memory"}
+PROTOCOLS = ("unmasked", "masked")
+IMPROVEMENT = {"unmasked": "improvement", "masked": "improvement_masked"}
 METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20")
 
 
-def accuracy_table(results: list[dict]) -> str:
-    """Backbone and RaSeRec, means over the seeds, both protocols; gain in N@10 with the seeds' widest interval."""
+def accuracy_table(results: list[dict], published: dict[str, dict[str, list[float]]]) -> str:
+    """Each system under the published rows of its backbone: mean over the seeds and half their range.
+
+    The gain is RaSeRec's over its own backbone in N@10, with the seeds' widest interval.
+    """
     lines = [
-        "| data, protocol | model | R@5 | R@10 | R@20 | N@5 | N@10 | N@20 | gain in N@10, % |",
+        "| data, protocol | system | R@5 | R@10 | R@20 | N@5 | N@10 | N@20 | gain in N@10, % |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    groups: dict[tuple[str, str], list[dict]] = {}
+    groups: dict[tuple[str, str], dict[str, list[dict]]] = {}
     for result in results:
-        groups.setdefault((result["dataset"]["name"], system(result["config"])), []).append(result)
-    for (data, name), runs in groups.items():
-        seeds = "seeds " + ", ".join(str(run["seed"]) for run in runs)
-        for protocol, improvement in (("unmasked", "improvement"), ("masked", "improvement_masked")):
-            gains = [run[improvement]["ndcg@10"] for run in runs]
-            low, high = min(gain[1] for gain in gains), max(gain[2] for gain in gains)
-            shown = f"{statistics.mean(gain[0] for gain in gains):+.1f} [{low:+.1f}, {high:+.1f}]"
-            for side, gain in (("backbone", ""), ("raserec", shown)):
-                model = runs[0][side]["name"] + (f", {name}" if name else "")
-                figures = " | ".join(_mean(run[side]["test"][protocol][metric] for run in runs) for metric in METRICS)
-                lines.append(f"| {data}, {protocol}, {seeds} | {model} | {figures} | {gain} |")
+        of_data = groups.setdefault((result["dataset"]["name"], result["backbone"]["name"]), {})
+        of_data.setdefault(system(result["config"]), []).append(result)
+    for (data, backbone), systems in groups.items():
+        for protocol in PROTOCOLS:
+            if protocol == "unmasked":
+                for name, figures in published.get(data, {}).items():
+                    if name.split(",")[0] == backbone:
+                        cells = " | ".join(f"{figure:.4f}".lstrip("0") for figure in figures)
+                        lines.append(f"| {data}, {protocol} | {name}, *published* | {cells} | |")
+            for name, runs in systems.items():
+                lines += _rows_of(f"{data}, {protocol}", name, runs, protocol)
     return "\n".join(lines)
+
+
+def _rows_of(first: str, name: str, runs: list[dict], protocol: str) -> list[str]:
+    """The backbone's row and RaSeRec's."""
+    seeds = f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
+    rows = []
+    for side, label in (("backbone", runs[0]["backbone"]["name"]), ("raserec", f"RaSeRec on {runs[0]['backbone']['name']}")):
+        label = ", ".join(part for part in (label, name, seeds) if part)
+        cells = " | ".join(_mean([run[side]["test"][protocol][metric] for run in runs]) for metric in METRICS)
+        rows.append(f"| {first} | {label} | {cells} | {_gain(runs, protocol) if side == 'raserec' else ''} |")
+    return rows
+
+
+def _gain(runs: list[dict], protocol: str) -> str:
+    gains = [run[IMPROVEMENT[protocol]]["ndcg@10"] for run in runs]
+    return _interval(gains)
+
+
+def _interval(gains: list[list[float]]) -> str:
+    """Mean of the seeds' gains, and their widest interval."""
+    low, high = min(gain[1] for gain in gains), max(gain[2] for gain in gains)
+    return f"{statistics.mean(gain[0] for gain in gains):+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def ablation_table(results: list[dict]) -> str:
@@ -57,7 +84,7 @@ def ablation_table(results: list[dict]) -> str:
         if run["seed"] in plain:
             groups.setdefault(system(run["config"]) or "original", []).append(run)
     for name, runs in groups.items():
-        for protocol in ("unmasked", "masked"):
+        for protocol in PROTOCOLS:
             cells = []
             for side in ("backbone", "raserec"):
                 cells.append(_mean(run[side]["test"][protocol]["ndcg@10"] for run in runs))
@@ -72,8 +99,7 @@ def _gain_over(plain: dict[int, dict], runs: list[dict], side: str, protocol: st
         base, new = plain[run["seed"]]["test_ranks"]["backbone"][protocol], run["test_ranks"][side][protocol]
         ranks = unpack_ranks(base), unpack_ranks(new)
         gains.append(paired_improvement(*ranks, run["config"], 2000, run["seed"])["ndcg@10"])
-    low, high = min(gain[1] for gain in gains), max(gain[2] for gain in gains)
-    return f"{statistics.mean(gain[0] for gain in gains):+.1f} [{low:+.1f}, {high:+.1f}]"
+    return _interval(gains)
 
 
 def system(config: dict) -> str:
@@ -87,7 +113,10 @@ def system(config: dict) -> str:
 
 
 def _mean(values: Iterable[float]) -> str:
-    return f"{statistics.mean(values):.4f}".lstrip("0")
+    """Mean, and half the range where there are several."""
+    values = list(values)
+    text = f"{statistics.mean(values):.4f}".lstrip("0")
+    return text if len(values) == 1 else text + f" ±{(max(values) - min(values)) / 2:.4f}".replace("0.", ".")
 
 
 def bench_table(result: dict) -> str:
@@ -131,10 +160,10 @@ def paths_table(rows: list[dict]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        test = [_mean([row["test"][protocol]["ndcg@10"]]) for protocol in ("unmasked", "masked")]
+        test = [_mean([row["test"][protocol]["ndcg@10"]]) for protocol in PROTOCOLS]
         changes = ["", ""]
         if "change_percent" in row:
-            intervals = [row["change_percent"][protocol]["ndcg@10"] for protocol in ("unmasked", "masked")]
+            intervals = [row["change_percent"][protocol]["ndcg@10"] for protocol in PROTOCOLS]
             changes = [f"{percent:+.1f} [{low:+.1f}, {high:+.1f}]" for percent, low, high in intervals]
         lines.append(f"| {' | '.join([row['way'], str(row['epoch_and_validation_s']), *test, *changes])} |")
     return "\n".join(lines)
@@ -148,8 +177,9 @@ def replace_block(text: str, name: str, block: str) -> str:
 def main() -> None:
     files = sorted((HERE / "results").glob("amazon-*.json"))
     results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    published = json.loads((HERE / "published.json").read_text(encoding="utf-8"))
     text = README.read_text(encoding="utf-8")
-    text = replace_block(text, "accuracy", accuracy_table([run for run in results if not system(run["config"])]))
+    text = replace_block(text, "accuracy", accuracy_table([run for run in results if not system(run["config"])], published))
     beauty = [run for run in results if run["dataset"]["name"] == "amazon-beauty"]
     if any(system(run["config"]) for run in beauty):
         text = replace_block(text, "ablation", ablation_table(beauty))

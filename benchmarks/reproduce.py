@@ -21,7 +21,12 @@ sys.path.insert(0, str(HERE.parent))
 from benchmarks import read_options  # noqa: E402
 
 # name of the file without its seed: words of `recbole-raserec run`
-HEADLINE = {"amazon-beauty-sasrec": "--dataset=amazon-beauty"}
+DATA = {"amazon-beauty": "amazon-beauty", "amazon-toys-games": "amazon-toys", "amazon-sports-outdoors": "amazon-sports"}
+HEADLINE = {
+    f"{short}-{backbone.lower()}": f"--dataset={data} --backbone={backbone}"
+    for backbone in ("SASRec", "DuoRec")
+    for data, short in DATA.items()
+}
 DR4SR = "--dataset=amazon-beauty --regenerate=DR4SR"
 ABLATION = {
     "amazon-beauty-sasrec-dr4sr-both": f"{DR4SR} --memory=pairs,patterns",
