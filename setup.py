@@ -38,6 +38,7 @@ setup(
     extras_require={
         "test": ["pytest>=7", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8"],
         "report": ["matplotlib>=3.6"],
+        "search": ["optuna>=3"],
     },
     entry_points={"console_scripts": ["recbole-raserec=recbole_raserec.cli:script"]},
 )

@@ -22,6 +22,10 @@ HELP = """recbole-raserec COMMAND --name=value ...
   regenerate  write a data set whose training part is regenerated (DR4SR), for any RecBole model
             --dataset=NAME --output=NAME [--data_path=dataset] [--regenerate_parts=original,patterns,decoded]
             and any parameter of properties/model/DR4SR.yaml
+  tune      search hyper-parameters on Ray Tune, by validation scores
+            --model=RaSeRec --dataset=NAME --params_file=FILE [--num_samples=10] [--search=random|grid|optuna]
+            [--scheduler=fifo|asha] [--resources_per_trial=cpu=2,gpu=1] [--ray_address=local|auto|...]
+            [--output=tune] [--resume=True] and any parameter of run
 
 Exit codes: 0 done, 2 wrong input (one line on stderr says what and how to mend it), 130 interrupted."""
 
@@ -44,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[[list[str]], None]:
-    commands = {"run": _run, "convert": _convert, "regenerate": _regenerate}
+    commands = {"run": _run, "convert": _convert, "regenerate": _regenerate, "tune": _tune}
     if name not in commands:
         near = difflib.get_close_matches(name, commands, 1)
         mend = f"did you mean {near[0]!r}" if near else f"use one of {', '.join(commands)}"
@@ -67,6 +71,30 @@ def _regenerate(words: list[str]) -> None:
     from recbole_raserec.pipeline import regenerate
 
     regenerate(given["output"], config_file_list=given.get("config_files", "").split(), arguments=others)
+
+
+def _tune(words: list[str]) -> None:
+    given = parse_arguments(words)
+    own = [word for word in words if word[2:].partition("=")[0] in _TUNE_OPTIONS]
+    options = _options(own, _TUNE_OPTIONS)
+    options["resources_per_trial"] = _resources(options["resources_per_trial"])
+    from recbole_raserec.tuning.search import tune
+
+    files = given.get("config_files", "").split()
+    tune(config_file_list=files, arguments=[word for word in words if word not in own], **options)
+
+
+def _resources(text: str) -> dict[str, float] | None:
+    """``cpu=2,gpu=0.5`` as a dict, or None where nothing was given."""
+    found = {}
+    for part in filter(None, text.split(",")):
+        name, _, amount = part.partition("=")
+        try:
+            found[name.strip()] = float(amount)
+        except ValueError as error:
+            mend = "for example --resources_per_trial=cpu=2,gpu=1"
+            raise ConfigError("--resources_per_trial", text, "not of the form name=amount,...", mend) from error
+    return found or None
 
 
 def _convert(words: list[str]) -> None:
@@ -99,6 +127,18 @@ _CONVERT_OPTIONS: dict[str, tuple[Any, tuple[Any, ...] | None]] = {
     "k_core": (0, None),
     "on_bad_line": ("error", ("error", "skip")),
     "show_progress": (True, (True, False)),
+}
+
+
+_TUNE_OPTIONS: dict[str, tuple[Any, tuple[Any, ...] | None]] = {
+    "params_file": (..., None),
+    "output": ("tune", None),
+    "num_samples": (10, None),
+    "search": ("random", ("random", "grid", "optuna")),
+    "scheduler": ("fifo", ("fifo", "asha")),
+    "resources_per_trial": ("", None),
+    "ray_address": ("local", None),
+    "resume": (False, (True, False)),
 }
 
 

@@ -19,6 +19,9 @@ class RaSeRecError(ValueError):
         shown = "" if value is None else f"={_shorten(repr(value))}"
         super().__init__(f"{field}{shown}: {problem}. {mend}.")
 
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.field, self.value, self.problem, self.mend)  # errors cross processes on Ray
+
 
 class ConfigError(RaSeRecError):
     """A parameter is unknown, of the wrong type, out of range, or at odds with another."""

@@ -157,12 +157,17 @@ def load_dataset(config: Config) -> SequenceDataset:
 
 def train(config: Config, dataset: SequenceDataset) -> RaSeRecTrainer:
     """Stages two and three."""
+    trainer = build_trainer(config, dataset)
+    trainer.fit()
+    return trainer
+
+
+def build_trainer(config: Config, dataset: SequenceDataset) -> RaSeRecTrainer:
+    """A new model and its trainer, seeded."""
     init_seed(config["seed"], config["reproducibility"])  # here: regeneration, or finding its rows, comes before
     model = RaSeRec(config, dataset).to(config["device"])
     check_writable("checkpoint_dir", config["checkpoint_dir"], _checkpoint_mib(model, dataset))
-    trainer = RaSeRecTrainer(config, model, dataset)
-    trainer.fit()
-    return trainer
+    return RaSeRecTrainer(config, model, dataset)
 
 
 def save_model(config: Config, trainer: RaSeRecTrainer) -> Path:

@@ -125,7 +125,7 @@ def format_result(result: dict[str, Any]) -> str:
             name = f"{result['raserec']['name']}, {label}" + (" *" if memory == headline else "")
             rows.append([name, *(f"{v:.4f}" for v in found["test"][protocol].values())])
             rows.append(["  gain", *(_gain(found["improvement"][protocol][metric]) for metric in base)])
-        lines += ["", *_aligned(rows)]
+        lines += ["", *aligned(rows)]
     lines += [
         "",
         "* the figures under raserec.test and improvement in the result file (memory_include_valid)",
@@ -168,7 +168,8 @@ def _gain(interval: list[float | None]) -> str:
     return f"{percent:+.1f}" if low is None else f"{percent:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Lines of a table, its first column to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return [
         "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))

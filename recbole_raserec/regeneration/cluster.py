@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from recbole_raserec.data.sequences import Sequences
-from recbole_raserec.errors import ConfigError
+from recbole_raserec.ray_cluster import connected
 from recbole_raserec.regeneration.decoding import BlockDecoder, decode_block
 from recbole_raserec.regeneration.regenerator import Regenerator
 
@@ -43,16 +43,9 @@ def ray_decoder(
     """
 
     def decode_blocks(blocks: list[np.ndarray]) -> Iterable[np.ndarray]:
-        import ray  # here: it takes a second, and most runs need none
+        with connected(address):
+            import ray
 
-        mine = not ray.is_initialized()
-        if mine:
-            try:
-                ray.init(address=address, include_dashboard=False if address == "local" else None, log_to_driver=False)
-            except (ConnectionError, ValueError) as error:
-                mend = "start one with `ray start --head`, or give --ray_address=local"
-                raise ConfigError("ray_address", address, f"no Ray cluster answers ({error})", mend) from error
-        try:
             threads = torch.get_num_threads()
             shared = ray.put((copy.deepcopy(model).cpu(), sequences))
             task = ray.remote(num_cpus=threads, num_gpus=int(device.type == "cuda"), max_retries=_RETRIES)(_decode_task)
@@ -60,9 +53,6 @@ def ray_decoder(
             settings = (gamma, seed, max_tokens, device)
             for pending in [task.remote(shared, part, settings, threads, decode) for part in parts]:
                 yield from ray.get(pending)
-        finally:
-            if mine:
-                ray.shutdown()
 
     return decode_blocks
 

@@ -42,6 +42,9 @@ class MemoryBank:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_index": None}  # FAISS's does not pickle; it is built again when it is needed
+
     def join(self, other: MemoryBank) -> MemoryBank:
         """Both banks' memories under this bank's settings."""
         joined = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _COLUMNS}

@@ -63,6 +63,11 @@ def relevant(config: dict[str, Any], stage: str) -> dict[str, Any]:
     return kept
 
 
+def is_stage_three(name: str) -> bool:
+    """Whether only fine-tuning depends on this parameter."""
+    return name in _STAGE_THREE or name.startswith(_STAGE_THREE_PREFIXES)
+
+
 def weights_digest(state_dict: dict[str, torch.Tensor]) -> str:
     """SHA-256 of all weights."""
     digest = hashlib.sha256()

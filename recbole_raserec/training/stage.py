@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from recbole_raserec.training import checkpoints
 from recbole_raserec.upstream import without_anomaly_mode
 
 FUSED = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)  # since then on CPUs too
+
+OnEpoch = Callable[[str, float], None]
 
 
 class DenseAndSparse:
@@ -99,15 +101,27 @@ class StageTrainer(Trainer):
 
     # -- the stage ---------------------------------------------------------------------------------
 
-    def run(self, valid_part: Any, show_progress: bool) -> dict[str, float]:
+    def run(self, valid_part: Any, show_progress: bool, on_epoch: OnEpoch | None = None) -> dict[str, float]:
         """Train until early stopping, restore the best epoch, return its validation metrics.
 
         With ``resume`` an interrupted run goes on from its last epoch, with the very same batches and
         dropout it would have had, and a finished one is only loaded.
+
+        Parameters
+        ----------
+        on_epoch : called with the stage and the score of each validation, those before a resumption too.
         """
+
+        def after(epoch: int, score: float) -> None:
+            self._save_last(epoch, score)
+            if on_epoch is not None:
+                on_epoch(self.stage, score)
+
         finished = self.config["resume"] and self.last_file.is_file() and self._restore_last()
+        for score in self.curve if on_epoch is not None else ():
+            on_epoch(self.stage, score)
         if not finished:
-            self.fit(None, valid_part, show_progress=show_progress, callback_fn=self._save_last)
+            self.fit(None, valid_part, show_progress=show_progress, callback_fn=after)
             self._save_last(self.epochs - 1, self.best_valid_score, finished=True)
         best = checkpoints.load(self.saved_model_file, self.device, field="resume")
         self.model.load_state_dict(best["state_dict"])

@@ -23,7 +23,7 @@ from recbole_raserec.regeneration.patterns import mine_patterns
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.backbone import backbone_trainer
-from recbole_raserec.training.stage import StageTrainer
+from recbole_raserec.training.stage import OnEpoch, StageTrainer
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,29 @@ class Queries:
     prefixes: Prefixes
     vectors: Tensor
     neighbours: Tensor | None = None
+
+    def to(self, device: torch.device, k: int) -> Queries:
+        """The same on ``device``, with the ``k`` nearest memories."""
+        near = None if self.neighbours is None else self.neighbours[:, :k].to(device)
+        return Queries(self.prefixes, self.vectors.to(device), near)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that fine-tuning starts from; runs that differ only in stage three share it.
+
+    Attributes
+    ----------
+    backbone, valid : trained weights on the CPU, and their validation metrics.
+    memory : what the bank holds.
+    train_queries, valid_queries : with the nearest memories of every row.
+    """
+
+    backbone: dict[str, Tensor]
+    valid: dict[str, float]
+    memory: MemoryBank
+    train_queries: Queries
+    valid_queries: Queries
 
 
 def augmented(model: RaSeRec, queries: Queries, rows: Tensor) -> Tensor:
@@ -110,26 +133,44 @@ class RaSeRecTrainer:
         self.valid: dict[str, dict[str, float]] = {}
         self.curves: dict[str, list[float]] = {}
 
-    def fit(self) -> None:
-        """Pre-train (or load ``pretrained``), fill the memory, fine-tune; the model ends at its best epoch."""
+    def prepare(self, on_epoch: OnEpoch | None = None) -> Prepared:
+        """Pre-train the backbone (or load ``pretrained``), fill the memory, search it."""
         with self._timed("pretrain"):
-            self.valid["backbone"] = self._pretrain()
+            valid = self._pretrain(on_epoch)
         with self._timed("memory"):
             vectors = self._encode(self.train_part, "encode memory")
-            self.memory = self._fill_memory(vectors)
-            self.model.use_memory(self.memory)
-            train_queries = self._retrieve(self.train_part, vectors, "search train")
-            valid_queries = self._retrieve(self.valid_part, self._encode(self.valid_part), "search valid")
+            self.model.use_memory(self._fill_memory(vectors))
+            assert self.model.memory is not None
+            return Prepared(
+                backbone={name: value.cpu() for name, value in self.model.backbone.state_dict().items()},
+                valid=valid,
+                memory=self.model.memory,
+                train_queries=self._retrieve(self.train_part, vectors, "search train"),
+                valid_queries=self._retrieve(self.valid_part, self._encode(self.valid_part), "search valid"),
+            )
+
+    def fit(self, prepared: Prepared | None = None, on_epoch: OnEpoch | None = None) -> None:
+        """Fine-tune on what :meth:`prepare` gives, or has given; the model ends at its best epoch."""
+        if prepared is None:
+            prepared = self.prepare(on_epoch)
+        else:
+            self.model.backbone.load_state_dict(prepared.backbone)
+        self.memory, self.valid["backbone"] = prepared.memory, prepared.valid
+        self.model.use_memory(self.memory)
+        train, valid = (
+            queries.to(self.config["device"], self.model.top_k)
+            for queries in (prepared.train_queries, prepared.valid_queries)
+        )
         with self._timed("finetune"):
-            stage = FinetuneTrainer(self.config, self.model, self.dataset.sha256, train_queries)
-            self.valid["raserec"] = stage.run(valid_queries, self.show_progress)
+            stage = FinetuneTrainer(self.config, self.model, self.dataset.sha256, train)
+            self.valid["raserec"] = stage.run(valid, self.show_progress, on_epoch)
             self.curves["finetune"] = stage.curve
 
     def test(self) -> dict[str, Ranks]:
         """Ranks of the test part: ``backbone``, ``train`` and ``train+valid`` (what the memory holds)."""
         with self._timed("evaluate"):
             vectors = self._encode(self.test_part)
-            plain = Queries(self.test_part, torch.from_numpy(vectors).to(self.config["device"]))
+            plain = Queries(self.test_part, torch.from_numpy(vectors))
             ranks = {"backbone": self._rank(plain)}
             both = self.memory.join(self._remember(self.valid_part, self._encode(self.valid_part, "encode memory")))
             for name, memory in (("train", self.memory), ("train+valid", both)):
@@ -155,13 +196,14 @@ class RaSeRecTrainer:
         return found
 
     def _rank(self, queries: Queries) -> Ranks:
-        return rank_queries(self.model, queries, self.config["eval_batch_size"], self.show_progress)
+        here = queries.to(self.config["device"], self.model.top_k)
+        return rank_queries(self.model, here, self.config["eval_batch_size"], self.show_progress)
 
-    def _pretrain(self) -> dict[str, float]:
+    def _pretrain(self, on_epoch: OnEpoch | None) -> dict[str, float]:
         path = self.config["pretrained"]
         if path is None:
             stage = backbone_trainer(self.config, self.model, self.dataset)
-            valid = stage.run(self.valid_part, self.show_progress)
+            valid = stage.run(self.valid_part, self.show_progress, on_epoch)
             self.curves["pretrain"] = stage.curve
             return valid
         return checkpoints.restore_backbone(self.model.backbone, path, self.config, self.dataset.sha256)
@@ -198,8 +240,7 @@ class RaSeRecTrainer:
         found = self.model.memory.search(
             vectors, part.users, part.lengths, self.model.top_k, bar(label, self.show_progress)
         )
-        device = self.config["device"]
-        return Queries(part, torch.from_numpy(vectors).to(device), torch.from_numpy(found).to(device))
+        return Queries(part, torch.from_numpy(vectors), torch.from_numpy(found))
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

@@ -1,0 +1,83 @@
+"""What has ended of a search, on disk: a search that was killed goes on from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from recbole_raserec.errors import ConfigError
+from recbole_raserec.files import check_writable, replacing
+
+_REPORTED = ("score", "stage", "validations", "finished", "backbone", "valid")
+
+
+def point_key(point: dict[str, Any]) -> str:
+    """Names a point of the search."""
+    return hashlib.sha256(json.dumps(point, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+class Ledger:
+    """One file for each trial that has ended, so that a search that was killed goes on where it was.
+
+    Parameters
+    ----------
+    folder : of the files.
+    resume : False refuses a folder that has some.
+    """
+
+    def __init__(self, folder: Path, resume: bool) -> None:
+        self.folder = folder
+        if not resume and folder.is_dir() and any(folder.iterdir()):
+            mend = "add --resume=True to go on with it, or give another --output"
+            raise ConfigError("output", str(folder.parent), "holds a search already", mend)
+        check_writable("output", folder)
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        """What the trials that did not fail reported last, by their point."""
+        return {path.stem: trial["report"] for path, trial in self._entries() if trial["status"] != "failed"}
+
+    def trials(self) -> list[dict[str, Any]]:
+        """All that have ended, best first, failed ones last."""
+        entries = [{name: value for name, value in trial.items() if name != "report"} for _, trial in self._entries()]
+        return sorted(entries, key=lambda trial: (trial["score"] is None, -(trial["score"] or 0.0)))
+
+    def write(self, point: dict[str, Any], trial: dict[str, Any]) -> None:
+        """Remember a trial."""
+        with replacing(self.folder / f"{point_key(point)}.json") as temporary:
+            temporary.write_text(json.dumps(trial, indent=1) + "\n", encoding="utf-8")
+
+    def _entries(self) -> list[tuple[Path, dict[str, Any]]]:
+        return [(path, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(self.folder.glob("*.json"))]
+
+    def callback(self, typed: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+        """Ray Tune's callback that writes here, in the process that runs the search."""
+        from ray.tune import Callback
+
+        ledger = self
+
+        class Writer(Callback):
+            def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+                last = trial.last_result
+                report = {name: last[name] for name in _REPORTED if name in last}
+                status = "finished" if report.get("finished") else "stopped early"
+                known = ledger.folder / f"{point_key(trial.config)}.json"
+                if known.is_file() and json.loads(known.read_text(encoding="utf-8"))["status"] != "failed":
+                    return  # it was only reported again
+                point = typed(trial.config)
+                seconds = round(last.get("time_total_s", 0.0), 1)
+                shown = {name: report.get(name) for name in ("score", "backbone", "validations", "valid")}
+                rest = {"seconds": seconds, "error": None, "report": report}
+                ledger.write(trial.config, {"point": point, "status": status, **shown, **rest})
+
+            def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+                lines = str(trial.get_error() if hasattr(trial, "get_error") else "").strip().splitlines()
+                error = lines[-1] if lines else "its worker was lost"
+                logging.getLogger().error(f"trial {trial.config}: {error}")
+                point = typed(trial.config)
+                ledger.write(trial.config, {"point": point, "status": "failed", "score": None, "error": error})
+
+        return Writer()

@@ -1,0 +1,214 @@
+"""A search on Ray Tune: the data are loaded once, what trials have in common is made once, finished trials never again."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.utils import init_logger
+
+from recbole_raserec.arguments import check_known, parse_arguments
+from recbole_raserec.config import Config
+from recbole_raserec.errors import ConfigError
+from recbole_raserec.pipeline import build_trainer, check_outputs, load_dataset, regenerated
+from recbole_raserec.ray_cluster import connected
+from recbole_raserec.training import checkpoints
+from recbole_raserec.tuning.ledger import Ledger
+from recbole_raserec.tuning.space import Dimension, read_space
+from recbole_raserec.tuning.table import format_trials, write_trials
+from recbole_raserec.tuning.trial import Shared, Sources, run_trial, typed
+from recbole_raserec.upstream import quieten
+
+SCHEDULERS = ("fifo", "asha")
+SEARCHES = ("random", "grid", "optuna")
+# Of stage three as well, but the memory or the search in it depends on them.
+_MEMORY = {"memory", "index_factory", "index_nprobe"}
+# Words of a trial's configuration that its yaml leaves to the reader.
+_OWN_WORDS = {"checkpoint_dir", "resume"}
+_ASHA_FACTOR = 3  # a rung lets one trial in three go on
+
+
+def tune(
+    params_file: str,
+    output: str,
+    num_samples: int = 10,
+    search: str = "random",
+    scheduler: str = "fifo",
+    ray_address: str = "local",
+    resources_per_trial: dict[str, float] | None = None,
+    resume: bool = False,
+    model: str | None = "RaSeRec",
+    dataset: str | None = None,
+    config_file_list: Sequence[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    arguments: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """Search the space of ``params_file`` for the best validation score; never looks at the test part.
+
+    The other parameters are those of :class:`~recbole_raserec.config.Config`. The folder ``output`` gets
+    trials.csv and trials.json, best first, best.yaml for ``run --config_files=``, and the checkpoints.
+
+    Parameters
+    ----------
+    num_samples : trials; with ``search="grid"`` repetitions of the grid.
+    scheduler : "asha" stops trials early that fall behind.
+    ray_address : "local" starts Ray on this machine, "auto" finds the running cluster, else its address.
+    resources_per_trial : ``{"cpu": 2, "gpu": 1}``; by default as many CPUs as torch uses threads here, so
+        that figures are those of ``run``, and a GPU where the configuration has one.
+    resume : go on with the search in ``output``; what has ended there is not run again.
+
+    Returns
+    -------
+    The trials as in trials.json.
+
+    Raises
+    ------
+    ConfigError, DataError : before any training.
+    """
+    quieten()
+    check_known("search", search, SEARCHES)
+    check_known("scheduler", scheduler, SCHEDULERS)
+    if search == "optuna" and importlib.util.find_spec("optuna") is None:
+        raise ConfigError("search", search, "optuna is not installed", "pip install optuna, or use --search=random")
+    space = read_space(params_file)
+    folder = Path(output)
+    sources = _sources(folder, model, dataset, config_file_list, config_dict, arguments)
+    config = sources.config({})
+    _check_space(space, sources, config)
+    for dimension in space:
+        dimension.domain(search == "grid")
+    ledger = Ledger(folder / "ended", resume)
+    check_outputs(config)
+    init_logger(config)
+    shared = _share(config, space, sources, ledger.read())
+    resources = resources_per_trial or _resources(config)
+    _run_on_ray(shared, space, config, ledger, ray_address, resources, num_samples, search, scheduler)
+    trials = ledger.trials()
+    write_trials(folder, trials, _best_yaml(sources, trials))
+    print(format_trials(trials, config["valid_metric"].lower()))
+    return trials
+
+
+def _sources(
+    folder: Path,
+    model: str | None,
+    dataset: str | None,
+    files: Sequence[str] | None,
+    values: dict[str, Any] | None,
+    arguments: Sequence[str],
+) -> Sources:
+    """Those of the trials: their checkpoints are the search's own, and one that began goes on."""
+    given = {**(values or {}), **parse_arguments(arguments)}
+    for name in ("checkpoint_dir", "result_file"):
+        if name in given:
+            raise ConfigError(name, given[name], "a search writes to --output", "leave it out")
+    own = {"checkpoint_dir": str(folder / "checkpoints"), "resume": True}
+    words = tuple(word for word in arguments if not word.startswith("--config_files="))
+    return Sources(model, dataset, tuple(files or ()), {**(values or {}), **own}, words)
+
+
+def _check_space(space: list[Dimension], sources: Sources, config: Config) -> None:
+    """Raise ConfigError where a dimension cannot be searched, or one of its values would be refused."""
+    of_data = {*config.parameters["Dataset"], *config.parameters["Evaluation"], "MAX_ITEM_LIST_LENGTH"}
+    given = parse_arguments(sources.arguments)
+    for dimension in space:
+        name = dimension.name
+        if name in of_data:
+            problem = "a parameter of the data or of the protocol, which all trials share"
+            raise ConfigError(name, list(dimension.values), problem, "search it by several searches")
+        if name in given:
+            problem = "is in the params_file too"
+            raise ConfigError(f"--{name}", given[name], problem, "leave one of the two out")
+        for value in dimension.examples:
+            sources.config(typed({name: value}, config))
+
+
+def _share(config: Config, space: list[Dimension], sources: Sources, known: dict[str, dict[str, Any]]) -> Shared:
+    """Load the data; where only fine-tuning is searched, also train the backbone and search its memory."""
+    data = load_dataset(config)
+    prepared = None
+    names = {dimension.name for dimension in space}
+    if all(checkpoints.is_stage_three(name) for name in names):
+        if config["regenerate"] is not None:
+            data, _ = regenerated(config, data)
+        most = [int(value) for d in space if d.name == "top_k" for value in d.examples]
+        common = config.changed(top_k=max(most, default=config["top_k"]))
+        trainer = build_trainer(common, data)
+        ready = trainer.prepare()
+        prepared = ready if names.isdisjoint(_MEMORY) else None
+    return Shared(sources, data, prepared, Path.cwd(), torch.get_num_threads(), known)
+
+
+def _resources(config: Config) -> dict[str, float]:
+    needs: dict[str, float] = {"cpu": torch.get_num_threads()}
+    return {**needs, "gpu": 1} if torch.device(config["device"]).type == "cuda" else needs
+
+
+def _run_on_ray(
+    shared: Shared,
+    space: list[Dimension],
+    config: Config,
+    ledger: Ledger,
+    address: str,
+    resources: dict[str, float],
+    num_samples: int,
+    search: str,
+    scheduler: str,
+) -> None:
+    from ray import tune
+
+    run_config = getattr(tune, "RunConfig", None) or importlib.import_module("ray.air").RunConfig  # since Ray 2.43
+    scratch = ledger.folder.parent / "ray"
+    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed; what had ended is in the ledger
+    most = config["epochs"] + config["finetune_epochs"] + 1
+    with connected(address):
+        tune.Tuner(
+            tune.with_resources(tune.with_parameters(run_trial, shared=shared), resources),
+            param_space={dimension.name: dimension.domain(search == "grid") for dimension in space},
+            tune_config=tune.TuneConfig(
+                metric="score",
+                mode="max",
+                num_samples=num_samples,
+                search_alg=_algorithm(search, config["seed"]),
+                scheduler=_scheduler(scheduler, most),
+            ),
+            run_config=run_config(
+                name="trials",
+                storage_path=str(scratch.resolve()),
+                callbacks=[ledger.callback(lambda point: typed(point, config))],
+                verbose=1,
+            ),
+        ).fit()
+
+
+def _algorithm(search: str, seed: int) -> Any:
+    if search == "optuna":
+        from ray.tune.search.optuna import OptunaSearch
+
+        return OptunaSearch(seed=seed)
+    from ray.tune.search.basic_variant import BasicVariantGenerator
+
+    return BasicVariantGenerator(random_state=seed)
+
+
+def _scheduler(name: str, most: int) -> Any:
+    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+
+    if name == "fifo":
+        return FIFOScheduler()
+    return ASHAScheduler(max_t=most, grace_period=max(1, most // _ASHA_FACTOR**2), reduction_factor=_ASHA_FACTOR)
+
+
+def _best_yaml(sources: Sources, trials: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """What was given and the best point: all that ``run`` needs; None where no trial finished."""
+    finished = [trial for trial in trials if trial["status"] == "finished"]
+    if not finished:
+        return None
+    config = sources.config(finished[0]["point"])
+    given = {name: config.plain()[name] for name in config.external_config_dict if name not in _OWN_WORDS}
+    return {"model": config["model"], "dataset": config["dataset"], **given}

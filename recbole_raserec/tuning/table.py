@@ -1,0 +1,47 @@
+"""The files and the table of a search."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_raserec.files import replacing
+from recbole_raserec.result import aligned
+
+_SHOWN = 20  # rows printed; the files hold all
+
+
+def write_trials(folder: Path, trials: list[dict[str, Any]], best: dict[str, Any] | None) -> None:
+    """trials.json, trials.csv and, where a trial finished, best.yaml."""
+    with replacing(folder / "trials.json") as temporary:
+        temporary.write_text(json.dumps(trials, indent=1) + "\n", encoding="utf-8")
+    names = sorted({name for trial in trials for name in trial["point"]})
+    with replacing(folder / "trials.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*names, "score", "backbone", "validations", "seconds", "status", "error"])
+        for trial in trials:
+            rest = [trial.get(name) for name in ("score", "backbone", "validations", "seconds", "status", "error")]
+            writer.writerow([*(trial["point"].get(name) for name in names), *rest])
+    if best is not None:
+        with replacing(folder / "best.yaml") as temporary:
+            head = "# The best of a search by validation; run: recbole-raserec run --config_files=" + str(folder.name)
+            temporary.write_text(f"{head}/best.yaml\n{yaml.safe_dump(best)}", encoding="utf-8")
+
+
+def format_trials(trials: list[dict[str, Any]], metric: str) -> str:
+    """The trials as an aligned table, best first; scores are validation figures."""
+    names = sorted({name for trial in trials for name in trial["point"]})
+    rows = [["", *names, f"valid {metric}", "backbone", "seconds", "status"]]
+    for number, trial in enumerate(trials[:_SHOWN], 1):
+        point = [_short(trial["point"].get(name)) for name in names]
+        figures = [_short(trial.get(name)) for name in ("score", "backbone", "seconds")]
+        rows.append([str(number), *point, *figures, trial["error"] or trial["status"]])
+    return "\n".join(aligned(rows))
+
+
+def _short(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

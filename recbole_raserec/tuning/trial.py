@@ -1,0 +1,96 @@
+"""One trial: a configuration at a point of the space, trained and validated; the test part is never ranked."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recbole_raserec.config import Config
+from recbole_raserec.data.dataset import SequenceDataset
+from recbole_raserec.pipeline import build_trainer, regenerated
+from recbole_raserec.training.trainer import Prepared
+from recbole_raserec.tuning.ledger import point_key
+from recbole_raserec.upstream import quieten
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a configuration comes from, as :class:`~recbole_raserec.config.Config` takes it."""
+
+    model: str | None
+    dataset: str | None
+    files: tuple[str, ...]
+    values: dict[str, Any]
+    arguments: tuple[str, ...]
+
+    def config(self, point: dict[str, Any]) -> Config:
+        """With the values of ``point``, which no other source may name."""
+        words = [*self.arguments, *(f"--{name}={value!r}" for name, value in point.items())]
+        return Config(self.model, self.dataset, self.files, self.values, words)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What every trial reads, one copy a node in Ray's object store."""
+
+    sources: Sources
+    data: SequenceDataset
+    prepared: Prepared | None
+    working_folder: Path
+    threads: int
+    known: dict[str, dict[str, Any]]
+
+
+def run_trial(point: dict[str, Any], shared: Shared) -> None:
+    """One trial: reports the best validation score so far after every epoch, at the end RaSeRec's own."""
+    known = shared.known.get(point_key(point))
+    if known is not None:
+        _report(known)
+        return
+    quieten()
+    if shared.working_folder.is_dir():
+        os.chdir(shared.working_folder)  # relative paths mean what they mean to the driver, though Ray has moved here
+    torch.set_num_threads(shared.threads)
+    config = shared.sources.config(typed(point, shared.sources.config({}))).changed(show_progress=False)
+    data = shared.data
+    if config["regenerate"] is not None and shared.prepared is None:
+        data, _ = regenerated(config, data)
+    trainer = build_trainer(config, data)
+    seen: list[float] = []
+
+    def after_epoch(stage: str, score: float) -> None:
+        seen.append(score)
+        _report({"score": max(seen), "stage": stage, "validations": len(seen)})
+
+    trainer.fit(shared.prepared, after_epoch)
+    valid, metric = trainer.valid["raserec"], config["valid_metric"].lower()
+    backbone = trainer.valid["backbone"][metric]
+    _report({"score": valid[metric], "validations": len(seen), "finished": True, "backbone": backbone, "valid": valid})
+
+
+def _report(metrics: dict[str, Any]) -> None:
+    from ray import tune
+
+    if hasattr(tune, "RunConfig"):
+        tune.report(metrics)
+    else:
+        from ray.air import session
+
+        session.report(metrics)
+
+
+def typed(point: dict[str, Any], config: Config) -> dict[str, Any]:
+    """``point`` with whole numbers where the parameter is one; samplers give floats."""
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() and _is_whole(config, name) else value
+        for name, value in point.items()
+    }
+
+
+def _is_whole(config: Config, name: str) -> bool:
+    value = config.final_config_dict.get(name)
+    return isinstance(value, int) and not isinstance(value, bool)

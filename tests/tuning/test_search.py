@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recbole_raserec import run
+from recbole_raserec.cli import main
+
+SMALL = "--epochs=2 --finetune_epochs=3 --hidden_size=16 --inner_size=32 --show_progress=False"
+TUNE = f"tune --model=RaSeRec --dataset=tiny --params_file=space.yaml --num_samples=4 --seed=3 {SMALL}"
+# Dies without warning as soon as the second trial is on disk.
+KILLED = """
+import os, signal, sys
+from recbole_raserec.cli import main
+from recbole_raserec.tuning.ledger import Ledger
+write = Ledger.write
+def writes(self, *trial):
+    write(self, *trial)
+    if len(list(self.folder.glob("*.json"))) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+Ledger.write = writes
+main(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def space(tiny_data: Path) -> Path:
+    path = tiny_data.parent / "space.yaml"
+    path.write_text("alpha: {uniform: [0.1, 0.9]}\nattn_tau: {loguniform: [0.1, 2]}\ncross_heads: {choice: [1, 2]}\n")
+    return path
+
+
+def test_a_killed_search_goes_on_and_its_best_is_what_run_gives(space, own_folder, capsys):
+    killed = subprocess.run([sys.executable, "-c", KILLED, *TUNE.split(), "--output=out"], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
+    ended = {path.name: path.stat().st_mtime_ns for path in Path("out/ended").glob("*.json")}
+    backbone = {path.name: path.stat().st_mtime_ns for path in Path("out/checkpoints").glob("*pretrain*")}
+    assert len(ended) == 2
+    assert backbone
+
+    assert main([*TUNE.split(), "--output=out"]) == 2
+    assert "--resume=True" in capsys.readouterr().err
+    assert main([*TUNE.split(), "--output=out", "--resume=True"]) == 0
+    assert main([*TUNE.split(), "--output=whole"]) == 0
+
+    for path, written in [(Path("out/ended") / name, when) for name, when in ended.items()]:
+        assert path.stat().st_mtime_ns == written
+    for name, written in backbone.items():
+        assert (Path("out/checkpoints") / name).stat().st_mtime_ns == written
+    trials, whole = (json.loads(Path(folder, "trials.json").read_text()) for folder in ("out", "whole"))
+    assert [(t["point"], t["score"], t["valid"]) for t in trials] == [(t["point"], t["score"], t["valid"]) for t in whole]
+    assert len(trials) == 4
+    assert all(trial["status"] == "finished" for trial in trials)
+    assert [t["score"] for t in trials] == sorted((t["score"] for t in trials), reverse=True)
+    assert len({trial["backbone"] for trial in trials}) == 1
+    with open("out/trials.csv", newline="") as file:
+        assert [float(row["alpha"]) for row in csv.DictReader(file)] == [t["point"]["alpha"] for t in trials]
+
+    best = yaml.safe_load(Path("out/best.yaml").read_text())
+    assert best["alpha"] == trials[0]["point"]["alpha"]
+    result = run(None, config_file_list=["out/best.yaml"])
+    assert result["raserec"]["valid"] == trials[0]["valid"]
+
+
+def test_a_grid_of_pretraining_stops_early_and_tells_errors(tiny_data, own_folder, capsys):
+    Path("space.yaml").write_text("learning_rate: {choice: [0.01, 1.0e+30]}\n")
+    grid = TUNE.replace("--num_samples=4", "--num_samples=1 --search=grid --scheduler=asha").split()
+    assert main(grid) == 0
+    trials = json.loads(Path("tune/trials.json").read_text())
+    assert [trial["status"] for trial in trials] == ["finished", "failed"]
+    assert "make it smaller" in trials[1]["error"]
+    assert "make it smaller" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "says"),
+    [
+        ("alpah: {uniform: [0, 1]}", "", "did you mean 'alpha'"),
+        ("alpha: {uniform: [0, 2]}", "", "must lie in [0, 1]"),
+        ("topk: {choice: [[5], [10]]}", "", "which all trials share"),
+        ("alpha: {uniform: [0, 1]}", "--alpha=0.5", "is in the params_file too"),
+        ("alpha: {uniform: [0, 1]}", "--search=grid", "a grid needs choices"),
+        ("alpha: {uniform: [0, 1]}", "--scheduler=asah", "not an allowed value"),
+        ("alpha: {uniform: [0, 1]}", "--resources_per_trial=cpu", "name=amount"),
+        ("alpha: {uniform: [0, 1]}", "--result_file=r.json", "a search writes to --output"),
+    ],
+)
+def test_a_wrong_search_is_refused_before_any_work(text, more, says, tiny_data, own_folder, capsys):
+    Path("space.yaml").write_text(text)
+    assert main([*TUNE.split(), *more.split()]) == 2
+    assert says in capsys.readouterr().err
+    assert not (own_folder / "tune").exists()
