@@ -87,6 +87,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "finetune_learning_rate": _above_zero(),
     "finetune_batch_size": _at_least(1),
     "finetune_stopping_step": _at_least(0),
+    "ema_decay": _share(include_one=False),
     "window_stride": _at_least(1),
     "softmax_negatives": _at_least(-1),
     "pattern_window": _at_least(2),

@@ -56,6 +56,8 @@ class RegeneratorTrainer(StageTrainer):
     not once a pair.
     """
 
+    validates = False
+
     def __init__(self, config: Any, model: Regenerator, pairs: Pairs, data_sha256: str, source: str) -> None:
         self.peak = config["regenerator_learning_rate"]
         super().__init__(config, model, "regenerate", data_sha256, source)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from recbole.trainer import Trainer
 from recbole.utils import init_seed
 from torch import Tensor, nn
 from torch.nn.utils.clip_grad import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.evaluation.ranking import Ranks, recbole_metrics
@@ -68,6 +70,10 @@ class StageTrainer(Trainer):
         self.saved_model_file = str(Path(self.checkpoint_dir) / f"{stem}.pth")
         self.last_file = Path(self.checkpoint_dir) / f"{stem}.last.pth"
         self.curve: list[float] = []  # validation score of every evaluated epoch
+        decay = config["ema_decay"] if self.validates else 0.0
+        self.average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+
+    validates = True  # whether a validation part says which epoch is kept
 
     # -- what a subclass is ------------------------------------------------------------------------
 
@@ -150,7 +156,22 @@ class StageTrainer(Trainer):
         if self.clip_grad_norm:
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
         return loss.detach()
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Inside the block the model has the moving average of its weights, where there is one."""
+        if self.average is None:
+            yield
+            return
+        own = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average.module.state_dict())
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)
 
     def evaluate(
         self, eval_data: Any, load_best_model: bool = False, model_file: Any = None, show_progress: bool = False
@@ -170,14 +191,16 @@ class StageTrainer(Trainer):
         }
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
-        score, self._valid_result = super()._valid_epoch(valid_data, show_progress)
+        with self._averaged():
+            score, self._valid_result = super()._valid_epoch(valid_data, show_progress)
         self.curve.append(float(score))
         return score, self._valid_result
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         """The best epoch so far."""
-        state = {**self._state(epoch), "valid": self._valid_result, "curve": self.curve}
-        checkpoints.save(Path(self.saved_model_file), state)
+        with self._averaged():
+            state = {**self._state(epoch), "valid": self._valid_result, "curve": self.curve}
+            checkpoints.save(Path(self.saved_model_file), state)
 
     def _save_last(self, epoch: int, score: float, finished: bool = False) -> None:
         progress = {
@@ -187,6 +210,7 @@ class StageTrainer(Trainer):
             "best_valid_result": self.best_valid_result,
             "curve": self.curve,
             "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
         }
         checkpoints.save(self.last_file, {**self._state(epoch), **progress})
 
@@ -200,6 +224,8 @@ class StageTrainer(Trainer):
     def _restore(self, last: dict[str, Any]) -> None:
         self.model.load_state_dict(last["state_dict"])
         self.optimizer.load_state_dict(last["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(last["average"])
         self.start_epoch, self.cur_step = last["epoch"] + 1, last["cur_step"]
         self.best_valid_score, self.best_valid_result = last["best_valid_score"], last["best_valid_result"]
         self.curve = last["curve"]

@@ -34,9 +34,10 @@ def pretrain(config, stop_after=None):
     return stage, model.backbone.state_dict()
 
 
-@pytest.mark.parametrize("negatives", [0, 8])
-def test_a_resumed_run_is_the_uninterrupted_one(make_config, negatives):
-    how = {"epochs": 4, "softmax_negatives": negatives}  # with sampling, item vectors have an optimiser of their own
+# With sampling, item vectors have an optimiser of their own.
+@pytest.mark.parametrize("how", [{}, {"softmax_negatives": 8}, {"ema_decay": 0.9}])
+def test_a_resumed_run_is_the_uninterrupted_one(make_config, how):
+    how = {"epochs": 4, **how}
     straight, weights = pretrain(make_config(**how, checkpoint_dir="a"))
     with pytest.raises(KeyboardInterrupt):
         pretrain(make_config(**how, checkpoint_dir="b"), stop_after=2)
@@ -88,6 +89,27 @@ def test_training_learns(make_config):
     stage, _ = pretrain(make_config(epochs=6, learning_rate=0.01, train_batch_size=64, hidden_dropout_prob=0.1))
     losses = list(stage.train_loss_dict.values())
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_what_is_validated_and_kept_is_the_moving_average(make_config):
+    config = make_config(epochs=1, ema_decay=0.8, train_batch_size=64)
+    dataset, model = build(config)
+    stage = BackboneTrainer(config, model, dataset)
+    step, expected = stage._step, {}
+
+    def averaging(batch):
+        loss = step(batch)
+        for name, value in model.backbone.state_dict().items():
+            expected[name] = 0.8 * expected[name] + 0.2 * value if name in expected else value.clone()
+        return loss
+
+    stage._step = averaging
+    valid = stage.run(dataset.sequences.valid_part(), False)
+    last = checkpoints.load(stage.last_file, "cpu")["state_dict"]
+    for name, value in model.backbone.state_dict().items():
+        torch.testing.assert_close(value, expected[name])
+    assert any(not torch.equal(value, last[name]) for name, value in model.backbone.state_dict().items())
+    assert valid == stage.evaluate(dataset.sequences.valid_part())
 
 
 def test_a_diverging_run_says_so(make_config):
