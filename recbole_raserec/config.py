@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import recbole.config
+import torch
 import yaml
 from recbole.evaluator.register import metrics_dict
 from recbole.utils import ModelType
 
+from recbole_raserec import distributed
 from recbole_raserec.arguments import check_known, literal, parse_arguments
 from recbole_raserec.errors import ConfigError
 
@@ -44,6 +46,7 @@ _OPTIONAL_TYPES: dict[str, tuple[type, ...]] = {
     "memory": (str, list, tuple),
     "result_file": (str,),
     "gpu_id": (str, int, tuple),
+    "port": (str, int),
     "clip_grad_norm": (dict,),
     "load_col": (dict,),
     "unload_col": (dict,),
@@ -119,6 +122,9 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "eval_batch_size": _at_least(1),
     "learning_rate": _above_zero(),
     "weight_decay": _at_least(0),
+    "nproc": _at_least(1),
+    "world_size": ((lambda value: value == -1 or value >= 1), "must be -1 (nproc) or at least 1"),
+    "group_offset": _at_least(0),
     "seed": ((lambda value: 0 <= value < 2**31), "must lie in [0, 2^31)"),
     "metric_decimal_place": _at_least(1),
     "MAX_ITEM_LIST_LENGTH": _at_least(1),
@@ -282,6 +288,19 @@ class Config(recbole.config.Config):
                 self.internal_config_dict.update(self._load_yaml(file))
         self.internal_config_dict["MODEL_TYPE"] = ModelType.SEQUENTIAL
 
+    def _init_device(self) -> None:
+        self.final_config_dict.pop("local_rank", None)  # with one RecBole itself would start a group, on GPUs only
+        super()._init_device()
+        number, processes = distributed.rank() - self["group_offset"], self["nproc"]
+        if number > 0:
+            self.final_config_dict.update(state="ERROR", show_progress=False)  # the first one speaks
+        if processes > 1 and self["device"].type == "cuda":
+            if torch.cuda.device_count() < processes:
+                problem = f"{processes} processes need as many GPUs"
+                raise ConfigError("gpu_id", self["gpu_id"], problem, f"give {processes} of them, or a smaller nproc")
+            self.final_config_dict["device"] = torch.device("cuda", max(number, 0))
+            torch.cuda.set_device(self["device"])
+
     def _get_final_config_dict(self) -> dict[str, Any]:
         known = set(self.internal_config_dict) | _RECBOLE_NAMES
         known.update(name for names in self.parameters.values() for name in names)
@@ -376,9 +395,8 @@ def _check_protocol(final: dict[str, Any], given_names: set[str]) -> None:
     for name, only in _FIXED.items():
         if name in given_names and final.get(name) not in (only, None):
             raise ConfigError(name, final[name], "RecBole has this, and here it would change nothing", "leave it out")
-    for name in ("nproc", "world_size"):
-        if final.get(name, 1) not in (1, -1):
-            raise ConfigError(name, final[name], "training runs in one process", "leave it out")
+    if final.get("nproc", 1) > 1 and final.get("regenerate") == "DR4SR+":
+        raise ConfigError("nproc", final["nproc"], "DR4SR+ learns its weights in one process", "use DR4SR, or leave it out")
 
 
 def _plain(value: Any) -> Any:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import torch
 from recbole.utils import init_logger, init_seed
 
+from recbole_raserec import distributed
 from recbole_raserec.config import MODELS, REGENERATIONS, Config
 from recbole_raserec.data.dataset import SequenceDataset
-from recbole_raserec.errors import ConfigError
+from recbole_raserec.errors import ConfigError, RaSeRecError
 from recbole_raserec.files import check_writable
 from recbole_raserec.losses import negatives_for
 from recbole_raserec.model import RaSeRec
@@ -43,7 +47,7 @@ def run(
 
     Returns
     -------
-    The result as :func:`~recbole_raserec.result.build_result` describes it.
+    The result as :func:`~recbole_raserec.result.build_result` describes it; empty on machines other than the first.
 
     Raises
     ------
@@ -51,6 +55,8 @@ def run(
     """
     quieten()
     config = Config(model, dataset, config_file_list, config_dict, arguments)
+    if processes_of(config) > distributed.size():
+        return _run_together(config, (model, dataset, config_file_list, config_dict, arguments))
     check_outputs(config)
     init_logger(config)
     logging.getLogger().info(config)
@@ -66,18 +72,62 @@ def run(
 
     trainer = train(config, data)
     ranks = trainer.test()
+    drift = trainer.drift() if config["drift_shares"] else {}
     seconds.update(trainer.seconds)
+    if distributed.rank() > 0:
+        return {}
     save_model(config, trainer)
 
-    result = build_result(config, data, trainer.valid, ranks, seconds, trainer.curves)
-    if config["drift_shares"]:
-        result["drift"] = build_drift(config, ranks["backbone"], trainer.drift())
+    result = build_result(config, data, trainer.valid, ranks, seconds, trainer.curves, trainer.losses)
+    if drift:
+        result["drift"] = build_drift(config, ranks["backbone"], drift)
     if manifest is not None:
         result["regeneration"] = manifest
     print(format_result(result))  # first: it must not be lost should the disk have filled up meanwhile
     if config["result_file"]:
         write_result(config["result_file"], result)
     return result
+
+
+def processes_of(config: Config) -> int:
+    """Number of processes on all machines."""
+    return config["nproc"] if config["world_size"] == -1 else config["world_size"]
+
+
+def _run_together(config: Config, sources: tuple[Any, ...]) -> dict[str, Any]:
+    """:func:`run` in ``nproc`` processes of this machine; what goes wrong before training does so here."""
+    check_outputs(config)
+    data = load_dataset(config)
+    if config["regenerate"] is not None:
+        regenerated(config, data)  # once; the processes find its rows
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer"
+        place = (config["group_offset"], processes_of(config), f"tcp://{config['ip']}:{config['port']}")
+        threads = max(torch.get_num_threads() // config["nproc"], 1)
+        try:
+            torch.multiprocessing.spawn(_process, (place, threads, sources, answer), nprocs=config["nproc"])
+        except torch.multiprocessing.ProcessException:
+            if not answer.is_file():
+                raise
+        outcome = pickle.loads(answer.read_bytes()) if answer.is_file() else {}
+    if isinstance(outcome, RaSeRecError):
+        raise outcome
+    return outcome
+
+
+def _process(local: int, place: tuple[int, int, str], threads: int, sources: tuple[Any, ...], answer: Path) -> None:
+    """Process number ``local`` of this machine; the first one's result, or a user's error, goes to ``answer``."""
+    offset, world_size, address = place
+    torch.set_num_threads(threads)
+    distributed.join(offset + local, world_size, address)
+    try:
+        result = run(*sources)
+    except RaSeRecError as error:
+        answer.write_bytes(pickle.dumps(error))
+        raise
+    if distributed.rank() == 0:
+        answer.write_bytes(pickle.dumps(result))
+    distributed.leave()
 
 
 def regenerate(

@@ -26,6 +26,7 @@ def build_result(
     ranks: dict[str, Ranks],
     seconds: dict[str, float],
     curves: dict[str, list[float]],
+    losses: dict[str, list[float]],
 ) -> dict[str, Any]:
     """Everything a result file says.
 
@@ -33,7 +34,8 @@ def build_result(
     the same on the masked one: ``{metric: [percent, low, high]}``. Both, and ``raserec.test``, use the
     memory that ``memory_include_valid`` names; ``raserec.test_by_memory`` has either. ``test_ranks``
     holds every user's rank, packed, so that runs can be compared on paired users; ``groups`` the metrics
-    by popularity of the test item and by history length.
+    by popularity of the test item and by history length. ``train_losses`` are sums over the batches of
+    the epochs since the start, or since a resumption.
     """
     headline = "train+valid" if config["memory_include_valid"] else "train"
     by_memory = {
@@ -82,6 +84,7 @@ def build_result(
         "seconds": {stage: round(value, 2) for stage, value in seconds.items()},
         "peak_rss_mib": peak_rss_mib(),
         "valid_curves": curves,
+        "train_losses": losses,
         "config": config.plain(),
         "versions": versions(),
         "machine": {"device": str(config["device"]), "processor": platform.machine(), "system": platform.system()},

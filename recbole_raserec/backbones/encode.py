@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recbole_raserec import distributed
 from recbole_raserec.data.sequences import Prefixes, ragged_arange
 from recbole_raserec.progress import Progress
 
@@ -27,13 +28,15 @@ def encode_prefixes(
         raise ValueError("there is no prefix to encode")
     backbone.eval()
     encode = _encode_windows if hasattr(backbone, "encode_window") else _encode_each
-    vectors: np.ndarray | None = None
-    for rows, hidden in encode(backbone, prefixes, max_length, device, progress):
-        if vectors is None:
-            vectors = np.empty((len(prefixes), hidden.size(1)), np.float32)
-        vectors[rows] = hidden.float().cpu().numpy()
-    assert vectors is not None
-    return vectors
+
+    def of(rows: np.ndarray) -> np.ndarray:
+        mine = Prefixes(prefixes.sequences, prefixes.sequence[rows], prefixes.target_at[rows])
+        vectors = np.empty((len(rows), backbone.item_vectors.shape[1]), np.float32)
+        for some, hidden in encode(backbone, mine, max_length, device, progress) if len(rows) else ():
+            vectors[some] = hidden.float().cpu().numpy()
+        return vectors
+
+    return distributed.by_share(of, len(prefixes))
 
 
 Encoded = Iterator[tuple[np.ndarray, Tensor]]  # rows [B] and their vectors [B, D]

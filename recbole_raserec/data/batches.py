@@ -92,6 +92,13 @@ def blocks_by_length(length: np.ndarray, pairs: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(classes == each) for each in np.unique(classes)]
 
 
+def _dealt(rows: np.ndarray, pairs: np.ndarray, number: int, processes: int) -> np.ndarray:
+    """Those of ``rows`` that process ``number`` gets: largest first, to and fro, so that all have like many pairs."""
+    order = np.argsort(-pairs, kind="stable")
+    turn = np.arange(len(rows)) % (2 * processes)
+    return rows[order[np.minimum(turn, 2 * processes - 1 - turn) == number]]
+
+
 class PackedLoader:
     """The training part as packed batches, each a list of blocks.
 
@@ -100,6 +107,7 @@ class PackedLoader:
     sequences : all interactions; only their training part is read.
     budget : pairs a batch.
     seed : the order of epoch e depends on (seed, e) alone, so that a resumed run repeats it.
+    part : (number, of how many) processes share each batch; windows are dealt by their number of pairs.
     """
 
     def __init__(
@@ -110,7 +118,9 @@ class PackedLoader:
         budget: int,
         seed: int,
         stride: int = 1,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
+        self.part = part
         self.items = torch.from_numpy(sequences.items)
         self.windows = training_windows(sequences, max_length, stride)
         self.extra: dict[str, np.ndarray] = {}
@@ -127,7 +137,9 @@ class PackedLoader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[list[Interaction]]:
-        for rows in self._batches:
+        number, processes = self.part
+        for batch in self._batches:
+            rows = batch if processes == 1 else _dealt(batch, self.windows.pairs[batch], number, processes)
             blocks = blocks_by_length(self.windows.length[rows], self.windows.pairs[rows])
             yield [self._block(rows[block]) for block in blocks]
 

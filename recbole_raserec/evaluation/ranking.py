@@ -16,6 +16,7 @@ from recbole.evaluator import Evaluator
 from recbole.evaluator.collector import DataStruct
 from torch import Tensor
 
+from recbole_raserec import distributed
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.progress import Progress
 from recbole_raserec.upstream import restore_numpy_names
@@ -62,7 +63,7 @@ def rank_targets(
     block = max(1, min(block, max(most // 32 * 32, 32)))
     buffers = item_vectors.new_empty(2, len(item_vectors) * min(block, len(prefixes)))
     ranks = Ranks(*(np.empty(len(prefixes), np.int32) for _ in PROTOCOLS))
-    rows, all_targets = np.arange(len(prefixes)), prefixes.targets
+    rows, all_targets = distributed.share(np.arange(len(prefixes))), prefixes.targets
     for part in progress([rows[start : start + block] for start in range(0, len(rows), block)]):
         # Items by users, not users by items: the shape that a CPU multiplies faster.
         scores, below = (b[: len(item_vectors) * len(part)].view(len(item_vectors), len(part)) for b in buffers)
@@ -80,7 +81,7 @@ def rank_targets(
         ranks.unmasked[part] = unmasked.cpu().numpy()
         masked = torch.where(repeated > 0, Ranks.NEVER, unmasked - seen_above)
         ranks.masked[part] = masked.cpu().numpy()
-    return ranks
+    return Ranks(*(distributed.gather(ranks.of(protocol)[rows]) for protocol in PROTOCOLS))
 
 
 def recbole_metrics(ranks: np.ndarray, config: Any) -> dict[str, float]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_raserec import distributed
 from recbole_raserec.progress import Progress
 from recbole_raserec.retrieval.index import build_index, log_recall
 
@@ -79,8 +80,15 @@ class MemoryBank:
         -------
         [Q, k] int32 indices of memories, nearest first, none twice, ``NO_MEMORY`` after the last.
         """
+        return distributed.by_share(
+            lambda rows: self._search(queries[rows], users[rows], lengths[rows], k, progress), len(queries)
+        )
+
+    def _search(
+        self, queries: np.ndarray, users: np.ndarray, lengths: np.ndarray, k: int, progress: Progress
+    ) -> np.ndarray:
         found = np.full((len(queries), k), NO_MEMORY, np.int32)
-        if len(self) == 0:
+        if len(self) == 0 or len(queries) == 0:
             return found
         leaks = self._count_leaks(users, lengths)
         first_depth = min(k + max(k // 2, 8), len(self))

@@ -12,6 +12,7 @@ from recbole.data.interaction import Interaction
 from recbole.data.transform import construct_transform
 from torch import Tensor
 
+from recbole_raserec import distributed
 from recbole_raserec.backbones.duorec import DuoRec
 from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.backbones.sasrec import PackedPairs
@@ -44,7 +45,7 @@ class BackboneTrainer(StageTrainer):
         return self.loader
 
     def loss(self, batch: list[Interaction]) -> Tensor:
-        return self.model.packed_loss(batch, self.loader.budget)
+        return self.model.packed_loss(batch, self.loader.budget) if batch else self.nothing()
 
     def rank(self, part: Prefixes, show_progress: bool) -> Ranks:
         return rank_backbone(self.model, part, self.config, show_progress)
@@ -88,10 +89,13 @@ class PrefixTrainer(StageTrainer):
         return [batches[number] for number in rng.permutation(len(batches))]
 
     def loss(self, batch: np.ndarray) -> Tensor:
-        interaction = self.transform(self.part, self.part[batch])
+        mine = batch[distributed.rank() :: distributed.size()]
+        if len(mine) == 0:
+            return self.nothing()
+        interaction = self.transform(self.part, self.part[mine])
         if self.model.trims:
-            interaction[self.item_seq_field] = interaction[self.item_seq_field][:, : int(self.lengths[batch].max())]
-        return self.model.calculate_loss(interaction.to(self.device))
+            interaction[self.item_seq_field] = interaction[self.item_seq_field][:, : int(self.lengths[mine].max())]
+        return self.model.calculate_loss(interaction.to(self.device)) * (len(mine) / len(batch))
 
     def rank(self, part: Prefixes, show_progress: bool) -> Ranks:
         return rank_backbone(self.model, part, self.config, show_progress)
@@ -105,6 +109,7 @@ def _loader(config: Any, model: RaSeRec, sequences: Sequences) -> PackedLoader:
         budget=config["train_batch_size"],
         seed=config["seed"],
         stride=config["window_stride"],
+        part=(distributed.rank(), distributed.size()),
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.clip_grad import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from recbole_raserec import distributed
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.evaluation.ranking import Ranks, recbole_metrics
 from recbole_raserec.progress import bar
@@ -78,16 +79,20 @@ class StageTrainer(Trainer):
     # -- what a subclass is ------------------------------------------------------------------------
 
     def batches(self, epoch: int) -> Iterable[Any]:
-        """The batches of an epoch; their order depends on (seed, epoch) alone."""
+        """This process's shares of the batches of an epoch; their order depends on (seed, epoch) alone."""
         raise NotImplementedError
 
     def loss(self, batch: Any) -> Tensor:
-        """Scalar loss of one batch."""
+        """Scalar loss of one batch; where processes share it, theirs add up to it."""
         raise NotImplementedError
 
     def rank(self, part: Any, show_progress: bool) -> Ranks:
         """Ranks of a part's targets under both protocols."""
         raise NotImplementedError
+
+    def nothing(self) -> Tensor:
+        """The loss of a process whose share of a batch is empty."""
+        return 0.0 * sum((parameter.sum() for parameter in self.model.parameters()), torch.zeros((), device=self.device))
 
     def _build_optimizer(self, **kwargs: Any) -> Any:
         """RecBole's; with ``learner=adam`` in one fused step, and lazy for embeddings that give sparse gradients."""
@@ -123,13 +128,14 @@ class StageTrainer(Trainer):
             if on_epoch is not None:
                 on_epoch(self.stage, score)
 
-        finished = self.config["resume"] and self.last_file.is_file() and self._restore_last()
+        begun = distributed.from_first(self.last_file.is_file)
+        finished = self.config["resume"] and begun and self._restore_last()
         for score in self.curve if on_epoch is not None else ():
             on_epoch(self.stage, score)
         if not finished:
             self.fit(None, valid_part, show_progress=show_progress, callback_fn=after)
             self._save_last(self.epochs - 1, self.best_valid_score, finished=True)
-        best = checkpoints.load(self.saved_model_file, self.device, field="resume")
+        best = self._read(self.saved_model_file)
         self.model.load_state_dict(best["state_dict"])
         self.tensorboard.close()
         return best["valid"]
@@ -137,12 +143,17 @@ class StageTrainer(Trainer):
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> float:
-        init_seed(_seed_of(self.config["seed"], self.stage, epoch_idx), self.config["reproducibility"])
+        seed = _seed_of(self.config["seed"], self.stage, epoch_idx)
+        init_seed(seed, self.config["reproducibility"])
         self.model.train()
         total = torch.zeros((), device=self.device)
+        batches = self.batches(epoch_idx)
+        if distributed.rank() > 0:
+            torch.manual_seed(seed + distributed.rank())  # the batches are those of all, the dropout is not
         with without_anomaly_mode():
-            for batch in bar(f"{self.stage} {epoch_idx:>3}", show_progress)(self.batches(epoch_idx)):
+            for batch in bar(f"{self.stage} {epoch_idx:>3}", show_progress)(batches):
                 total += self._step(batch)
+        total = distributed.total(total)
         if not math.isfinite(total.item()):  # once an epoch: reading every loss would stall a GPU
             problem = f"the loss is {total.item()} in epoch {epoch_idx} of stage {self.stage}"
             raise ConfigError("learning_rate", self.learning_rate, problem, "make it smaller")
@@ -153,6 +164,7 @@ class StageTrainer(Trainer):
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.enable_amp):
             loss = self.loss(batch)
         loss.backward()
+        distributed.sum_gradients(self.model.parameters())
         if self.clip_grad_norm:
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         self.optimizer.step()
@@ -200,7 +212,7 @@ class StageTrainer(Trainer):
         """The best epoch so far."""
         with self._averaged():
             state = {**self._state(epoch), "valid": self._valid_result, "curve": self.curve}
-            checkpoints.save(Path(self.saved_model_file), state)
+            self._write(self.saved_model_file, state)
 
     def _save_last(self, epoch: int, score: float, finished: bool = False) -> None:
         progress = {
@@ -212,14 +224,22 @@ class StageTrainer(Trainer):
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
         }
-        checkpoints.save(self.last_file, {**self._state(epoch), **progress})
+        self._write(self.last_file, {**self._state(epoch), **progress})
 
     def _restore_last(self) -> bool:
         """Take up the last epoch's state; True when training had finished."""
-        last = checkpoints.load(self.last_file, self.device, field="resume")
+        last = self._read(self.last_file)
         self._restore(last)
         self.logger.info(f"{self.stage}: resumed after epoch {last['epoch']} from {self.last_file}")
         return bool(last["finished"]) or self.cur_step > self.stopping_step or self.start_epoch >= self.epochs
+
+    def _read(self, path: str | Path) -> dict[str, Any]:
+        """A checkpoint of the first process; the others need not see its folder."""
+        return distributed.from_first(lambda: checkpoints.load(path, self.device, field="resume"))
+
+    def _write(self, path: str | Path, state: dict[str, Any]) -> None:
+        if distributed.rank() == 0:
+            checkpoints.save(Path(path), state)
 
     def _restore(self, last: dict[str, Any]) -> None:
         self.model.load_state_dict(last["state_dict"])

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_raserec import distributed
 from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.backbones.scoring import scored_items, scoring_users
 from recbole_raserec.data.dataset import SequenceDataset
@@ -107,8 +108,11 @@ class FinetuneTrainer(StageTrainer):
         return order.split(self.config["finetune_batch_size"])
 
     def loss(self, batch: Tensor) -> Tensor:
-        vectors = augmented(self.raserec, self.queries, batch)
-        return self.raserec.finetune_loss(vectors, self.targets[batch])
+        mine = batch[distributed.rank() :: distributed.size()]
+        if len(mine) == 0:
+            return self.nothing()
+        vectors = augmented(self.raserec, self.queries, mine)
+        return self.raserec.finetune_loss(vectors, self.targets[mine]) * (len(mine) / len(batch))
 
     def rank(self, part: Queries, show_progress: bool) -> Ranks:
         return rank_queries(self.raserec, part, self.config["eval_batch_size"], show_progress)
@@ -132,6 +136,7 @@ class RaSeRecTrainer:
         self.seconds: dict[str, float] = {}
         self.valid: dict[str, dict[str, float]] = {}
         self.curves: dict[str, list[float]] = {}
+        self.losses: dict[str, list[float]] = {}
 
     def prepare(self, on_epoch: OnEpoch | None = None) -> Prepared:
         """Pre-train the backbone (or load ``pretrained``), fill the memory, search it."""
@@ -164,7 +169,7 @@ class RaSeRecTrainer:
         with self._timed("finetune"):
             stage = FinetuneTrainer(self.config, self.model, self.dataset.sha256, train)
             self.valid["raserec"] = stage.run(valid, self.show_progress, on_epoch)
-            self.curves["finetune"] = stage.curve
+            self._remember_course(stage)
 
     def test(self) -> dict[str, Ranks]:
         """Ranks of the test part: ``backbone``, ``train`` and ``train+valid`` (what the memory holds)."""
@@ -204,9 +209,13 @@ class RaSeRecTrainer:
         if path is None:
             stage = backbone_trainer(self.config, self.model, self.dataset)
             valid = stage.run(self.valid_part, self.show_progress, on_epoch)
-            self.curves["pretrain"] = stage.curve
+            self._remember_course(stage)
             return valid
         return checkpoints.restore_backbone(self.model.backbone, path, self.config, self.dataset.sha256)
+
+    def _remember_course(self, stage: StageTrainer) -> None:
+        self.curves[stage.stage] = stage.curve
+        self.losses[stage.stage] = [float(loss) for loss in stage.train_loss_dict.values()]
 
     def _encode(self, part: Prefixes, label: str = "encode") -> np.ndarray:
         device, progress = self.config["device"], bar(label, self.show_progress)

@@ -1,0 +1,98 @@
+"""Several processes on one job: the share of each, and what they tell each other (torch.distributed).
+
+Every process holds the data and the model. Of a training batch each takes a share of the rows, and gradients are
+summed, so that a step is that of one process. Encoding, searching and ranking are shared by rows as well.
+Without a process group there is one process, and all of this does nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def share(rows: np.ndarray) -> np.ndarray:
+    """This process's consecutive part of ``rows``."""
+    return np.array_split(rows, size())[rank()]
+
+
+def gather(part: np.ndarray) -> np.ndarray:
+    """The parts of all processes, one after another."""
+    if size() == 1:
+        return part
+    parts: list[Any] = [None] * size()
+    dist.all_gather_object(parts, part)
+    return np.concatenate(parts)
+
+
+def by_share(work: Callable[[np.ndarray], np.ndarray], number: int) -> np.ndarray:
+    """``work(rows)`` for all rows 0 .. number - 1, each process doing its share."""
+    return gather(work(share(np.arange(number))))
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What ``make`` gives in the first process; it is not called in the others."""
+    made: list[Any] = [make() if rank() == 0 else None]
+    if size() > 1:
+        dist.broadcast_object_list(made)
+    return made[0]
+
+
+def total(value: Tensor) -> Tensor:
+    """The sum over the processes."""
+    if size() > 1:
+        dist.all_reduce(value)
+    return value
+
+
+def sum_gradients(parameters: Iterable[Tensor]) -> None:
+    """Replace each gradient by its sum over the processes; a process without one adds nothing."""
+    if size() == 1:
+        return
+    for parameter in parameters:
+        if not parameter.requires_grad:
+            continue
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = _summed_rows(parameter.grad)
+            continue
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        dist.all_reduce(parameter.grad)
+
+
+def _summed_rows(gradient: Tensor) -> Tensor:
+    """Sum of gradients that hold only some rows."""
+    gradient = gradient.coalesce()
+    parts: list[Any] = [None] * size()
+    dist.all_gather_object(parts, (gradient.indices().cpu(), gradient.values().cpu()))
+    indices, values = (torch.cat(column, dim=dim) for column, dim in zip(zip(*parts), (1, 0)))
+    return torch.sparse_coo_tensor(indices, values, gradient.shape).coalesce().to(gradient.device)
+
+
+def join(number: int, world_size: int, address: str) -> None:
+    """Become process ``number`` of ``world_size``; ``address`` is ``tcp://HOST:PORT`` of the first."""
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, rank=number, world_size=world_size, init_method=address)
+
+
+def leave() -> None:
+    """Wait for the others and end the group."""
+    dist.barrier()
+    dist.destroy_process_group()

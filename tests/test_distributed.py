@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import socket
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recbole_raserec import ConfigError, run
+from recbole_raserec.data.batches import _dealt
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 5))
+def test_a_batch_is_dealt_whole_and_evenly(pairs, processes):
+    rows, pairs = np.arange(100, 100 + len(pairs)), np.array(pairs)
+    hands = [_dealt(rows, pairs, number, processes) for number in range(processes)]
+    assert sorted(np.concatenate(hands).tolist()) == rows.tolist()
+    loads = [int(pairs[hand - 100].sum()) for hand in hands]
+    assert max(loads) - min(loads) <= pairs.max()
+
+
+def parameters(tiny_data, **more):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    still = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "cross_dropout_prob": 0.0}  # else the shares' differ
+    fixed = {"data_path": str(tiny_data), "show_progress": False, "epochs": 2, "finetune_epochs": 2, "top_k": 3}
+    return {**fixed, **still, "gpu_id": "", "port": str(port), "hidden_size": 16, "train_batch_size": 64, **more}
+
+
+@pytest.mark.parametrize("more", [{}, {"backbone": "DuoRec", "contrast_weight": 0.0}, {"backbone": "GRU4Rec"}])
+def test_two_processes_give_what_one_gives(more, tiny_data):
+    if more.get("backbone") == "GRU4Rec":
+        more = {**more, "embedding_size": 16, "dropout_prob": 0.0}
+    one = run("RaSeRec", "tiny", config_dict=parameters(tiny_data, checkpoint_dir="one", **more))
+    two = run("RaSeRec", "tiny", config_dict=parameters(tiny_data, checkpoint_dir="two", nproc=2, **more))
+    for stage, losses in one["train_losses"].items():
+        assert two["train_losses"][stage] == pytest.approx(losses, rel=1e-5)
+        assert two["valid_curves"][stage] == pytest.approx(one["valid_curves"][stage], abs=1e-5)
+    for protocol, metrics in one["raserec"]["test"].items():
+        assert two["raserec"]["test"][protocol] == pytest.approx(metrics, abs=1e-5)
+    assert two["test_users"] == one["test_users"]
+
+
+def test_an_error_in_the_processes_is_the_users_error(tiny_data):
+    with pytest.raises(ConfigError, match="make it smaller"):
+        run("RaSeRec", "tiny", config_dict=parameters(tiny_data, nproc=2, learning_rate=1e30))
