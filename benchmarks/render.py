@@ -53,7 +53,10 @@ def _rows_of(first: str, name: str, runs: list[dict], protocol: str) -> list[str
     """The backbone's row and RaSeRec's."""
     seeds = f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
     rows = []
-    for side, label in (("backbone", runs[0]["backbone"]["name"]), ("raserec", f"RaSeRec on {runs[0]['backbone']['name']}")):
+    for side, label in (
+        ("backbone", runs[0]["backbone"]["name"]),
+        ("raserec", f"RaSeRec on {runs[0]['backbone']['name']}"),
+    ):
         label = ", ".join(part for part in (label, name, seeds) if part)
         cells = " | ".join(_mean([run[side]["test"][protocol][metric] for run in runs]) for metric in METRICS)
         rows.append(f"| {first} | {label} | {cells} | {_gain(runs, protocol) if side == 'raserec' else ''} |")
@@ -179,7 +182,9 @@ def main() -> None:
     results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     published = json.loads((HERE / "published.json").read_text(encoding="utf-8"))
     text = README.read_text(encoding="utf-8")
-    text = replace_block(text, "accuracy", accuracy_table([run for run in results if not system(run["config"])], published))
+    text = replace_block(
+        text, "accuracy", accuracy_table([run for run in results if not system(run["config"])], published)
+    )
     beauty = [run for run in results if run["dataset"]["name"] == "amazon-beauty"]
     if any(system(run["config"]) for run in beauty):
         text = replace_block(text, "ablation", ablation_table(beauty))

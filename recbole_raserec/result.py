@@ -38,7 +38,7 @@ def build_result(
     the epochs since the start, or since a resumption.
     """
     headline = "train+valid" if config["memory_include_valid"] else "train"
-    by_memory = {
+    by_memory: dict[str, dict[str, Any]] = {
         memory: {
             "test": both_protocols(ranks[memory], config),
             "improvement": improvements(ranks["backbone"], ranks[memory], config),

@@ -53,7 +53,7 @@ def test_defaults_are_recboles_and_ours():
         ("--eval_args={'order':'RO'}", "leave-one-out by time"),
         ("--window_stride=51", "window_stride=51"),
         ("--loss_type=BPR", "must be one of CE"),
-        ("--nproc=2", "nproc=2"),
+        ("--nproc=0", "nproc=0"),
         ("--save_dataset=True", "save_dataset=True: .* would change nothing"),
         ("--shuffle=False", "shuffle=False"),
         ("alpha=0.3", "not of the form --name=value"),

@@ -92,7 +92,9 @@ class StageTrainer(Trainer):
 
     def nothing(self) -> Tensor:
         """The loss of a process whose share of a batch is empty."""
-        return 0.0 * sum((parameter.sum() for parameter in self.model.parameters()), torch.zeros((), device=self.device))
+        return 0.0 * sum(
+            (parameter.sum() for parameter in self.model.parameters()), torch.zeros((), device=self.device)
+        )
 
     def _build_optimizer(self, **kwargs: Any) -> Any:
         """RecBole's; with ``learner=adam`` in one fused step, and lazy for embeddings that give sparse gradients."""
@@ -130,8 +132,9 @@ class StageTrainer(Trainer):
 
         begun = distributed.from_first(self.last_file.is_file)
         finished = self.config["resume"] and begun and self._restore_last()
-        for score in self.curve if on_epoch is not None else ():
-            on_epoch(self.stage, score)
+        if on_epoch is not None:
+            for score in self.curve:
+                on_epoch(self.stage, score)
         if not finished:
             self.fit(None, valid_part, show_progress=show_progress, callback_fn=after)
             self._save_last(self.epochs - 1, self.best_valid_score, finished=True)

@@ -1,4 +1,4 @@
-"""A search on Ray Tune: the data are loaded once, what trials have in common is made once, finished trials never again."""
+"""A search on Ray Tune: data are loaded once, what trials have in common is made once, what ended never again."""
 
 from __future__ import annotations
 

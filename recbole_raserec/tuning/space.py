@@ -47,7 +47,9 @@ class Dimension:
         if grid:
             if self.kind != "choice":
                 problem = f"a grid needs choices, and {self.name} is {self.kind}"
-                raise ConfigError("search", "grid", problem, f"write {self.name}: {{choice: [...]}}, or --search=random")
+                raise ConfigError(
+                    "search", "grid", problem, f"write {self.name}: {{choice: [...]}}, or --search=random"
+                )
             return tune.grid_search(list(self.values))
         if self.kind == "choice":
             return tune.choice(list(self.values))
@@ -71,7 +73,9 @@ def read_space(path: str | Path) -> list[Dimension]:
     lines = _yaml_lines(text, path) if str(path).endswith((".yaml", ".yml")) else _recbole_lines(text)
     space = [_dimension(*line) for line in lines]
     if not space:
-        raise ConfigError("params_file", str(path), "names no parameter", "write lines like alpha: {uniform: [0.1, 0.9]}")
+        raise ConfigError(
+            "params_file", str(path), "names no parameter", "write lines like alpha: {uniform: [0.1, 0.9]}"
+        )
     return space
 
 
@@ -118,7 +122,9 @@ def _dimension(name: str, kind: str, values: Any) -> Dimension:
 def _check_range(name: str, kind: str, values: Sequence[Any]) -> None:
     number = NUMBERS[kind]
     if len(values) != number or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
-        raise ConfigError(name, list(values), f"{kind} takes {number} numbers", f"write {name}: {{{kind}: [low, high]}}")
+        raise ConfigError(
+            name, list(values), f"{kind} takes {number} numbers", f"write {name}: {{{kind}: [low, high]}}"
+        )
     if not values[0] < values[1]:
         raise ConfigError(name, list(values), "low must be below high", "swap them")
     if kind == "loguniform" and values[0] <= 0:

@@ -38,7 +38,9 @@ def space(tiny_data: Path) -> Path:
 
 
 def test_a_killed_search_goes_on_and_its_best_is_what_run_gives(space, own_folder, capsys):
-    killed = subprocess.run([sys.executable, "-c", KILLED, *TUNE.split(), "--output=out"], capture_output=True, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *TUNE.split(), "--output=out"], capture_output=True, check=False
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     ended = {path.name: path.stat().st_mtime_ns for path in Path("out/ended").glob("*.json")}
     backbone = {path.name: path.stat().st_mtime_ns for path in Path("out/checkpoints").glob("*pretrain*")}
@@ -55,7 +57,9 @@ def test_a_killed_search_goes_on_and_its_best_is_what_run_gives(space, own_folde
     for name, written in backbone.items():
         assert (Path("out/checkpoints") / name).stat().st_mtime_ns == written
     trials, whole = (json.loads(Path(folder, "trials.json").read_text()) for folder in ("out", "whole"))
-    assert [(t["point"], t["score"], t["valid"]) for t in trials] == [(t["point"], t["score"], t["valid"]) for t in whole]
+    assert [(t["point"], t["score"], t["valid"]) for t in trials] == [
+        (t["point"], t["score"], t["valid"]) for t in whole
+    ]
     assert len(trials) == 4
     assert all(trial["status"] == "finished" for trial in trials)
     assert [t["score"] for t in trials] == sorted((t["score"] for t in trials), reverse=True)

@@ -23,7 +23,9 @@ def test_yaml_and_recbole_files_say_the_same(own_folder):
         "alpha: {uniform: [0.1, 0.9]}\ntop_k: {choice: [5, 10]}\nfinetune_epochs: {quniform: [1, 5, 2]}\n",
     )
     theirs = written(
-        own_folder, "hyper.test", "# RecBole's\nalpha uniform 0.1,0.9\ntop_k choice [5, 10]\n\nfinetune_epochs quniform 1,5,2\n"
+        own_folder,
+        "hyper.test",
+        "# RecBole's\nalpha uniform 0.1,0.9\ntop_k choice [5, 10]\n\nfinetune_epochs quniform 1,5,2\n",
     )
     assert read_space(ours) == read_space(theirs)
     assert read_space(ours)[0] == Dimension("alpha", "uniform", (0.1, 0.9))
@@ -35,7 +37,11 @@ def test_recboles_loguniform_is_in_logarithms(own_folder):
 
 
 def test_our_own_space_can_be_read():
-    assert [d.name for d in read_space(properties_folder() / "search" / "RaSeRec.yaml")] == ["alpha", "top_k", "attn_tau"]
+    assert [d.name for d in read_space(properties_folder() / "search" / "RaSeRec.yaml")] == [
+        "alpha",
+        "top_k",
+        "attn_tau",
+    ]
 
 
 @pytest.mark.parametrize(
