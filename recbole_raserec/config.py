@@ -84,6 +84,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "attn_tau": _above_zero(),
     "cross_heads": _at_least(1),
     "cross_inner_size": _at_least(1),
+    "cross_initializer_range": _above_zero(),
+    "cross_layer_norm_eps": _above_zero(),
     "cross_dropout_prob": _share(include_one=False),
     "index_nprobe": _at_least(1),
     "finetune_epochs": _at_least(1),
@@ -139,7 +141,6 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "hidden_act": _one_of("gelu", "relu", "swish", "tanh", "sigmoid"),
     "contrast_weight": _at_least(0),
     "contrast_tau": _above_zero(),
-    "loss_type": _one_of("CE"),
     "learner": _one_of("adam", "adamw", "sgd", "adagrad", "rmsprop"),
     "state": _one_of("INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL"),
 }
@@ -395,6 +396,8 @@ def _check_protocol(final: dict[str, Any], given_names: set[str]) -> None:
     for name, only in _FIXED.items():
         if name in given_names and final.get(name) not in (only, None):
             raise ConfigError(name, final[name], "RecBole has this, and here it would change nothing", "leave it out")
+    if "loss_type" in given_names and final["loss_type"] != "CE":
+        raise ConfigError("loss_type", final["loss_type"], "training is by cross entropy over all items", "leave it out")
     if final.get("nproc", 1) > 1 and final.get("regenerate") == "DR4SR+":
         raise ConfigError(
             "nproc", final["nproc"], "DR4SR+ learns its weights in one process", "use DR4SR, or leave it out"

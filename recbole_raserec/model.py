@@ -55,8 +55,8 @@ class RaSeRec(SequentialRecommender):
             tau=config["attn_tau"],
             alpha=config["alpha"],
             beta=config["beta"],
-            initializer_range=config["initializer_range"],
-            layer_norm_eps=config["layer_norm_eps"],
+            initializer_range=config["cross_initializer_range"],
+            layer_norm_eps=config["cross_layer_norm_eps"],
         )
         self.memory: MemoryBank | None = None
         self._tensors: MemoryTensors | None = None

@@ -6,11 +6,12 @@ import inspect
 from typing import Any
 
 import recbole.model.sequential_recommender as recbole_models
+import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
-from recbole.utils import InputType
 from torch import Tensor, nn
 
+from recbole_raserec.backbones.scoring import scored_items, scoring_users
 from recbole_raserec.errors import ConfigError
 
 # What a model's ``forward`` may ask for, under the names that RecBole's models give it.
@@ -50,12 +51,37 @@ class Adapter(nn.Module):
         kind = getattr(recbole_models, name)
         self.arguments = _arguments_of(name, kind)
         if config["loss_type"] != "CE":
-            raise _cannot(name, "its loss needs sampled negatives")
+            raise _cannot(name, "it is not trained by cross entropy over all items (loss_type: CE)")
         self.model = kind(config, dataset)
         if not isinstance(getattr(self.model, "item_embedding", None), nn.Embedding):
             raise _cannot(name, "it has no item_embedding to score items with")
         self.n_items, self.max_seq_length = dataset.item_num, config["MAX_ITEM_LIST_LENGTH"]
         self.trims = name in _TRIMMED
+        self._check_scores(name)
+
+    @torch.no_grad()
+    def _check_scores(self, name: str) -> None:
+        """Raise ConfigError unless the model's own scores are inner products with its item vectors."""
+        random = torch.get_rng_state()
+        item_seq = torch.randint(1, self.n_items, (2, self.max_seq_length))
+        lengths = torch.tensor([self.max_seq_length, (self.max_seq_length + 1) // 2])
+        item_seq = item_seq * (torch.arange(self.max_seq_length) < lengths[:, None])
+        torch.set_rng_state(random)  # the weights of what is made next do not depend on this check
+        users = torch.tensor([1, 1])
+        fields = {self.model.ITEM_SEQ: item_seq, self.model.ITEM_SEQ_LEN: lengths, self.model.USER_ID: users}
+        device = self.model.item_embedding.weight.device
+        interaction = Interaction(fields).to(device)
+        self.eval()
+        try:
+            own = self.model.full_sort_predict(interaction)[:, 1 : self.n_items]
+            vectors = self(*(column.to(device) for column in (item_seq, lengths, users)))
+            ours = scoring_users(vectors, self.item_bias) @ scored_items(self.item_vectors, self.item_bias).T
+            same = torch.allclose(own, ours[:, 1:], rtol=1e-3, atol=1e-5)
+        except (KeyError, IndexError, RuntimeError, TypeError, AttributeError) as error:
+            raise _cannot(name, f"it cannot score a plain history ({error})") from error
+        if not same:
+            raise _cannot(name, "its scores are not inner products of a history's vector and item_embedding")
+        self.train()
 
     @property
     def item_vectors(self) -> Tensor:
@@ -90,10 +116,6 @@ def _arguments_of(name: str, kind: Any) -> list[str]:
     unknown = [argument for argument in asked if argument not in _ARGUMENTS]
     if unknown:
         raise _cannot(name, f"its forward needs {', '.join(unknown)}")
-    if kind.input_type == InputType.PAIRWISE and "loss_type" not in inspect.getsource(kind.__init__):
-        raise _cannot(name, "its loss needs sampled negatives")
-    if "item_seq_len" not in [_ARGUMENTS[a] for a in asked] and name not in {"BERT4Rec", "Caser", "NextItNet"}:
-        raise _cannot(name, "its forward does not give one vector a history")
     return [_ARGUMENTS[argument] for argument in asked]
 
 

@@ -75,7 +75,7 @@ class PrefixTrainer(StageTrainer):
     def __init__(self, config: Any, model: RaSeRec, dataset: SequenceDataset) -> None:
         super().__init__(config, model.backbone, "pretrain", dataset.sha256, source=dataset.source)
         prefixes = dataset.sequences.trained_part()
-        self.part = dataset.feat_of(prefixes)
+        self.dataset, self.part = dataset, dataset.feat_of(prefixes)
         self.lengths = np.minimum(prefixes.lengths, self.model.max_seq_length)
         self.transform = construct_transform(config)
         self.item_seq_field = model.ITEM_SEQ
@@ -92,7 +92,7 @@ class PrefixTrainer(StageTrainer):
         mine = batch[distributed.rank() :: distributed.size()]
         if len(mine) == 0:
             return self.nothing()
-        interaction = self.transform(self.part, self.part[mine])
+        interaction = self.transform(self.dataset, self.part[mine])
         if self.model.trims:
             interaction[self.item_seq_field] = interaction[self.item_seq_field][:, : int(self.lengths[mine].max())]
         return self.model.calculate_loss(interaction.to(self.device)) * (len(mine) / len(batch))

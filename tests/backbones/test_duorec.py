@@ -29,9 +29,9 @@ def test_partners_are_drawn_uniformly_from_the_others_of_the_same_target(tiny):
     part = dataset.sequences.train_part()
     same = SameTarget(part)
     groups = Counter(part.targets.tolist())
-    row = next(r for r in range(len(part)) if groups[part.targets[r]] == 5)
-    drawn = same.draw(np.full(4000, part.target_at[row]))
-    counts = Counter(drawn.tolist())
+    row = min(range(len(part)), key=lambda r: groups[part.targets[r]])
+    number = groups[part.targets[row]] - 1
+    counts = Counter(same.draw(np.full(1000 * number, part.target_at[row])).tolist())
     others = {r for r in range(len(part)) if part.targets[r] == part.targets[row]} - {row}
     assert set(counts) == others
     assert min(counts.values()) > 850  # of 1000 on average
@@ -60,8 +60,7 @@ def test_the_packed_loss_is_sasrecs_and_the_contrast_of_both_views(make_config, 
     pairs = plain.packed_pairs(batch)
     target_at = torch.cat([block[TARGET_AT].flatten() for block in batch])
     rows = partners(target_at[wanted(batch, "item_id_list").counts].numpy())
-    train = dataset.build()[0]
-    samples = train[torch.from_numpy(rows)]
+    samples = dataset.feat_of(part)[torch.from_numpy(rows)]
     assert torch.equal(pairs.targets, samples["item_id"])
     other = plain(samples["item_id_list"], samples["item_length"])
     expected = plain.packed_loss(batch, 64) + 0.1 * len(rows) * info_nce(pairs.hidden, other, 0.5) / 64

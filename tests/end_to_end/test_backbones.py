@@ -8,8 +8,8 @@ from recbole_raserec.cli import main
 
 # Real histories of ml-100k, those of 150 to 200 ratings, cut to the last 10 items: seconds a backbone.
 SMALL = (
-    "--dataset=ml-100k --user_inter_num_interval=[150,200] --MAX_ITEM_LIST_LENGTH=10 --window_stride=10 "
-    "--epochs=2 --finetune_epochs=1 --show_progress=False"
+    "--dataset=ml-100k --user_inter_num_interval=[150,201) --MAX_ITEM_LIST_LENGTH=10 --window_stride=10 "
+    "--epochs=3 --learning_rate=0.01 --train_batch_size=256 --finetune_epochs=1 --show_progress=False"
 )
 SIZES = {
     "SASRec": "--hidden_size=16 --inner_size=32",
@@ -37,7 +37,8 @@ def test_raserec_is_compared_with_any_backbone_from_the_command_line(backbone, o
     [
         ("FPMC", "its forward needs next_item"),
         ("S3Rec", "its forward needs bidirectional"),
-        ("NPE", "sampled negatives"),
+        ("NPE", "its scores are not inner products"),
+        ("TransRec", "loss_type: CE"),
         ("GRU5Rec", "did you mean 'GRU4Rec'"),
         ("BPR", "unknown backbone"),
     ],
