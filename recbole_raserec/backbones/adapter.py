@@ -8,6 +8,7 @@ from typing import Any
 import recbole.model.sequential_recommender as recbole_models
 import torch
 from recbole.data.interaction import Interaction
+from recbole.data.transform import construct_transform
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
@@ -38,6 +39,7 @@ class Adapter(nn.Module):
     Attributes
     ----------
     model : RecBole's.
+    transform : RecBole's of training batches, for example masking; called with the data set and an Interaction.
     trims : whether batches may be cut to their longest history.
 
     Raises
@@ -52,6 +54,7 @@ class Adapter(nn.Module):
         self.arguments = _arguments_of(name, kind)
         if config["loss_type"] != "CE":
             raise _cannot(name, "it is not trained by cross entropy over all items (loss_type: CE)")
+        self.transform = construct_transform(config)  # first: it names fields that the model asks the config for
         self.model = kind(config, dataset)
         if not isinstance(getattr(self.model, "item_embedding", None), nn.Embedding):
             raise _cannot(name, "it has no item_embedding to score items with")

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from recbole.data.interaction import Interaction
-from recbole.data.transform import construct_transform
 from torch import Tensor
 
 from recbole_raserec import distributed
@@ -77,7 +76,6 @@ class PrefixTrainer(StageTrainer):
         prefixes = dataset.sequences.trained_part()
         self.dataset, self.part = dataset, dataset.feat_of(prefixes)
         self.lengths = np.minimum(prefixes.lengths, self.model.max_seq_length)
-        self.transform = construct_transform(config)
         self.item_seq_field = model.ITEM_SEQ
 
     def batches(self, epoch: int) -> Iterable[np.ndarray]:
@@ -92,7 +90,7 @@ class PrefixTrainer(StageTrainer):
         mine = batch[distributed.rank() :: distributed.size()]
         if len(mine) == 0:
             return self.nothing()
-        interaction = self.transform(self.dataset, self.part[mine])
+        interaction = self.model.transform(self.dataset, self.part[mine])
         if self.model.trims:
             interaction[self.item_seq_field] = interaction[self.item_seq_field][:, : int(self.lengths[mine].max())]
         return self.model.calculate_loss(interaction.to(self.device)) * (len(mine) / len(batch))
