@@ -21,7 +21,7 @@ setup(
     python_requires=">=3.9",
     packages=[*find_packages(include=["recbole_raserec", "recbole_raserec.*"]), "recbole_raserec.properties"],
     package_dir={"recbole_raserec.properties": "properties"},
-    package_data={"recbole_raserec.properties": ["*.yaml", "*/*.yaml"]},
+    package_data={"recbole_raserec.properties": ["*.yaml", "*/*.yaml"], "recbole_raserec.reporting": ["*.html"]},
     install_requires=[
         "recbole>=1.2.1,<1.3",
         "torch>=2.1",
@@ -36,8 +36,8 @@ setup(
         "PyYAML>=5.4",
     ],
     extras_require={
-        "test": ["pytest>=7", "hypothesis>=6", "ruff>=0.6", "mypy>=1.8"],
-        "report": ["matplotlib>=3.6"],
+        "test": ["pytest>=7", "hypothesis>=6", "matplotlib>=3.6", "jinja2>=3", "ruff>=0.6", "mypy>=1.8"],
+        "report": ["matplotlib>=3.6", "jinja2>=3"],
         "search": ["optuna>=3"],
     },
     entry_points={"console_scripts": ["recbole-raserec=recbole_raserec.cli:script"]},

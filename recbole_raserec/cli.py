@@ -26,6 +26,8 @@ HELP = """recbole-raserec COMMAND --name=value ...
             --model=RaSeRec --dataset=NAME --params_file=FILE [--num_samples=10] [--search=random|grid|optuna]
             [--scheduler=fifo|asha] [--resources_per_trial=cpu=2,gpu=1] [--ray_address=local|auto|...]
             [--output=tune] [--resume=True] and any parameter of run
+  report    one HTML page of pictures from result files (pip install recbole-raserec[report])
+            FILE.json ... [--output=report.html]
 
 Exit codes: 0 done, 2 wrong input (one line on stderr says what and how to mend it), 130 interrupted."""
 
@@ -48,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[[list[str]], None]:
-    commands = {"run": _run, "convert": _convert, "regenerate": _regenerate, "tune": _tune}
+    commands = {"run": _run, "convert": _convert, "regenerate": _regenerate, "tune": _tune, "report": _report}
     if name not in commands:
         near = difflib.get_close_matches(name, commands, 1)
         mend = f"did you mean {near[0]!r}" if near else f"use one of {', '.join(commands)}"
@@ -95,6 +97,19 @@ def _resources(text: str) -> dict[str, float] | None:
             mend = "for example --resources_per_trial=cpu=2,gpu=1"
             raise ConfigError("--resources_per_trial", text, "not of the form name=amount,...", mend) from error
     return found or None
+
+
+def _report(words: list[str]) -> None:
+    files = [word for word in words if not word.startswith("--")]
+    options = _options([word for word in words if word.startswith("--")], {"output": ("report.html", None)})
+    if not files:
+        raise ConfigError("report", None, "no result file given", "for example recbole-raserec report result.json")
+    try:
+        from recbole_raserec.reporting.page import write_report
+    except ModuleNotFoundError as error:
+        mend = "pip install 'recbole-raserec[report]'"
+        raise ConfigError("report", None, f"{error.name} is not installed", mend) from error
+    print(f"wrote {write_report(files, options['output'])}")
 
 
 def _convert(words: list[str]) -> None:

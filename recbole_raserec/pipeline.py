@@ -18,13 +18,14 @@ from recbole_raserec import distributed
 from recbole_raserec.config import MODELS, REGENERATIONS, Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.errors import ConfigError, RaSeRecError
+from recbole_raserec.evaluation.portrait import portrait
 from recbole_raserec.files import check_writable
 from recbole_raserec.losses import negatives_for
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.progress import bar
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest
-from recbole_raserec.result import build_drift, build_result, format_result, peak_rss_mib, versions, write_result
+from recbole_raserec.result import build_drift, build_result, format_result, headline_memory, peak_rss_mib, versions, write_result
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.regeneration import Regeneration
 from recbole_raserec.training.trainer import RaSeRecTrainer, finetune_source
@@ -73,12 +74,15 @@ def run(
     trainer = train(config, data)
     ranks = trainer.test()
     drift = trainer.drift() if config["drift_shares"] else {}
+    shown = portrait(trainer, ranks, headline_memory(config)) if config["portrait"] else None
     seconds.update(trainer.seconds)
     if distributed.rank() > 0:
         return {}
     save_model(config, trainer)
 
     result = build_result(config, data, trainer.valid, ranks, seconds, trainer.curves, trainer.losses)
+    if shown is not None:
+        result["portrait"] = shown
     if drift:
         result["drift"] = build_drift(config, ranks["backbone"], drift)
     if manifest is not None:

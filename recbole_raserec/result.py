@@ -37,7 +37,7 @@ def build_result(
     by popularity of the test item and by history length. ``train_losses`` are sums over the batches of
     the epochs since the start, or since a resumption.
     """
-    headline = "train+valid" if config["memory_include_valid"] else "train"
+    headline = headline_memory(config)
     by_memory: dict[str, dict[str, Any]] = {
         memory: {
             "test": both_protocols(ranks[memory], config),
@@ -90,6 +90,11 @@ def build_result(
         "machine": {"device": str(config["device"]), "processor": platform.machine(), "system": platform.system()},
         "seed": config["seed"],
     }
+
+
+def headline_memory(config: Any) -> str:
+    """Which of ``MEMORIES`` the headline figures are of."""
+    return "train+valid" if config["memory_include_valid"] else "train"
 
 
 def build_drift(config: Any, backbone: Ranks, drift: dict[float, tuple[int, Ranks]]) -> list[dict[str, Any]]:

@@ -200,6 +200,10 @@ class RaSeRecTrainer:
             self.model.use_memory(headline)
         return found
 
+    def test_queries(self) -> Queries:
+        """The test part with its memories, under the memory of the headline."""
+        return self._retrieve(self.test_part, self._encode(self.test_part), "search test")
+
     def _rank(self, queries: Queries) -> Ranks:
         here = queries.to(self.config["device"], self.model.top_k)
         return rank_queries(self.model, here, self.config["eval_batch_size"], self.show_progress)

@@ -1,0 +1,111 @@
+"""The pictures of a report, each an SVG: colours that colour-blind readers tell apart, and shapes as well."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe and Ito
+MARKERS, LINES = ("o", "s", "^", "D", "v", "P"), ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+SIDES = {"backbone": "backbone", "raserec": "RaSeRec"}
+_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "recbole-raserec", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+
+
+def drawn(draw: Callable[[Figure], None], width: float = 6.4, height: float = 3.2) -> str:
+    """The SVG element of what ``draw`` draws; the same input gives the same text."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure)
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def curves(series: dict[str, Sequence[float]], metric: str) -> str:
+    """Validation score of every epoch, one line a run."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for number, (label, values) in enumerate(series.items()):
+            axes.plot(range(1, len(values) + 1), values, label=label, **_line(number), marker=None)
+            best = max(range(len(values)), key=values.__getitem__)
+            axes.plot([best + 1], [values[best]], MARKERS[number % len(MARKERS)], color=_colour(number))
+        axes.set(xlabel="epoch (marked: the best)", ylabel=f"valid {metric}")
+        axes.legend(frameon=False)
+
+    return drawn(draw)
+
+
+def sensitivity(name: str, points: dict[str, list[tuple[float, float]]], base: float, metric: str) -> str:
+    """Test figure over one parameter, one line a protocol's series; the backbone as a level."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for number, (label, line) in enumerate(points.items()):
+            x, y = zip(*sorted(line))
+            axes.plot(x, y, label=label, marker=MARKERS[number % len(MARKERS)], **_line(number))
+        axes.axhline(base, color="#666666", linestyle=":", label="backbone")
+        axes.set(xlabel=name, ylabel=metric)
+        axes.legend(frameon=False)
+
+    return drawn(draw)
+
+
+def groups(of_group: dict[str, dict[str, Any]], metric: str, protocol: str) -> str:
+    """Bars of backbone and RaSeRec for each group of users, with the number of users under it."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for number, (side, label) in enumerate(SIDES.items()):
+            heights = [of_group[name][side][protocol][metric] for name in of_group]
+            at = [place + 0.4 * (number - 0.5) for place in range(len(of_group))]
+            axes.bar(at, heights, 0.38, label=label, color=COLOURS[number], hatch=("", "//")[number], edgecolor="white")
+        axes.set_xticks(range(len(of_group)), [f"{name}\n{of_group[name]['users']:,} users" for name in of_group])
+        axes.set_ylabel(metric)
+        axes.legend(frameon=False)
+
+    return drawn(draw)
+
+
+def similarity(portrait: dict[str, Any]) -> str:
+    """How near the nearest and the last memory of a user are."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for number, side in enumerate(("nearest", "last")):
+            axes.stairs(portrait[side], portrait["edges"], label=f"{side} memory", linewidth=1.6, color=_colour(number), linestyle=LINES[number])
+        axes.set(xlabel="cosine of user vector and memory", ylabel="test users")
+        axes.legend(frameon=False)
+
+    return drawn(draw)
+
+
+def plane(portrait: dict[str, Any]) -> str:
+    """Users and memories on the two main axes of their vectors."""
+
+    def draw(figure: Figure) -> None:
+        axes: Axes = figure.subplots()
+        axes.scatter(*zip(*portrait["memories"]), s=6, color="#BBBBBB", marker=".", label="memory")
+        kinds = {1: "target ranked higher", 0: "alike", -1: "target ranked lower"}
+        for number, (sign, label) in enumerate(kinds.items()):
+            points = [(x, y) for x, y, gain in portrait["users"] if gain == sign]
+            if points:
+                axes.scatter(*zip(*points), s=16, color=_colour(number), marker=MARKERS[number], label=f"user, {label}")
+        axes.set(xticks=[], yticks=[], xlabel=f"two main axes: {100 * portrait['explained']:.0f} % of the variance")
+        axes.legend(frameon=False, fontsize=7)
+
+    return drawn(draw, height=4.6)
+
+
+def _colour(number: int) -> str:
+    return COLOURS[number % len(COLOURS)]
+
+
+def _line(number: int) -> dict[str, Any]:
+    return {"color": _colour(number), "linestyle": LINES[number % len(LINES)], "linewidth": 1.6}

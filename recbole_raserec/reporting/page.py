@@ -1,0 +1,129 @@
+"""Result files -> one self-contained HTML page: no script, no network, readable on a phone and on paper."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from recbole_raserec.errors import DataError
+from recbole_raserec.evaluation.ranking import PROTOCOLS
+from recbole_raserec.files import replacing
+from recbole_raserec.reporting import figures
+
+SWEPT = ("top_k", "alpha")  # parameters of the paper's Figure 2
+# Runs that differ in nothing else are one series; these say nothing of the system.
+_INCIDENTAL = {"result_file", "data_path", "checkpoint_dir", "resume", "show_progress", "config_files", "portrait", "device", "pretrained"}
+
+
+def write_report(results: Sequence[str | Path], output: str | Path) -> Path:
+    """Write the page for result files of ``run``.
+
+    Raises
+    ------
+    DataError : a file is missing or is no result of ``run``.
+    """
+    runs = [_read(Path(path)) for path in results]
+    with replacing(Path(output)) as temporary:
+        temporary.write_text(build_page(runs), encoding="utf-8")
+    return Path(output)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    mend = "give files that `recbole-raserec run --result_file=FILE` wrote"
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError("result", str(path), str(error), mend) from error
+    if not isinstance(result, dict) or not {"backbone", "raserec", "config"} <= result.keys():
+        raise DataError("result", str(path), "not a result of run", mend)
+    return {**result, "file": path.name}
+
+
+def build_page(runs: list[dict[str, Any]]) -> str:
+    """The HTML of results as :func:`~recbole_raserec.result.build_result` describes them."""
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template("page.html")
+    return template.render(
+        runs=runs,
+        protocols=PROTOCOLS,
+        metrics=list(runs[0]["backbone"]["test"][PROTOCOLS[0]]),
+        curves=_curves(runs),
+        sensitivities=_sensitivities(runs),
+        groups=[{"label": label(run), "pictures": _groups(run)} for run in runs if "groups" in run],
+        portraits=[
+            {
+                "label": label(run),
+                "similarity": figures.similarity(run["portrait"]["neighbourhood"]),
+                "plane": figures.plane(run["portrait"]["plane"]),
+                **run["portrait"],
+            }
+            for run in runs
+            if "portrait" in run
+        ],
+        label=label,
+        gain=_gain,
+    )
+
+
+def label(run: dict[str, Any]) -> str:
+    """What tells a run from others: data, backbone, regeneration, memory, seed."""
+    config = run["config"]
+    parts = [run["dataset"]["name"], run["backbone"]["name"]]
+    parts += [config["regenerate"]] if config.get("regenerate") else []
+    parts += [f"memory {'+'.join(config['memory'])}"] if config.get("memory", ["pairs"]) != ["pairs"] else []
+    return ", ".join([*parts, f"seed {run['seed']}"])
+
+
+def _gain(run: dict[str, Any], protocol: str, metric: str) -> str:
+    percent, low, high = run["improvement" if protocol == "unmasked" else "improvement_masked"][metric]
+    if percent is None:
+        return "-"
+    return f"{percent:+.1f} %" if low is None else f"{percent:+.1f} % [{low:+.1f}, {high:+.1f}]"
+
+
+def _curves(runs: list[dict[str, Any]]) -> dict[str, str]:
+    metric = runs[0]["config"]["valid_metric"]
+    pictures = {}
+    for stage in ("pretrain", "finetune"):
+        series = {label(run): run["valid_curves"][stage] for run in runs if run["valid_curves"].get(stage)}
+        if series:
+            pictures[stage] = figures.curves(series, metric)
+    return pictures
+
+
+def _sensitivities(runs: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """A picture for each parameter of ``SWEPT`` in which some runs differ, and in nothing else."""
+    metric, found = runs[0]["config"]["valid_metric"].lower(), []
+    for name in SWEPT:
+        alike: dict[str, list[dict[str, Any]]] = {}
+        for run in runs:
+            rest = {key: value for key, value in run["config"].items() if key not in {name, *_INCIDENTAL}}
+            alike.setdefault(json.dumps([run["dataset"]["sha256"], rest], sort_keys=True), []).append(run)
+        for series in alike.values():
+            if len({run["config"][name] for run in series}) > 1:
+                points = {
+                    f"RaSeRec, {memory}": [
+                        (run["config"][name], run["raserec"]["test_by_memory"][memory]["test"]["unmasked"][metric])
+                        for run in series
+                    ]
+                    for memory in series[0]["raserec"]["test_by_memory"]
+                }
+                base = series[0]["backbone"]["test"]["unmasked"][metric]
+                picture = figures.sensitivity(name, points, base, f"test {metric}, unmasked")
+                found.append({"name": name, "label": label(series[0]), "picture": picture})
+    return found
+
+
+def _groups(run: dict[str, Any]) -> dict[str, str]:
+    metric = run["config"]["valid_metric"].lower()
+    popularity = run["groups"]["item_popularity"]
+    quintiles = {name: group for name, group in popularity.items() if name.startswith("quintile")}
+    titles = {
+        "by popularity of the test item (quintile 1: the rarest fifth of the items)": quintiles,
+        "by length of the history": run["groups"]["history_length"],
+    }
+    return {title: figures.groups(of_group, metric, "unmasked") for title, of_group in titles.items() if of_group}

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recbole_raserec import run
+from recbole_raserec.cli import main
+from recbole_raserec.evaluation.portrait import neighbourhood, similarities
+from recbole_raserec.retrieval.memory import NO_MEMORY, MemoryBank
+
+
+class Outline(HTMLParser):
+    """Ids of headings, number of pictures, what the page would load, and whether every element is closed."""
+
+    VOID = {"meta", "br"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids, self.pictures, self.loads, self.open = [], 0, [], []
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.ids += [given["id"]] if tag == "h2" else []
+        self.pictures += tag == "svg"
+        self.loads += [value for name, value in attributes if name in ("src", "href") and not value.startswith("#")]
+        self.loads += [tag] if tag in ("script", "link", "iframe") else []
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def results(tiny_data: Path) -> list[str]:
+    fixed = {"data_path": str(tiny_data), "show_progress": False, "epochs": 2, "finetune_epochs": 2, "resume": True}
+    files = []
+    for number, alpha in enumerate((0.2, 0.8)):
+        files.append(f"r{number}.json")
+        run("RaSeRec", "tiny", config_dict={**fixed, "alpha": alpha, "portrait": number == 0, "result_file": files[-1]})
+    return files
+
+
+def test_the_page_has_every_part_and_loads_nothing(results, capsys):
+    assert main(["report", *results, "--output=out/page.html"]) == 0
+    text = Path("out/page.html").read_text()
+    outline = Outline()
+    outline.feed(text)
+    assert outline.ids == ["headline", "curves", "sensitivity", "groups", "memory-1", "runs"]
+    assert outline.pictures == 2 + 1 + 2 * 2 + 2
+    assert outline.loads == []
+    assert outline.open == []
+    result = json.loads(Path(results[0]).read_text())
+    for metrics in result["raserec"]["test"].values():
+        assert all(f"{value:.4f}" in text for value in metrics.values())
+    assert len(result["portrait"]["examples"]) == 5
+    for user in result["portrait"]["examples"]:
+        assert user["target"] in text
+    main(["report", *results, "--output=again.html"])
+    assert Path("again.html").read_text() == text
+
+
+@pytest.mark.parametrize("content", [None, "junk", "[]", '{"backbone": 1}'])
+def test_what_is_no_result_is_refused(content, own_folder, capsys):
+    if content is not None:
+        Path("r.json").write_text(content)
+    assert main(["report", "r.json"]) == 2
+    assert "--result_file=FILE" in capsys.readouterr().err
+    assert not Path("report.html").exists()
+
+
+def test_the_neighbourhood_counts_what_is_there():
+    memory = MemoryBank(np.array([[1, 0], [0, 1], [1, 1]], np.float32), np.array([5, 6, 7]), np.zeros(3, int), np.ones(3, int))
+    vectors, found = np.array([[2.0, 0], [0, 3]], np.float32), np.array([[0, 2], [1, NO_MEMORY]])
+    cosine = similarities(vectors, found, memory)
+    np.testing.assert_allclose(cosine, [[1, 0.5**0.5], [1, np.nan]], atol=1e-6)
+    seen = neighbourhood(cosine, found, memory, np.array([7, 5]))
+    assert sum(seen["nearest"]) == sum(seen["last"]) == 2
+    assert seen["retrieved_share"] == 1
+    assert seen["target_among_memories"] == 0.5
