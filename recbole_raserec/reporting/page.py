@@ -56,10 +56,10 @@ def build_page(runs: list[dict[str, Any]]) -> str:
         groups=[{"label": label(run), "pictures": _groups(run)} for run in runs if "groups" in run],
         portraits=[
             {
+                **run["portrait"],
                 "label": label(run),
                 "similarity": figures.similarity(run["portrait"]["neighbourhood"]),
                 "plane": figures.plane(run["portrait"]["plane"]),
-                **run["portrait"],
             }
             for run in runs
             if "portrait" in run
