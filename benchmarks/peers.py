@@ -230,20 +230,21 @@ def regenerator_epoch(data_path: Path, name: str, repeats: int) -> Timing:
     return _timed_batches(np.array_split(everything, len(everything) // 256), step, 2 * repeats)
 
 
-@torch.no_grad()
 def decoding(data_path: Path, name: str, repeats: int) -> Timing:
     """One sequence and one memory at a time; the whole row is read again for every token."""
     config, dataset, pairs = ours._pairs(data_path, name)
-    model = ours.regenerator(config, dataset.item_num).eval()
+    model = ours.trained_regenerator(config, dataset, pairs)
     some = np.random.default_rng(0).choice(len(pairs.sequences), (repeats, PEER_SEQUENCES), replace=False)
 
+    @torch.no_grad()
     def decode_one(number: int) -> None:
         source = source_tokens(pairs.sequences, np.array([number]), model)
         for memory in range(model.diversity):
+            encoded = model.encode(source)[:, :, memory]
             row: list[int] = []
             while len(row) < config["decode_max_length"]:
                 read = torch.tensor([[model.sos, *row]])
-                hidden = model.decode(read, model.encode(source)[:, :, memory], source > 0)[0, -1]
+                hidden = model.decode(read, encoded, source > 0)[0, -1]
                 logits = hidden @ model.embedding.weight.T
                 banned = {0, model.sos, *row}
                 if len(row) < 2:
