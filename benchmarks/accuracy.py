@@ -1,6 +1,6 @@
 """Do the fast paths cost accuracy? One backbone trained three ways: ``python benchmarks/accuracy.py``.
 
-  --epochs=20       of each
+  --epochs=10       of each
   --output=FILE     benchmarks/results/bench-cpu.json, whose "accuracy" is replaced
 
 ``plain`` is torch's own: cross entropy over all logits, nn.Dropout, every prefix's exact last 50 items.
@@ -70,7 +70,7 @@ def train(way: str, folder: Path, epochs: int) -> tuple[Ranks, float, Config]:
 
 
 def main(argv: list[str]) -> None:
-    options = read_options(argv, {"epochs": "20", "output": str(HERE / "results" / "bench-cpu.json")})
+    options = read_options(argv, {"epochs": "10", "output": str(HERE / "results" / "bench-cpu.json")})
     folder = Path(tempfile.gettempdir()) / "recbole-raserec-bench"
     beauty(folder)
     rows: list[dict[str, Any]] = []
