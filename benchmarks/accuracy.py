@@ -1,11 +1,15 @@
 """Do the fast paths cost accuracy? One backbone trained three ways: ``python benchmarks/accuracy.py``.
 
-  --epochs=20       of each
+  --seeds=2020,2021,2022
+  --ways=plain,fast,sampled
+  --epochs=300      at most; training stops as the configuration says
+  --ranks=FOLDER    where each run's ranks are kept, so that a stopped run is resumed; the temporary folder
   --output=FILE     benchmarks/results/bench-cpu.json, whose "accuracy" is replaced
 
 ``plain`` is torch's own: cross entropy over all logits, nn.Dropout, every prefix's exact last 50 items.
 ``fast`` is what this package does by default. ``sampled`` estimates the softmax from 2,048 items and
 trains the item vectors lazily, as it is done for catalogues beyond 100,000 items.
+Metrics are means over the seeds; an interval is a bootstrap over users, each with the ranks of all seeds.
 """
 
 from __future__ import annotations
@@ -20,7 +24,9 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+import numpy as np  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
+from recbole.utils import init_seed  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from benchmarks import read_options  # noqa: E402
@@ -28,7 +34,7 @@ from benchmarks.bench import beauty  # noqa: E402
 from recbole_raserec import Config, RaSeRec, SequenceDataset  # noqa: E402
 from recbole_raserec.backbones.dropout import Dropout  # noqa: E402
 from recbole_raserec.backbones.sasrec import SASRec  # noqa: E402
-from recbole_raserec.evaluation.ranking import Ranks, both_protocols  # noqa: E402
+from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks, both_protocols  # noqa: E402
 from recbole_raserec.evaluation.significance import paired_improvement  # noqa: E402
 from recbole_raserec.training.backbone import BackboneTrainer  # noqa: E402
 
@@ -51,12 +57,13 @@ class PlainSASRec(SASRec):
         return F.cross_entropy(logits, pairs.targets, reduction="sum") / budget
 
 
-def train(way: str, folder: Path, epochs: int) -> tuple[Ranks, float, Config]:
-    """Test ranks of the best epoch, and seconds an epoch."""
-    settings = {"data_path": str(folder), "show_progress": False, "epochs": epochs, "stopping_step": epochs}
+def train(way: str, seed: int, folder: Path, epochs: int) -> dict[str, Any]:
+    """Test ranks of the best epoch by protocol, the number of epochs and their seconds."""
+    settings = {"data_path": str(folder), "show_progress": False, "epochs": epochs, "seed": seed}
     with tempfile.TemporaryDirectory() as checkpoints:
         settings["checkpoint_dir"] = checkpoints
         config = Config("RaSeRec", "amazon-beauty", config_dict={**settings, **WAYS[way]})
+        init_seed(seed, config["reproducibility"])
         dataset = SequenceDataset(config)
         dataset.build()
         model = RaSeRec(config, dataset)
@@ -65,31 +72,55 @@ def train(way: str, folder: Path, epochs: int) -> tuple[Ranks, float, Config]:
         trainer = BackboneTrainer(config, model, dataset)
         start = perf_counter()
         trainer.run(dataset.sequences.valid_part(), show_progress=False)
-        seconds = (perf_counter() - start) / epochs
-        return trainer.rank(dataset.sequences.test_part(), show_progress=False), seconds, config
+        seconds, done = perf_counter() - start, len(trainer.curve)
+        ranks = trainer.rank(dataset.sequences.test_part(), show_progress=False)
+        return {**{p: ranks.of(p) for p in PROTOCOLS}, "epochs": done, "epoch_s": seconds / done}
+
+
+def run(way: str, seeds: list[int], folder: Path, epochs: int, kept: Path) -> dict[str, np.ndarray]:
+    """What :func:`train` gives for each seed, stacked; what was trained before is read."""
+    runs = []
+    for seed in seeds:
+        file = kept / f"{way}-{seed}-{epochs}.npz"
+        if not file.is_file():
+            np.savez(file, **train(way, seed, folder, epochs))
+        with np.load(file) as stored:
+            runs.append(dict(stored))
+        print(way, seed, int(runs[-1]["epochs"]), "epochs", flush=True)
+    return {name: np.stack([one[name] for one in runs]) for name in runs[0]}
+
+
+def describe(runs: dict[str, np.ndarray], plain: dict[str, np.ndarray], config: Config) -> dict[str, Any]:
+    """Of one way: means over the seeds, and the change against ``plain``."""
+    of_seeds = [both_protocols(Ranks(*ranks), config) for ranks in zip(*(runs[p] for p in PROTOCOLS))]
+    test = {
+        p: {metric: float(np.mean([one[p][metric] for one in of_seeds])) for metric in of_seeds[0][p]}
+        for p in PROTOCOLS
+    }
+    row: dict[str, Any] = {"epochs": runs["epochs"].tolist(), "test": test}
+    row["epoch_and_validation_s"] = round(float(np.median(runs["epoch_s"])), 2)
+    if runs is not plain:
+        row["change_percent"] = {p: paired_improvement(plain[p], runs[p], config, 2000, 0) for p in PROTOCOLS}
+    return row
 
 
 def main(argv: list[str]) -> None:
-    options = read_options(argv, {"epochs": "20", "output": str(HERE / "results" / "bench-cpu.json")})
     folder = Path(tempfile.gettempdir()) / "recbole-raserec-bench"
+    output = str(HERE / "results" / "bench-cpu.json")
+    defaults = {"seeds": "2020,2021,2022", "ways": ",".join(WAYS), "epochs": "300", "ranks": str(folder / "ranks")}
+    options = read_options(argv, {**defaults, "output": output})
     beauty(folder)
-    rows: list[dict[str, Any]] = []
-    ranks: dict[str, Ranks] = {}
-    for way in WAYS:
-        ranks[way], seconds, config = train(way, folder, int(options["epochs"]))
-        row: dict[str, Any] = {"way": way, "epochs": int(options["epochs"]), "seed": config["seed"]}
-        row |= {"epoch_and_validation_s": round(seconds, 2), "test": both_protocols(ranks[way], config)}
-        if way != "plain":
-            base, new = ranks["plain"], ranks[way]
-            row["change_percent"] = {
-                protocol: paired_improvement(base.of(protocol), new.of(protocol), config, 2000, 0)
-                for protocol in ("unmasked", "masked")
-            }
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-    output = Path(options["output"])
-    result = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
-    output.write_text(json.dumps({**result, "accuracy": rows}, indent=1) + "\n", encoding="utf-8")
+    seeds, ways = [int(seed) for seed in options["seeds"].split(",")], options["ways"].split(",")
+    kept = Path(options["ranks"])
+    kept.mkdir(parents=True, exist_ok=True)
+    runs = {way: run(way, seeds, folder, int(options["epochs"]), kept) for way in ways}
+    if "plain" not in runs:
+        return  # part of the work; a later call with all ways reads it
+    config = Config("RaSeRec", "amazon-beauty", config_dict={"data_path": str(folder)})
+    rows = [{"way": way, "seeds": seeds, **describe(runs[way], runs["plain"], config)} for way in ways]
+    file = Path(options["output"])
+    result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    file.write_text(json.dumps({**result, "accuracy": rows}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

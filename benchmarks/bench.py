@@ -99,7 +99,7 @@ def _compare(stage: str, folder: Path, size: int, rates: dict[str, float]) -> di
         sides["peer"] = _measure(stage, "peer", folder, name, repeats=3)
     ours = sides["ours"]
     row = {"stage": stage, "size": size, "data": name, "ours_s": ours["median"], "ours_mib": ours["mib"]}
-    row["ours_all_s"] = ours["seconds"]
+    row |= {"ours_all_s": ours["seconds"], "ours_share_measured": ours["share"]}
     for limit, work in ours["work"].items():  # share of the machine's measured rate that the stage keeps up
         row |= {"limit": limit, "work": work, "roofline": round(work / rates[limit] / ours["median"], 3)}
     if "peer" in sides:

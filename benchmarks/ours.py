@@ -174,6 +174,13 @@ def regenerator(config: Config, items: int) -> Regenerator:
     return Regenerator(torch.randn(items, D) * 0.02, config["MAX_ITEM_LIST_LENGTH"], config["decode_max_length"])
 
 
+def trained_regenerator(config: Config, dataset: SequenceDataset, pairs: Pairs) -> Regenerator:
+    """One after an epoch of training, the same for both sides: an untrained one never ends a row."""
+    model = regenerator(config, dataset.item_num)
+    RegeneratorTrainer(config, model, pairs, dataset.sha256, "bench")._train_epoch(None, 0)
+    return model.eval()
+
+
 def mining(data_path: Path, name: str, repeats: int) -> Timing:
     """All patterns of the training sequences."""
     dataset = load(data_path, name)[1]
@@ -200,7 +207,7 @@ def regenerator_epoch(data_path: Path, name: str, repeats: int) -> Timing:
 def decoding(data_path: Path, name: str, repeats: int) -> Timing:
     """Five rows of every sequence, two tokens restrictive, the others generative."""
     config, dataset, pairs = _pairs(data_path, name)
-    model = regenerator(config, dataset.item_num)
+    model = trained_regenerator(config, dataset, pairs)
     decoder = local_decoder(model, pairs.sequences, 1.0, 0, config["decode_max_length"], config["device"])
     tokens = [0]
 

@@ -24,9 +24,11 @@ from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader
 from recbole.data.dataset import SequentialDataset
 from recbole.model.sequential_recommender import SASRec
 from recbole.trainer import Trainer
+from torch import nn
 
 from benchmarks import ours
 from recbole_raserec.regeneration.decoding import source_tokens
+from recbole_raserec.regeneration.regenerator import Packed, Regenerator
 from recbole_raserec.retrieval.attention import RetrievalAugmentation
 from recbole_raserec.training.regenerator import target_tokens
 
@@ -200,29 +202,58 @@ def mining(data_path: Path, name: str, repeats: int) -> Timing:
     return ours.repeat(mine, repeats), 1.0
 
 
+class PlainRegenerator(nn.Module):
+    """The same network of torch's own layers: everything padded, all logits computed and masked to the source."""
+
+    def __init__(self, model: Regenerator) -> None:
+        super().__init__()
+        items, size = model.embedding.weight.shape
+        self.sos, self.diversity = model.sos, model.diversity
+        self.embedding, self.position = nn.Embedding(items, size, padding_idx=0), nn.Embedding(100, size)
+        self.norm, self.dropout = nn.LayerNorm(size), nn.Dropout(0.5)
+        settings = {"activation": "gelu", "batch_first": True}
+        layer = nn.TransformerEncoderLayer(size, 2, 256, 0.5, **settings)
+        self.encoder, self.condition = (nn.TransformerEncoder(layer, 2, enable_nested_tensor=False) for _ in range(2))
+        self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(size, 2, 256, 0.5, **settings), 2)
+        spread = self.diversity * size
+        self.promoter = nn.Sequential(nn.Linear(size, spread), nn.ReLU(), nn.Linear(spread, spread))
+        self.chooser = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, self.diversity))
+
+    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.dropout(self.norm(self.embedding(tokens) + self.position.weight[: tokens.size(1)]))
+
+    def loss(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        hidden = self.condition(self.embed(target), src_key_padding_mask=target == 0)
+        pooled = (hidden * (target > 0)[..., None]).sum(dim=1) / (target > 0).sum(dim=1, keepdim=True)
+        weights = F.gumbel_softmax(self.chooser(pooled), tau=1.0)
+        encoded = self.promoter(self.encoder(self.embed(source), src_key_padding_mask=source == 0))
+        memory = torch.einsum("pk,plkd->pld", weights, encoded.unflatten(-1, (self.diversity, -1)))
+        read, wanted = target[:, :-1], target[:, 1:]
+        future = torch.ones(read.size(1), read.size(1), dtype=torch.bool).triu(1)
+        hidden = self.decoder(self.embed(read), memory, future, memory_key_padding_mask=source == 0)
+        logits = hidden @ self.embedding.weight.T
+        allowed = torch.zeros(len(source), logits.size(-1), dtype=torch.bool).scatter_(1, source, True)
+        allowed[:, [0, self.sos]] = False
+        logits = logits.masked_fill(~allowed[:, None], torch.finfo(logits.dtype).min)
+        entropy = -(weights * weights.clamp(min=1e-12).log()).sum(dim=-1).mean()
+        return F.cross_entropy(logits[wanted > 0], wanted[wanted > 0]) + entropy
+
+
 def regenerator_epoch(data_path: Path, name: str, repeats: int) -> Timing:
-    """Each pair encodes its source anew, padded to the maximum; all logits are computed and masked to the source."""
+    """Each pair encodes its source anew, padded to the maximum."""
     config, dataset, pairs = ours._pairs(data_path, name)
-    model = ours.regenerator(config, dataset.item_num)
+    ids = ours.regenerator(config, dataset.item_num)
+    model = PlainRegenerator(ids)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.98))
     everything = np.random.default_rng(0).permutation(len(pairs.sequence))
-    width = model.max_length + 2
-
-    def restricted_loss(hidden: torch.Tensor, source: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        logits = hidden @ model.embedding.weight.T
-        allowed = torch.zeros(len(source), logits.size(-1), dtype=torch.bool).scatter_(1, source, True)
-        allowed[:, [0, model.sos]] = False
-        logits = logits.masked_fill(~allowed[:, None], torch.finfo(logits.dtype).min)
-        return F.cross_entropy(logits[wanted > 0], wanted[wanted > 0])
-
-    model.restricted_loss = restricted_loss
+    width = ids.max_length + 2
 
     def step(rows: np.ndarray) -> None:
-        source = source_tokens(pairs.sequences, pairs.sequence[rows], model)
+        source = source_tokens(pairs.sequences, pairs.sequence[rows], ids)
         source = F.pad(source, (0, width - source.size(1)))
-        target = target_tokens(pairs.patterns, pairs.pattern[rows], model)
+        target = target_tokens(pairs.patterns, pairs.pattern[rows], ids)
         optimizer.zero_grad()
-        model.loss(source, torch.arange(len(rows)), target, 1.0, 1.0).backward()
+        model.loss(source, target).backward()
         optimizer.step()
 
     torch.autograd.set_detect_anomaly(False)
@@ -230,20 +261,21 @@ def regenerator_epoch(data_path: Path, name: str, repeats: int) -> Timing:
     return _timed_batches(np.array_split(everything, len(everything) // 256), step, 2 * repeats)
 
 
-@torch.no_grad()
 def decoding(data_path: Path, name: str, repeats: int) -> Timing:
     """One sequence and one memory at a time; the whole row is read again for every token."""
     config, dataset, pairs = ours._pairs(data_path, name)
-    model = ours.regenerator(config, dataset.item_num).eval()
+    model = ours.trained_regenerator(config, dataset, pairs)
     some = np.random.default_rng(0).choice(len(pairs.sequences), (repeats, PEER_SEQUENCES), replace=False)
 
+    @torch.no_grad()
     def decode_one(number: int) -> None:
         source = source_tokens(pairs.sequences, np.array([number]), model)
         for memory in range(model.diversity):
+            encoded = model.encode(Packed(source))[:, memory]
             row: list[int] = []
             while len(row) < config["decode_max_length"]:
                 read = torch.tensor([[model.sos, *row]])
-                hidden = model.decode(read, model.encode(source)[:, :, memory], source > 0)[0, -1]
+                hidden = model.decode(Packed(read), encoded, source > 0)[0, -1]
                 logits = hidden @ model.embedding.weight.T
                 banned = {0, model.sos, *row}
                 if len(row) < 2:

@@ -22,8 +22,9 @@ class Dropout(nn.Dropout):
             return super().forward(x)
         kept = round((1 - self.p) * _LEVELS)
         draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        keep = draws.view(torch.int16)[: x.numel()].view(x.shape) < kept - _LEVELS // 2
-        return (x * keep).mul_(_LEVELS / kept)
+        scale = draws.view(torch.int16)[: x.numel()].view(x.shape).to(torch.float32)
+        scale = torch.lt(scale, kept - _LEVELS // 2, out=scale).mul_(_LEVELS / kept)
+        return x * scale.to(x.dtype)  # a boolean mask would be converted in every product, at twice the time
 
 
 def use_fast_dropout(module: nn.Module) -> None:

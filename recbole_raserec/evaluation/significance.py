@@ -28,13 +28,12 @@ def paired_improvement(
 ) -> dict[str, list[float | None]]:
     """Relative gain of ``new`` over ``base`` in percent with its 95 % interval, for every metric.
 
-    Users are resampled with replacement, and both rankings of a user stay together. Users with the
-    same pair of ranks are alike, so resampling their counts (one multinomial draw over at most
-    (depth + 1)^2 cells) is resampling the users.
+    Users are resampled with replacement, and all rankings of a user stay together. Users with the
+    same ranks are alike, so resampling their counts (one multinomial draw) is resampling the users.
 
     Parameters
     ----------
-    base, new : [R] ranks of the same users' targets.
+    base, new : [R] ranks of the same users' targets, or [S, R] by S seeds: metrics are then means over them.
     samples : bootstrap resamples.
 
     Returns
@@ -42,13 +41,14 @@ def paired_improvement(
     ``{metric: [percent, low, high]}``; each None where the baseline is 0.
     """
     depth = max(config["topk"])
-    cells = (depth + 1) * (np.minimum(base, depth + 1) - 1) + np.minimum(new, depth + 1) - 1
-    cell, count = np.unique(cells, return_counts=True)
-    draws = np.random.default_rng(seed).multinomial(len(base), count / len(base), size=samples)
+    pairs = np.minimum(np.stack([np.atleast_2d(base), np.atleast_2d(new)]), depth + 1).astype(np.int32)  # [2, S, R]
+    alike, count = np.unique(pairs.reshape(-1, pairs.shape[-1]), axis=1, return_counts=True)
+    before_rank, after_rank = alike.reshape(2, -1, alike.shape[-1]) - 1  # [S, cells] each
+    draws = np.random.default_rng(seed).multinomial(len(base.T), count / len(base.T), size=samples)
     counts = np.vstack([count, draws])  # the users themselves first
     improvement: dict[str, list[float | None]] = {}
     for name, value in rank_values(config).items():
-        before, after = counts @ value[cell // (depth + 1)], counts @ value[cell % (depth + 1)]
+        before, after = counts @ value[before_rank].sum(axis=0), counts @ value[after_rank].sum(axis=0)
         if before.min() <= 0:
             improvement[name] = [None if before[0] <= 0 else _percent(before[0], after[0]), None, None]
             continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from recbole_raserec.data.sequences import Sequences, ragged_arange
 from recbole_raserec.progress import Progress
-from recbole_raserec.regeneration.regenerator import Regenerator
+from recbole_raserec.regeneration.regenerator import Packed, Regenerator, bias_of
 
 ALWAYS_RESTRICTIVE = 2  # first tokens that come from the source, whatever gamma
 _BLOCK = 64  # sequences decoded together; part of the result's definition, so not a parameter
@@ -144,25 +145,24 @@ class _State:
 
     def __init__(self, model: Regenerator, source: Tensor, max_tokens: int) -> None:
         self.model = model
-        memories = model.encode(source).transpose(1, 2).flatten(0, 1)  # [B K', L, D]
+        memories = model.encode(Packed(source)).flatten(0, 1)  # [B K', L, D]
         self.memories = [layer.cross.keys_values(memories) for layer in model.decoder]
         self.source = source.repeat_interleave(model.diversity, dim=0)  # [R, L]
         self.allowed = model.choices(self.source)  # [R, L] source tokens not yet written
-        rows, heads, _, width = self.memories[0][0].shape
-        self.past = [tuple(memories.new_zeros(rows, heads, max_tokens, width) for _ in range(2)) for _ in model.decoder]
+        _, heads, _, width = self.memories[0][0].shape
+        shape = (len(self.source), heads, max_tokens, width)
+        self.past = [(memories.new_zeros(shape), memories.new_zeros(shape)) for _ in model.decoder]
         self.alive = torch.arange(len(memories), device=source.device)  # numbers of the rows
 
     def read(self, token: Tensor, step: int) -> Tensor:
         """The decoder's output after ``token`` [R] at position ``step``: [R, D]."""
-        hidden = self.model.embed(token[:, None], start=step)  # [R, 1, D]
-        visible = torch.ones(1, 1, step + 1, dtype=torch.bool, device=token.device)
-        real = (self.source > 0)[:, None]
+        rows = Packed(token[:, None], start=step)
+        hidden = self.model.embed(rows)  # [R, D]
+        nothing_hidden = hidden.new_zeros(1, 1, 1)
+        memory_bias = bias_of((self.source > 0)[:, None], self.model.heads, hidden)
         for layer, past, memory in zip(self.model.decoder, self.past, self.memories):
-            for kept, new in zip(past, layer.attention.keys_values(hidden)):
-                kept[:, :, step] = new[:, :, 0]
-            seen = past[0][:, :, : step + 1], past[1][:, :, : step + 1]
-            hidden = layer(hidden, visible, seen, memory, real)
-        return hidden[:, 0]
+            hidden = layer(hidden, rows, nothing_hidden, partial(_keep, past, step), memory, memory_bias)
+        return hidden
 
     def choose(self, hidden: Tensor, generative: Tensor, written: Tensor) -> Tensor:
         """The best token of each row [R]; ``written`` [R, step] must not come again."""
@@ -188,3 +188,10 @@ class _State:
             self.past = [(k[going], v[going]) for k, v in self.past]
             self.source, self.allowed, self.alive = self.source[going], self.allowed[going], self.alive[going]
         return token[going]
+
+
+def _keep(past: tuple[Tensor, Tensor], step: int, *new: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values up to ``step`` [R, heads, step + 1, d], after those of ``step`` [R, heads, 1, d] are kept."""
+    for kept, one in zip(past, new):
+        kept[:, :, step] = one[:, :, 0]
+    return past[0][:, :, : step + 1], past[1][:, :, : step + 1]

@@ -6,6 +6,8 @@ condition encoder, which sees the pattern, says which mixture of them the decode
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +15,41 @@ from torch import Tensor, nn
 from recbole_raserec.backbones.dropout import Dropout
 
 EXTRA_TOKENS = 2  # SOS and EOS, numbered after the items
+Past = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # keys, values of new tokens -> those of all so far
+
+
+class Packed:
+    """The real tokens of padded rows, one after another, so that no layer computes padding.
+
+    Attributes
+    ----------
+    tokens, position : [N] each real token and where in its row it stands.
+    real : [B, L] where the padded rows are real.
+    """
+
+    def __init__(self, tokens: Tensor, real: Tensor | None = None, start: int = 0) -> None:
+        """``tokens`` [B, L] that stand from position ``start`` on; real is by default what is not 0."""
+        self.real = tokens > 0 if real is None else real
+        self._place = self.real.flatten().nonzero()[:, 0]
+        self._number = (self.real.flatten().cumsum(dim=0) - 1).clamp_(min=0).view(self.real.shape)
+        self.tokens = tokens.flatten()[self._place]
+        self.position = self._place % self.real.size(1) + start
+
+    def pad(self, x: Tensor) -> Tensor:
+        """[N, D] -> [B, L, D]; padding holds any real token, so whoever reads it must mask it."""
+        if len(x) == self.real.numel():
+            return x.unflatten(0, self.real.shape)
+        return F.embedding(self._number, x)  # its gradient is faster than that of indexing
+
+    def pad_each(self, x: Tensor) -> Tensor:
+        """[N, K, D] -> [B, K, L, D]."""
+        each = torch.arange(x.size(1), device=x.device)[:, None]
+        return F.embedding(self._number[:, None] * x.size(1) + each, x.flatten(0, 1))
+
+    def pick(self, x: Tensor) -> Tensor:
+        """[B, L, D] -> [N, D], padding left out."""
+        flat = x.flatten(0, 1)
+        return flat if len(flat) == len(self.tokens) else F.embedding(self._place, flat)
 
 
 class Attention(nn.Module):
@@ -20,24 +57,41 @@ class Attention(nn.Module):
 
     def __init__(self, hidden_size: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.heads = heads
-        self.query, self.key, self.value, self.output = (nn.Linear(hidden_size, hidden_size) for _ in range(4))
+        self.size, self.heads = hidden_size, heads
+        self.project, self.output = nn.Linear(hidden_size, 3 * hidden_size), nn.Linear(hidden_size, hidden_size)
         self.dropout = Dropout(dropout)
 
-    def split(self, x: Tensor) -> Tensor:
-        """[B, L, D] -> [B, heads, L, D / heads]."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+    def queries_keys_values(self, x: Tensor, rows: Packed) -> tuple[Tensor, ...]:
+        """Of tokens [N, D] that attend to each other -> thrice [B, heads, L, D / heads]."""
+        return self._split(rows.pad(self.project(x)))
 
-    def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Of what is attended to: [B, L, D] -> twice [B, heads, L, D / heads]."""
-        return self.split(self.key(x)), self.split(self.value(x))
+    def queries(self, x: Tensor, rows: Packed) -> Tensor:
+        """Of tokens [N, D] that attend to something else -> [B, heads, T, D / heads]."""
+        weight, bias = self.project.weight[: self.size], self.project.bias[: self.size]
+        return self._split(rows.pad(F.linear(x, weight, bias)))[0]
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, visible: Tensor) -> Tensor:
-        """[B, T, D], keys and values [B, heads, L, D / heads], visible [B or 1, T or 1, L] -> [B, T, D]."""
-        q = self.split(self.query(x))
-        logits = (q * q.size(-1) ** -0.5) @ keys.transpose(-1, -2)  # [B, heads, T, L]
-        weights = logits.masked_fill(~visible[:, None], torch.finfo(logits.dtype).min).softmax(dim=-1)
-        return self.output((self.dropout(weights) @ values).transpose(1, 2).flatten(2))
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, ...]:
+        """Of what they attend to: [B, L, D] -> twice [B, heads, L, D / heads]."""
+        return self._split(F.linear(memory, self.project.weight[self.size :], self.project.bias[self.size :]))
+
+    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """[B, L, n D] -> n times [B, heads, L, D / heads]."""
+        parts = x.unflatten(-1, (-1, self.heads, self.size // self.heads)).permute(2, 0, 3, 1, 4)
+        return parts.unbind()
+
+    def forward(self, rows: Packed, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Queries [B, heads, T, d], keys and values [B, heads, L, d], :func:`bias_of` them -> [N, D]."""
+        shape = queries.shape
+        q, k, v = (x.flatten(0, 1) for x in (queries, keys, values))
+        logits = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=shape[-1] ** -0.5)  # [B heads, T, L]
+        mixed = torch.bmm(self.dropout(logits.softmax(dim=-1)), v).view(shape)
+        return self.output(rows.pick(mixed.transpose(1, 2).flatten(2)))
+
+
+def bias_of(visible: Tensor, heads: int, like: Tensor) -> Tensor:
+    """What :class:`Attention` adds to its logits: [B, T or 1, L] which positions see which -> [B heads, T or 1, L]."""
+    bias = torch.zeros(visible.shape, dtype=like.dtype, device=like.device)
+    return bias.masked_fill_(~visible, torch.finfo(like.dtype).min).repeat_interleave(heads, dim=0)
 
 
 class Layer(nn.Module):
@@ -56,24 +110,27 @@ class Layer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        visible: Tensor,
-        past: tuple[Tensor, Tensor] | None = None,
-        memory: tuple[Tensor, Tensor] | None = None,
-        memory_visible: Tensor | None = None,
+        rows: Packed,
+        bias: Tensor,
+        past: Past | None = None,
+        memory: tuple[Tensor, ...] | None = None,
+        memory_bias: Tensor | None = None,
     ) -> Tensor:
-        """[B, T, D] -> [B, T, D].
+        """[N, D] -> [N, D].
 
         Parameters
         ----------
-        visible : [B or 1, T or 1, L] positions each position may attend to.
-        past : kept keys and values of all L positions, x's own included; by default those of x.
-        memory : keys and values of the memory; ``memory_visible`` [B, 1, L'] where it is real.
+        rows : how the N tokens stand in rows [B, T].
+        bias : of the positions each position may attend to.
+        past : adds the tokens' keys and values to kept ones and gives all; by default theirs are all.
+        memory : keys and values of the memory; ``memory_bias`` where it is real.
         """
-        keys, values = past or self.attention.keys_values(x)
-        x = self.norms[0](x + self.dropout(self.attention(x, keys, values, visible)))
+        queries, *own = self.attention.queries_keys_values(x, rows)
+        x = self.norms[0](x + self.dropout(self.attention(rows, queries, *(past(*own) if past else own), bias)))
         if self.cross is not None:
-            assert memory is not None and memory_visible is not None
-            x = self.norms[1](x + self.dropout(self.cross(x, *memory, memory_visible)))
+            assert memory is not None and memory_bias is not None
+            mixed = self.cross(rows, self.cross.queries(x, rows), *memory, memory_bias)
+            x = self.norms[1](x + self.dropout(mixed))
         return self.norms[-1](x + self.dropout(self.feed_forward(x)))
 
 
@@ -102,6 +159,7 @@ class Regenerator(nn.Module):
         super().__init__()
         items, size = item_vectors.shape
         self.sos, self.eos, self.diversity, self.max_length = items, items + 1, diversity, max_length
+        self.heads = heads
         self.embedding = nn.Embedding(items + EXTRA_TOKENS, size, padding_idx=0)
         self.position = nn.Embedding(max(max_length, max_target) + EXTRA_TOKENS, size)
         self.norm, self.dropout = nn.LayerNorm(size), Dropout(dropout)
@@ -118,34 +176,38 @@ class Regenerator(nn.Module):
             self.embedding.weight[:items] = item_vectors
             self.embedding.weight[0] = 0
 
-    def embed(self, tokens: Tensor, start: int = 0) -> Tensor:
-        """[B, L] tokens that stand from position ``start`` on -> [B, L, D]."""
-        positions = torch.arange(start, start + tokens.size(1), device=tokens.device)
-        return self.dropout(self.norm(self.embedding(tokens) + self.position(positions)))
+    def embed(self, rows: Packed, vectors: Tensor | None = None) -> Tensor:
+        """The decoder's and encoders' input [N, D]; ``vectors`` [N, D] are the tokens', where they were looked up."""
+        vectors = self.embedding(rows.tokens) if vectors is None else vectors
+        return self.dropout(self.norm(vectors + self.position(rows.position)))
 
-    def encode(self, source: Tensor) -> Tensor:
-        """[S, L] (SOS items EOS, 0 on the right) -> K' memories [S, L, K', D]."""
-        hidden, real = self.embed(source), (source > 0)[:, None]
+    def encode(self, source: Packed, vectors: Tensor | None = None) -> Tensor:
+        """S rows SOS items EOS -> K' memories [S, K', L, D]."""
+        hidden = self.embed(source, vectors)
+        bias = bias_of(source.real[:, None], self.heads, hidden)
         for layer in self.encoder:
-            hidden = layer(hidden, real)
-        return self.promoter(hidden).unflatten(-1, (self.diversity, -1))
+            hidden = layer(hidden, source, bias)
+        return source.pad_each(self.promoter(hidden).unflatten(-1, (self.diversity, -1)))
 
-    def mixture(self, target: Tensor, temperature: float) -> Tensor:
-        """[P, T] (SOS pattern EOS, 0 on the right) -> weights of the memories [P, K'], a Gumbel softmax."""
-        hidden, real = self.embed(target), target > 0
+    def mixture(self, target: Packed, temperature: float, vectors: Tensor | None = None) -> Tensor:
+        """P rows SOS pattern EOS -> weights of the memories [P, K'], a Gumbel softmax."""
+        hidden, real = self.embed(target, vectors), target.real
+        bias = bias_of(real[:, None], self.heads, hidden)
         for layer in self.condition:
-            hidden = layer(hidden, real[:, None])
-        pooled = (hidden * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
+            hidden = layer(hidden, target, bias)
+        pooled = (target.pad(hidden) * real[..., None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
         return F.gumbel_softmax(self.chooser(pooled), tau=temperature)
 
-    def decode(self, target: Tensor, memory: Tensor, memory_real: Tensor) -> Tensor:
-        """[P, T] tokens read so far, [P, L, D] and where it is real [P, L] -> [P, T, D]."""
-        length = target.size(1)
-        causal = torch.ones(1, length, length, dtype=torch.bool, device=target.device).tril()
-        hidden = self.embed(target)
+    def decode(self, read: Packed, memory: Tensor, memory_real: Tensor, vectors: Tensor | None = None) -> Tensor:
+        """P rows read so far, memory [P, L, D] and where it is real [P, L] -> [P, T, D]."""
+        length = read.real.size(1)
+        hidden = self.embed(read, vectors)
+        causal = torch.ones(length, length, dtype=torch.bool, device=memory.device).tril()
+        bias = bias_of(causal.expand(len(memory), -1, -1), self.heads, hidden)
+        memory_bias = bias_of(memory_real[:, None], self.heads, hidden)
         for layer in self.decoder:
-            hidden = layer(hidden, causal, None, layer.cross.keys_values(memory), memory_real[:, None])
-        return hidden
+            hidden = layer(hidden, read, bias, None, layer.cross.keys_values(memory), memory_bias)
+        return read.pad(hidden)
 
     def loss(self, source: Tensor, of: Tensor, target: Tensor, temperature: float, entropy_weight: float) -> Tensor:
         """Mean restricted cross entropy of the target tokens + ``entropy_weight`` times the mixture's mean entropy.
@@ -156,27 +218,45 @@ class Regenerator(nn.Module):
         of : [P] row of each target's source.
         target : [P, T] SOS pattern EOS; every token of it but SOS is among its source's.
         """
-        weights = self.mixture(target, temperature)  # [P, K']
-        memories = self.encode(source).index_select(0, of)  # [P, L, K', D]
-        memory = torch.einsum("pk,plkd->pld", weights, memories)
         read, wanted = target[:, :-1], target[:, 1:]
-        hidden = self.decode(read, memory, source[of] > 0)
-        return self.restricted_loss(hidden, source[of], wanted) + entropy_weight * _entropy(weights)
+        sources, targets, reads = Packed(source), Packed(target), Packed(read, wanted > 0)
+        tokens = [each.tokens for each in (sources, targets, reads)]
+        vectors = self.embedding(torch.cat(tokens)).split([len(each) for each in tokens])  # one lookup, one gradient
+        weights = self.mixture(targets, temperature, vectors[1])  # [P, K']
+        memory = _mixed(self.encode(sources, vectors[0]), weights, of)
+        hidden = self.decode(reads, memory, sources.real[of], vectors[2])
+        choices = F.embedding(of, sources.pad(vectors[0]).flatten(1)).unflatten(1, (source.size(1), -1))
+        return self.restricted_loss(hidden, choices, source[of], wanted) + entropy_weight * _entropy(weights)
 
-    def restricted_loss(self, hidden: Tensor, source: Tensor, wanted: Tensor) -> Tensor:
-        """Mean cross entropy over the source's tokens only: [P, T, D], [P, L], [P, T] (0 = none) -> scalar."""
+    def restricted_loss(self, hidden: Tensor, vectors: Tensor, source: Tensor, wanted: Tensor) -> Tensor:
+        """Mean cross entropy over the source's tokens only.
+
+        Parameters
+        ----------
+        hidden : [P, T, D].
+        vectors, source : [P, L, D] and [P, L], the source's tokens.
+        wanted : [P, T], 0 = none.
+        """
         choices = self.choices(source)
-        logits = hidden @ self.embedding(source).transpose(1, 2)  # [P, T, L]
-        logits = logits.masked_fill(~choices[:, None], torch.finfo(logits.dtype).min)
+        real = Packed(wanted)
+        logits = real.pick((hidden @ vectors.transpose(1, 2)).masked_fill(~choices[:, None], -torch.inf))  # [N, L]
         place = ((source[:, None] == wanted[..., None]) & choices[:, None]).int().argmax(dim=-1)  # [P, T]
-        real = wanted > 0
-        return F.cross_entropy(logits[real], place[real])
+        return F.cross_entropy(logits, place[real.real])
 
     def choices(self, source: Tensor) -> Tensor:
         """[.., L] where the restricted softmax may look: each token of the source once, SOS and padding never."""
         same = source[..., None] == source[..., None, :]
         repeated = same.tril(-1).any(dim=-1)
         return (source > 0) & (source != self.sos) & ~repeated
+
+
+def _mixed(memories: Tensor, weights: Tensor, of: Tensor) -> Tensor:
+    """Each pair's mixture of its source's memories: [S, K', L, D], [P, K'], rows [P] -> [P, L, D].
+
+    One product with a mostly empty [P, S K'] matrix; copying K' memories for every pair takes longer.
+    """
+    mix = F.one_hot(of, len(memories))[..., None] * weights[:, None]  # [P, S, K']
+    return (mix.flatten(1) @ memories.flatten(0, 1).flatten(1)).unflatten(1, memories.shape[2:])
 
 
 def _entropy(weights: Tensor) -> Tensor:

@@ -63,6 +63,8 @@ class StageTrainer(Trainer):
     source : all that the stage starts from; with the configuration it names the checkpoints.
     """
 
+    validates = True  # whether a validation part says which epoch is kept; weights are only averaged then
+
     def __init__(self, config: Any, module: nn.Module, stage: str, data_sha256: str, source: str) -> None:
         super().__init__(config, module)
         self.stage, self.data_sha256 = stage, data_sha256
@@ -73,8 +75,6 @@ class StageTrainer(Trainer):
         self.curve: list[float] = []  # validation score of every evaluated epoch
         decay = config["ema_decay"] if self.validates else 0.0
         self.average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
-
-    validates = True  # whether a validation part says which epoch is kept
 
     # -- what a subclass is ------------------------------------------------------------------------
 

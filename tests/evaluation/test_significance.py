@@ -15,14 +15,16 @@ def test_values_by_rank():
     assert values["ndcg@10"][10] == 0
 
 
-def test_counting_users_is_resampling_users():
+@pytest.mark.parametrize("shape", [500, (3, 500)])
+def test_counting_users_is_resampling_users(shape):
+    """Of several seeds, a user's value is the mean over them."""
     rng = np.random.default_rng(0)
-    base = rng.integers(1, 40, 500)
-    new = np.maximum(base - rng.integers(-3, 6, 500), 1)
+    base = rng.integers(1, 40, shape)
+    new = np.maximum(base - rng.integers(-3, 6, shape), 1)
     found = paired_improvement(base, new, CONFIG, samples=4000, seed=1)
     value = rank_values(CONFIG)
     for name in ("recall@10", "ndcg@5"):
-        before, after = (value[name][np.minimum(ranks, 11) - 1] for ranks in (base, new))
+        before, after = (np.atleast_2d(value[name][np.minimum(ranks, 11) - 1]).mean(0) for ranks in (base, new))
         draws = rng.integers(0, 500, (4000, 500))
         plain = 100 * (after[draws].mean(1) / before[draws].mean(1) - 1)
         percent, low, high = found[name]

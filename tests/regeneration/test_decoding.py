@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recbole_raserec.data.sequences import Sequences
 from recbole_raserec.regeneration.decoding import decode_all, generative_steps, local_decoder, source_tokens
-from recbole_raserec.regeneration.regenerator import Regenerator
+from recbole_raserec.regeneration.regenerator import Packed, Regenerator
 
 ITEMS, LONGEST = 13, 7
 
@@ -28,11 +28,11 @@ def of_lists(lists: list[list[int]]) -> Sequences:
 
 def decode_one(model: Regenerator, source: torch.Tensor, memory: int, generative: torch.Tensor) -> list[int]:
     """One sequence, one memory, the whole row read anew for every token, all logits masked."""
-    memories = model.encode(source)[:, :, memory]
+    memories = model.encode(Packed(source))[:, memory]
     row: list[int] = []
     for step in range(LONGEST):
         read = torch.tensor([[model.sos, *row]])
-        hidden = model.decode(read, memories, source > 0)[0, -1]
+        hidden = model.decode(Packed(read), memories, source > 0)[0, -1]
         logits = model.embedding.weight @ hidden
         banned = [0, model.sos, *row]
         if not generative[step]:

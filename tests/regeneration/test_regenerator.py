@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from recbole_raserec.regeneration.regenerator import Regenerator
+from recbole_raserec.regeneration.regenerator import Packed, Regenerator, bias_of
 
 ITEMS = 9
 
@@ -33,12 +34,12 @@ def test_the_restricted_loss_is_that_of_all_logits_masked_to_the_sources_tokens(
         allowed[row, 0, [*items, model.eos]] = True
     logits = logits.masked_fill(~allowed, -torch.inf)
     expected = F.cross_entropy(logits[wanted > 0], wanted[wanted > 0])
-    torch.testing.assert_close(model.restricted_loss(hidden, source, wanted), expected)
+    torch.testing.assert_close(model.restricted_loss(hidden, model.embedding(source), source, wanted), expected)
 
 
 def test_padding_changes_nothing(model):
     """A pair's loss alone is its loss beside a longer pair, save for the Gumbel noise, which is taken out."""
-    model.mixture = lambda target, temperature: torch.full((len(target), 3), 1 / 3, dtype=torch.float64)
+    model.mixture = lambda target, *_: torch.full((len(target.real), 3), 1 / 3, dtype=torch.float64)
     short = model.loss(tokens(model, [2, 4]), torch.tensor([0]), tokens(model, [2, 4]), 1.0, 0.0)
     long = model.loss(tokens(model, [1, 3, 5, 6, 7]), torch.tensor([0]), tokens(model, [1, 5, 7, 6]), 1.0, 0.0)
     both = model.loss(
@@ -49,9 +50,9 @@ def test_padding_changes_nothing(model):
 
 def test_the_condition_encoder_does_not_see_padding(model):
     torch.manual_seed(0)
-    alone = model.mixture(tokens(model, [2, 4]), 0.7)
+    alone = model.mixture(Packed(tokens(model, [2, 4])), 0.7)
     torch.manual_seed(0)
-    padded = model.mixture(F.pad(tokens(model, [2, 4]), (0, 2)), 0.7)
+    padded = model.mixture(Packed(F.pad(tokens(model, [2, 4]), (0, 2))), 0.7)
     torch.testing.assert_close(alone, padded)
     assert alone.sum().item() == pytest.approx(1)
 
@@ -59,7 +60,7 @@ def test_the_condition_encoder_does_not_see_padding(model):
 def test_the_entropy_of_the_mixture_is_added(model):
     source, target = tokens(model, [2, 4, 6]), tokens(model, [2, 6])
     weights = torch.tensor([[0.7, 0.2, 0.1]], dtype=torch.float64)
-    model.mixture = lambda target, temperature: weights
+    model.mixture = lambda *_: weights
     parts = [model.loss(source, torch.tensor([0]), target, 1.0, weight).item() for weight in (0.0, 2.0)]
     assert parts[1] - parts[0] == pytest.approx(-2 * float((weights * weights.log()).sum()))
 
@@ -71,3 +72,22 @@ def test_every_weight_is_trained(model):
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0 or "key.bias" in name, name  # a key's bias shifts all logits alike
     assert np.allclose(model.embedding.weight.grad[0], 0)
+
+
+def test_packed_layers_are_torchs_layers_on_padded_rows(model):
+    """Torch's decoder layer, with our weights: its self attention is an encoder's, its memory has padding."""
+    ours = model.decoder[0]
+    theirs = nn.TransformerDecoderLayer(8, 2, 16, dropout=0.0, activation="gelu", batch_first=True).double()
+    for attention, own in ((theirs.self_attn, ours.attention), (theirs.multihead_attn, ours.cross)):
+        attention.in_proj_weight, attention.in_proj_bias = own.project.weight, own.project.bias
+        attention.out_proj.weight, attention.out_proj.bias = own.output.weight, own.output.bias
+    theirs.linear1, theirs.linear2 = ours.feed_forward[0], ours.feed_forward[3]
+    theirs.norm1, theirs.norm2, theirs.norm3 = ours.norms
+
+    read, source = tokens(model, [2, 4], [1], [1, 5, 7, 6]), tokens(model, [2, 4, 1], [1, 3], [3, 5, 6, 7, 1])
+    x, memory = torch.randn(*read.shape, 8).double(), torch.randn(*source.shape, 8).double()
+    rows = Packed(read)
+    biases = [bias_of(seen[:, None], 2, x) for seen in (read > 0, source > 0)]
+    packed = ours(rows.pick(x), rows, biases[0], None, ours.cross.keys_values(memory), biases[1])
+    padded = theirs(x, memory, tgt_key_padding_mask=read == 0, memory_key_padding_mask=source == 0)
+    torch.testing.assert_close(packed, padded[read > 0])
