@@ -397,7 +397,9 @@ def _check_protocol(final: dict[str, Any], given_names: set[str]) -> None:
         if name in given_names and final.get(name) not in (only, None):
             raise ConfigError(name, final[name], "RecBole has this, and here it would change nothing", "leave it out")
     if "loss_type" in given_names and final["loss_type"] != "CE":
-        raise ConfigError("loss_type", final["loss_type"], "training is by cross entropy over all items", "leave it out")
+        raise ConfigError(
+            "loss_type", final["loss_type"], "training is by cross entropy over all items", "leave it out"
+        )
     if final.get("nproc", 1) > 1 and final.get("regenerate") == "DR4SR+":
         raise ConfigError(
             "nproc", final["nproc"], "DR4SR+ learns its weights in one process", "use DR4SR, or leave it out"

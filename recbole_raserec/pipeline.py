@@ -25,7 +25,15 @@ from recbole_raserec.model import RaSeRec
 from recbole_raserec.progress import bar
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest
-from recbole_raserec.result import build_drift, build_result, format_result, headline_memory, peak_rss_mib, versions, write_result
+from recbole_raserec.result import (
+    build_drift,
+    build_result,
+    format_result,
+    headline_memory,
+    peak_rss_mib,
+    versions,
+    write_result,
+)
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.regeneration import Regeneration
 from recbole_raserec.training.trainer import RaSeRecTrainer, finetune_source

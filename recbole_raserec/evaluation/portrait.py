@@ -49,7 +49,9 @@ def neighbourhood(cosine: np.ndarray, found: np.ndarray, memory: MemoryBank, tar
     }
 
 
-def plane(vectors: np.ndarray, found: np.ndarray, memory: MemoryBank, base: Ranks, new: Ranks, seed: int) -> dict[str, Any]:
+def plane(
+    vectors: np.ndarray, found: np.ndarray, memory: MemoryBank, base: Ranks, new: Ranks, seed: int
+) -> dict[str, Any]:
     """Users and their nearest memories on the two main axes of both (PCA of unit vectors), at most 300 users.
 
     ``users`` are [x, y, gain]: 1 where RaSeRec ranks the target higher than the backbone, -1 lower, 0 alike.

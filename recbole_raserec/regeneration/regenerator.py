@@ -215,7 +215,7 @@ class Regenerator(nn.Module):
         Parameters
         ----------
         source : [S, L] distinct sources, encoded once each.
-        of : [P] row of each target's source.
+        of : [P] row of each target's source, ascending.
         target : [P, T] SOS pattern EOS; every token of it but SOS is among its source's.
         """
         read, wanted = target[:, :-1], target[:, 1:]
@@ -251,12 +251,17 @@ class Regenerator(nn.Module):
 
 
 def _mixed(memories: Tensor, weights: Tensor, of: Tensor) -> Tensor:
-    """Each pair's mixture of its source's memories: [S, K', L, D], [P, K'], rows [P] -> [P, L, D].
+    """Each pair's mixture of its source's memories: [S, K', L, D], [P, K'], ascending rows [P] -> [P, L, D].
 
-    One product with a mostly empty [P, S K'] matrix; copying K' memories for every pair takes longer.
+    The pairs of a source are mixed together: copying its K' memories to each of them takes longer.
     """
-    mix = F.one_hot(of, len(memories))[..., None] * weights[:, None]  # [P, S, K']
-    return (mix.flatten(1) @ memories.flatten(0, 1).flatten(1)).unflatten(1, memories.shape[2:])
+    sources, diversity, length, size = memories.shape
+    first = torch.searchsorted(of, torch.arange(sources, device=of.device))
+    nth = torch.arange(len(of), device=of.device) - first[of]
+    most = int(nth.max()) + 1
+    mix = weights.new_zeros(sources, most, diversity).index_put((of, nth), weights)
+    mixed = torch.bmm(mix, memories.flatten(2))  # [S, most, L D]
+    return F.embedding(of * most + nth, mixed.flatten(0, 1)).view(-1, length, size)
 
 
 def _entropy(weights: Tensor) -> Tensor:

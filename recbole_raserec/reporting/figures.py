@@ -13,7 +13,13 @@ from matplotlib.figure import Figure
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe and Ito
 MARKERS, LINES = ("o", "s", "^", "D", "v", "P"), ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 SIDES = {"backbone": "backbone", "raserec": "RaSeRec"}
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "recbole-raserec", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "recbole-raserec",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
 
 
 def drawn(draw: Callable[[Figure], None], width: float = 6.4, height: float = 3.2) -> str:
@@ -79,7 +85,14 @@ def similarity(portrait: dict[str, Any]) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for number, side in enumerate(("nearest", "last")):
-            axes.stairs(portrait[side], portrait["edges"], label=f"{side} memory", linewidth=1.6, color=_colour(number), linestyle=LINES[number])
+            axes.stairs(
+                portrait[side],
+                portrait["edges"],
+                label=f"{side} memory",
+                linewidth=1.6,
+                color=_colour(number),
+                linestyle=LINES[number],
+            )
         axes.set(xlabel="cosine of user vector and memory", ylabel="test users")
         axes.legend(frameon=False)
 

@@ -16,7 +16,17 @@ from recbole_raserec.reporting import figures
 
 SWEPT = ("top_k", "alpha")  # parameters of the paper's Figure 2
 # Runs that differ in nothing else are one series; these say nothing of the system.
-_INCIDENTAL = {"result_file", "data_path", "checkpoint_dir", "resume", "show_progress", "config_files", "portrait", "device", "pretrained"}
+_INCIDENTAL = {
+    "result_file",
+    "data_path",
+    "checkpoint_dir",
+    "resume",
+    "show_progress",
+    "config_files",
+    "portrait",
+    "device",
+    "pretrained",
+}
 
 
 def write_report(results: Sequence[str | Path], output: str | Path) -> Path:
@@ -46,7 +56,9 @@ def _read(path: Path) -> dict[str, Any]:
 def build_page(runs: list[dict[str, Any]]) -> str:
     """The HTML of results as :func:`~recbole_raserec.result.build_result` describes them."""
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template("page.html")
+    template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
+        "page.html"
+    )
     return template.render(
         runs=runs,
         protocols=PROTOCOLS,

@@ -120,7 +120,8 @@ class Regeneration:
         if path is not None:
             checkpoints.restore_backbone(model.backbone, path, self.config, self.dataset.sha256)
         else:
-            config = self.config.changed(epochs=self.config["regenerator_embedding_epochs"], regenerate=None)
+            epochs = self.config["regenerator_embedding_epochs"]
+            config = self.config.changed(epochs=epochs, eval_step=epochs, regenerate=None)
             backbone_trainer(config, model, self.dataset).run(self.dataset.sequences.valid_part(), self.show_progress)
         return model.item_vectors.detach()
 

@@ -41,7 +41,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Distinct sources [S, L], the row of each pair's source [P], targets [P, T] and this step's temperature."""
+    """Distinct sources [S, L], the ascending row of each pair's source [P], targets [P, T], this step's temperature."""
 
     source: Tensor
     of: Tensor

@@ -74,7 +74,9 @@ def test_what_is_no_result_is_refused(content, own_folder, capsys):
 
 
 def test_the_neighbourhood_counts_what_is_there():
-    memory = MemoryBank(np.array([[1, 0], [0, 1], [1, 1]], np.float32), np.array([5, 6, 7]), np.zeros(3, int), np.ones(3, int))
+    memory = MemoryBank(
+        np.array([[1, 0], [0, 1], [1, 1]], np.float32), np.array([5, 6, 7]), np.zeros(3, int), np.ones(3, int)
+    )
     vectors, found = np.array([[2.0, 0], [0, 3]], np.float32), np.array([[0, 2], [1, NO_MEMORY]])
     cosine = similarities(vectors, found, memory)
     np.testing.assert_allclose(cosine, [[1, 0.5**0.5], [1, np.nan]], atol=1e-6)
