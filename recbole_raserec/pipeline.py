@@ -15,7 +15,7 @@ import torch
 from recbole.utils import init_logger, init_seed
 
 from recbole_raserec import distributed
-from recbole_raserec.config import MODELS, REGENERATIONS, Config
+from recbole_raserec.config import MODELS, Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.errors import ConfigError, RaSeRecError
 from recbole_raserec.evaluation.portrait import portrait
@@ -34,6 +34,7 @@ from recbole_raserec.result import (
     versions,
     write_result,
 )
+from recbole_raserec.rules import REGENERATIONS
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.regeneration import Regeneration
 from recbole_raserec.training.trainer import RaSeRecTrainer, finetune_source

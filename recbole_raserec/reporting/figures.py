@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe and Ito
 MARKERS, LINES = ("o", "s", "^", "D", "v", "P"), ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 SIDES = {"backbone": "backbone", "raserec": "RaSeRec"}
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "recbole-raserec",
     "font.size": 9,
@@ -104,12 +105,14 @@ def plane(portrait: dict[str, Any]) -> str:
 
     def draw(figure: Figure) -> None:
         axes: Axes = figure.subplots()
-        axes.scatter(*zip(*portrait["memories"]), s=6, color="#BBBBBB", marker=".", label="memory")
+        x, y = np.array(portrait["memories"]).reshape(-1, 2).T
+        axes.scatter(x, y, s=6, color="#BBBBBB", marker=".", label="memory")
         kinds = {1: "target ranked higher", 0: "alike", -1: "target ranked lower"}
         for number, (sign, label) in enumerate(kinds.items()):
             points = [(x, y) for x, y, gain in portrait["users"] if gain == sign]
             if points:
-                axes.scatter(*zip(*points), s=16, color=_colour(number), marker=MARKERS[number], label=f"user, {label}")
+                x, y = np.array(points).T
+                axes.scatter(x, y, s=16, color=_colour(number), marker=MARKERS[number], label=f"user, {label}")
         axes.set(xticks=[], yticks=[], xlabel=f"two main axes: {100 * portrait['explained']:.0f} % of the variance")
         axes.legend(frameon=False, fontsize=7)
 

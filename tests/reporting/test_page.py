@@ -16,7 +16,7 @@ from recbole_raserec.retrieval.memory import NO_MEMORY, MemoryBank
 class Outline(HTMLParser):
     """Ids of headings, number of pictures, what the page would load, and whether every element is closed."""
 
-    VOID = {"meta", "br"}
+    VOID = frozenset({"meta", "br"})
 
     def __init__(self) -> None:
         super().__init__()
