@@ -119,7 +119,7 @@ def _run_together(config: Config, sources: tuple[Any, ...]) -> dict[str, Any]:
         threads = max(torch.get_num_threads() // config["nproc"], 1)
         try:
             torch.multiprocessing.spawn(_process, (place, threads, sources, answer), nprocs=config["nproc"])
-        except torch.multiprocessing.ProcessException:
+        except (torch.multiprocessing.ProcessRaisedException, torch.multiprocessing.ProcessExitedException):
             if not answer.is_file():
                 raise
         outcome = pickle.loads(answer.read_bytes()) if answer.is_file() else {}
