@@ -42,9 +42,9 @@ def softmax_flops(pairs: int, items: int, products: int) -> float:
     return 2.0 * pairs * items * D * products
 
 
-def load(data_path: Path, name: str) -> tuple[Config, SequenceDataset]:
+def load(data_path: Path, name: str, **more: Any) -> tuple[Config, SequenceDataset]:
     """Configuration and data set, read but not yet built."""
-    config = Config("RaSeRec", name, config_dict={"data_path": str(data_path), "show_progress": False})
+    config = Config("RaSeRec", name, config_dict={"data_path": str(data_path), "show_progress": False, **more})
     torch.manual_seed(config["seed"])
     return config, SequenceDataset(config)
 
@@ -85,8 +85,8 @@ def sequence_building(data_path: Path, name: str, repeats: int) -> Timing:
     return seconds, 1.0, {"bytes": 5 * 8.0 * len(dataset.sequences.items)}  # three columns read, two written
 
 
-def _model(data_path: Path, name: str) -> tuple[Config, SequenceDataset, RaSeRec]:
-    config, dataset = load(data_path, name)
+def _model(data_path: Path, name: str, **more: Any) -> tuple[Config, SequenceDataset, RaSeRec]:
+    config, dataset = load(data_path, name, **more)
     dataset.build()
     return config, dataset, RaSeRec(config, dataset)
 
@@ -98,6 +98,17 @@ def sasrec_epoch(data_path: Path, name: str, repeats: int) -> Timing:
     windows, scored = trainer.loader.windows, trainer.model.negatives or dataset.item_num
     flops = 3 * encoder_flops(windows.length.sum()) + softmax_flops(windows.pairs.sum(), scored, 3)
     return *epochs(trainer, repeats), {"flops": flops}
+
+
+def duorec_epoch(data_path: Path, name: str, repeats: int) -> Timing:
+    """One epoch of packed DuoRec, same-target partners included."""
+    config, dataset, model = _model(data_path, name, backbone="DuoRec")
+    trainer = BackboneTrainer(config, model, dataset)
+    windows, part = trainer.loader.windows, dataset.sequences.train_part()
+    pairs, partners = int(windows.pairs.sum()), np.minimum(part.lengths, model.max_seq_length).sum()
+    flops = 3 * encoder_flops(2 * windows.length.sum() + partners) + softmax_flops(pairs, dataset.item_num, 3)
+    contrast = softmax_flops(2 * pairs, 2 * config["train_batch_size"], 3)  # each view with all views of its batch
+    return *epochs(trainer, repeats), {"flops": flops + contrast}
 
 
 def memory_encoding(data_path: Path, name: str, repeats: int) -> Timing:
@@ -223,6 +234,7 @@ STAGES = {
     for stage in (
         sequence_building,
         sasrec_epoch,
+        duorec_epoch,
         memory_encoding,
         neighbour_search,
         finetune_epoch,

@@ -92,6 +92,40 @@ def sasrec_epoch(data_path: Path, name: str, repeats: int) -> Timing:
     return _timed_batches(loader, lambda batch: trainer._train_epoch([batch], 0), repeats)
 
 
+class PlainDuoRec(SASRec):
+    """Its authors' loss on padded prefixes: three passes, and a table of all views that masks each by itself."""
+
+    def contrast(self, second: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        views, number = torch.cat([second, other]), len(second)
+        similarity = views @ views.T
+        positives = torch.cat([similarity.diag(number), similarity.diag(-number)])[:, None]
+        mask = ~torch.eye(2 * number, dtype=torch.bool)
+        mask &= ~torch.eye(2 * number, dtype=torch.bool).roll(number, dims=0)
+        logits = torch.cat([positives, similarity[mask].view(2 * number, -1)], dim=1)
+        return F.cross_entropy(logits, torch.zeros(2 * number, dtype=torch.long))
+
+
+def duorec_epoch(data_path: Path, name: str, repeats: int) -> Timing:
+    """RecBole has no DuoRec: its SASRec with the authors' term, a partner drawn for each row in Python."""
+    config, (train, _, _), _ = _model(data_path, name)
+    model = PlainDuoRec(config, train)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    rows_of: dict[int, list[int]] = {}
+    for row, target in enumerate(train.inter_feat["item_id"].tolist()):
+        rows_of.setdefault(target, []).append(row)
+    rng = np.random.default_rng(0)
+
+    def step(batch: Any) -> None:
+        partner = train.inter_feat[[int(rng.choice(rows_of[target])) for target in batch["item_id"].tolist()]]
+        second, other = (model(b["item_id_list"], b["item_length"]) for b in (batch, partner))
+        optimizer.zero_grad()
+        (model.calculate_loss(batch) + 0.1 * model.contrast(second, other)).backward()
+        optimizer.step()
+
+    torch.autograd.set_detect_anomaly(False)
+    return _timed_batches(TrainDataLoader(config, train, None, shuffle=True), step, repeats)
+
+
 def memory_encoding(data_path: Path, name: str, repeats: int) -> Timing:
     """Every training prefix by itself, padded to 50."""
     config, (train, _, _), model = _model(data_path, name)
@@ -297,6 +331,7 @@ STAGES = {
     for stage in (
         sequence_building,
         sasrec_epoch,
+        duorec_epoch,
         memory_encoding,
         neighbour_search,
         finetune_epoch,
