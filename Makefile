@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.10 || command -v p
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-all lint bench clean
+.PHONY: run test test-all lint bench reproduce clean
 
 run: $(VENV)/installed
 	$(BIN)/python run_recbole_raserec.py --model=RaSeRec --dataset=ml-100k --result_file=result.json
@@ -22,6 +22,10 @@ lint: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/render.py
+
+reproduce: $(VENV)/installed
+	$(BIN)/python benchmarks/reproduce.py
 	$(BIN)/python benchmarks/render.py
 
 $(VENV)/installed: setup.py constraints.txt
