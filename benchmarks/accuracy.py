@@ -3,8 +3,8 @@
   --seeds=2020,2021,2022
   --ways=plain,exact,fast,sampled
   --epochs=300      at most; training stops as the configuration says
-  --ranks=FOLDER    where each run's ranks are kept, so that a stopped run is resumed; the temporary folder
-  --output=FILE     benchmarks/results/bench-cpu.json, whose "accuracy" is replaced
+  --ranks=FOLDER    where each run's ranks wait for the others, so that a stopped call goes on; the temporary folder
+  --output=FILE     benchmarks/results/bench-cpu.json, whose "accuracy" is replaced where the ways have plain
 
 ``plain`` is torch's own: cross entropy over all logits, nn.Dropout, every prefix's exact last 50 items.
 ``exact`` trains on the same prefixes by this package's operations, ``fast`` also with the windows that it
@@ -84,13 +84,17 @@ def run(way: str, seeds: list[int], folder: Path, epochs: int, kept: Path) -> di
     """What :func:`train` gives for each seed, stacked; what was trained before is read."""
     runs = []
     for seed in seeds:
-        file = kept / f"{way}-{seed}-{epochs}.npz"
+        file = _kept(kept, way, seed, epochs)
         if not file.is_file():
             np.savez(file, **train(way, seed, folder, epochs))
         with np.load(file) as stored:
             runs.append(dict(stored))
         print(way, seed, int(runs[-1]["epochs"]), "epochs", flush=True)
     return {name: np.stack([one[name] for one in runs]) for name in runs[0]}
+
+
+def _kept(folder: Path, way: str, seed: int, epochs: int) -> Path:
+    return folder / f"{way}-{seed}-{epochs}.npz"
 
 
 def describe(runs: dict[str, np.ndarray], plain: dict[str, np.ndarray], config: Config) -> dict[str, Any]:
@@ -111,11 +115,17 @@ def main(argv: list[str]) -> None:
     output = str(HERE / "results" / "bench-cpu.json")
     defaults = {"seeds": "2020,2021,2022", "ways": ",".join(WAYS), "epochs": "300", "ranks": str(folder / "ranks")}
     options = read_options(argv, {**defaults, "output": output})
+    seeds, ways, epochs = (
+        [int(seed) for seed in options["seeds"].split(",")],
+        options["ways"].split(","),
+        int(options["epochs"]),
+    )
+    if not set(ways) <= set(WAYS):
+        sys.exit(f"error: --ways={options['ways']}: use some of {','.join(WAYS)}")
     beauty(folder)
-    seeds, ways = [int(seed) for seed in options["seeds"].split(",")], options["ways"].split(",")
     kept = Path(options["ranks"])
     kept.mkdir(parents=True, exist_ok=True)
-    runs = {way: run(way, seeds, folder, int(options["epochs"]), kept) for way in ways}
+    runs = {way: run(way, seeds, folder, epochs, kept) for way in ways}
     if "plain" not in runs:
         return  # part of the work; a later call with all ways reads it
     config = Config("RaSeRec", "amazon-beauty", config_dict={"data_path": str(folder)})
@@ -124,6 +134,9 @@ def main(argv: list[str]) -> None:
     file = Path(options["output"])
     result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     file.write_text(json.dumps({**result, "accuracy": rows}, indent=1) + "\n", encoding="utf-8")
+    for way in ways:  # a later call measures its own code
+        for seed in seeds:
+            _kept(kept, way, seed, epochs).unlink()
 
 
 if __name__ == "__main__":
