@@ -238,10 +238,10 @@ class Regenerator(nn.Module):
         wanted : [P, T], 0 = none.
         """
         choices = self.choices(source)
-        real = Packed(wanted)
-        logits = real.pick((hidden @ vectors.transpose(1, 2)).masked_fill(~choices[:, None], -torch.inf))  # [N, L]
+        rows = Packed(wanted)
+        logits = rows.pick((hidden @ vectors.transpose(1, 2)).masked_fill(~choices[:, None], -torch.inf))  # [N, L]
         place = ((source[:, None] == wanted[..., None]) & choices[:, None]).int().argmax(dim=-1)  # [P, T]
-        return F.cross_entropy(logits, place[real.real])
+        return F.cross_entropy(logits, place[rows.real])
 
     def choices(self, source: Tensor) -> Tensor:
         """[.., L] where the restricted softmax may look: each token of the source once, SOS and padding never."""

@@ -14,10 +14,14 @@ ITEMS, LONGEST = 13, 7
 
 
 def random_model(seed: int) -> Regenerator:
+    """One that writes long rows, of which every position and token matters."""
     torch.manual_seed(seed)
     model = Regenerator(torch.randn(ITEMS, 8), max_length=5, max_target=LONGEST, diversity=3, inner_size=16)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.6)
+    for name, parameter in model.named_parameters():
+        if "norm" not in name:
+            torch.nn.init.normal_(parameter, std=1.0)
+    with torch.no_grad():
+        model.embedding.weight[model.eos] *= 0.3
     return model.double().eval()
 
 
