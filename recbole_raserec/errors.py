@@ -16,11 +16,11 @@ class RaSeRecError(ValueError):
 
     def __init__(self, field: str, value: object, problem: str, mend: str) -> None:
         self.field, self.value, self.problem, self.mend = field, value, problem, mend
-        shown = "" if value is None else f"={_shorten(repr(value))}"
-        super().__init__(f"{field}{shown}: {problem}. {mend}.")
+        super().__init__(field, value, problem, mend)  # what pickle makes it from again, in another process
 
-    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.field, self.value, self.problem, self.mend)  # errors cross processes on Ray
+    def __str__(self) -> str:
+        shown = "" if self.value is None else f"={_shorten(repr(self.value))}"
+        return f"{self.field}{shown}: {self.problem}. {self.mend}."
 
 
 class ConfigError(RaSeRecError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +49,14 @@ class Ledger:
         with replacing(self.folder / f"{point_key(point)}.json") as temporary:
             temporary.write_text(json.dumps(trial, indent=1) + "\n", encoding="utf-8")
 
+    def write_failures(self, results: Any, typed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Remember the failed ones of Ray Tune's ResultGrid; its callback is told before it knows the error."""
+        for result in results:
+            if result.error is not None:
+                error = str(result.error).strip().splitlines()[-1]
+                failed = {"point": typed(result.config), "status": "failed", "score": None, "error": error}
+                self.write(result.config, failed)
+
     def _entries(self) -> list[tuple[Path, dict[str, Any]]]:
         return [(path, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(self.folder.glob("*.json"))]
 
@@ -72,12 +79,5 @@ class Ledger:
                 shown = {name: report.get(name) for name in ("score", "backbone", "validations", "valid")}
                 rest = {"seconds": seconds, "error": None, "report": report}
                 ledger.write(trial.config, {"point": point, "status": status, **shown, **rest})
-
-            def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-                lines = str(trial.get_error() if hasattr(trial, "get_error") else "").strip().splitlines()
-                error = lines[-1] if lines else "its worker was lost"
-                logging.getLogger().error(f"trial {trial.config}: {error}")
-                point = typed(trial.config)
-                ledger.write(trial.config, {"point": point, "status": "failed", "score": None, "error": error})
 
         return Writer()

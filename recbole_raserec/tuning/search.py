@@ -166,8 +166,12 @@ def _run_on_ray(
     scratch = ledger.folder.parent / "ray"
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed; what had ended is in the ledger
     most = config["epochs"] + config["finetune_epochs"] + 1
+
+    def tell(point: dict[str, Any]) -> dict[str, Any]:
+        return typed(point, config)
+
     with connected(address):
-        tune.Tuner(
+        results = tune.Tuner(
             tune.with_resources(tune.with_parameters(run_trial, shared=shared), resources),
             param_space={dimension.name: dimension.domain(search == "grid") for dimension in space},
             tune_config=tune.TuneConfig(
@@ -180,10 +184,11 @@ def _run_on_ray(
             run_config=run_config(
                 name="trials",
                 storage_path=str(scratch.resolve()),
-                callbacks=[ledger.callback(lambda point: typed(point, config))],
+                callbacks=[ledger.callback(tell)],
                 verbose=1,
             ),
         ).fit()
+        ledger.write_failures(results, tell)
 
 
 def _algorithm(search: str, seed: int) -> Any:

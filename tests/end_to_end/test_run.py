@@ -111,7 +111,8 @@ def test_memory_include_valid_only_chooses_the_headline(tiny_data, capsys):
 
 
 def test_drift_is_measured_on_older_memories_and_changes_nothing_else(tiny_data):
-    parameters = {"data_path": str(tiny_data), "show_progress": False, "epochs": 1, "finetune_epochs": 1, "top_k": 3}
+    parameters = {"data_path": str(tiny_data), "show_progress": False, "epochs": 2, "finetune_epochs": 4, "top_k": 3}
+    parameters |= {"learning_rate": 0.01, "alpha": 0.0}  # so that the memories found decide the ranking
     plain = run("RaSeRec", "tiny", config_dict=parameters)
     result = run("RaSeRec", "tiny", config_dict={**parameters, "drift_shares": [1, 0.5]})
     half, whole = result["drift"]

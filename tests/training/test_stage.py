@@ -7,8 +7,8 @@ import torch
 
 from recbole_raserec import ConfigError, RaSeRec, SequenceDataset
 from recbole_raserec.training import checkpoints
-from recbole_raserec.training.stage import DenseAndSparse, _seed_of
 from recbole_raserec.training.backbone import BackboneTrainer
+from recbole_raserec.training.stage import DenseAndSparse, _seed_of
 from recbole_raserec.training.trainer import RaSeRecTrainer
 
 
