@@ -4,6 +4,8 @@
   --seeds=2020,2021,2022
   --data_path=dataset where ``recbole-raserec convert`` wrote the data sets
   --output=FOLDER     benchmarks/results
+  --jobs=1            seeds that are run side by side, each on its share of the cores; two single-threaded runs
+                      do nearly twice the work of one with two threads
 
 A run whose file is there is skipped; one that was stopped goes on from its last epoch; what two runs have in
 common (generated rows, a trained backbone) is made once. Each is a process of its own, and its command is printed.
@@ -11,8 +13,11 @@ common (generated rows, a trained backbone) is made once. Each is a process of i
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -41,22 +46,34 @@ RUNS = {"headline": HEADLINE, "ablation": ABLATION, "all": {**HEADLINE, **ABLATI
 
 def main(argv: list[str]) -> None:
     defaults = {"runs": "all", "seeds": "2020,2021,2022", "data_path": "dataset", "output": str(HERE / "results")}
-    options = read_options(argv, defaults)
+    options = read_options(argv, {**defaults, "jobs": "1"})
     if options["runs"] not in RUNS:
         sys.exit(f"error: --runs={options['runs']}: use one of {', '.join(RUNS)}")
-    for seed in options["seeds"].split(","):
-        for name, words in RUNS[options["runs"]].items():
-            path = Path(options["output"]) / f"{name}-{seed}.json"
-            if not path.is_file():
-                _run(f"{words} --seed={seed} --data_path={options['data_path']} --result_file={path}")
+    if not options["jobs"].isdigit() or options["jobs"] == "0":
+        sys.exit(f"error: --jobs={options['jobs']}: a whole number from 1 on")
+    with ThreadPoolExecutor(int(options["jobs"])) as seeds:
+        codes = list(seeds.map(partial(_run_seed, options=options), options["seeds"].split(",")))
+    sys.exit(max(codes))
 
 
-def _run(words: str) -> None:
+def _run_seed(seed: str, options: dict[str, str]) -> int:
+    """All runs of a seed, one after the other, since they share rows and backbones; the first that fails ends it."""
+    for name, words in RUNS[options["runs"]].items():
+        path = Path(options["output"]) / f"{name}-{seed}.json"
+        if not path.is_file():
+            code = _run(f"{words} --seed={seed} --data_path={options['data_path']} --result_file={path}", options)
+            if code:
+                return code
+    return 0
+
+
+def _run(words: str, options: dict[str, str]) -> int:
     command = ["run", "--model=RaSeRec", *words.split(), "--resume=True", "--show_progress=False"]
-    print("recbole-raserec", *command, flush=True)
-    done = subprocess.run([sys.executable, str(HERE.parent / "run_recbole_raserec.py"), *command], check=False)
-    if done.returncode:
-        sys.exit(done.returncode)
+    threads = max(1, (os.cpu_count() or 1) // int(options["jobs"]))
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+    print(f"OMP_NUM_THREADS={environment['OMP_NUM_THREADS']} recbole-raserec", *command, flush=True)
+    program = [sys.executable, str(HERE.parent / "run_recbole_raserec.py"), *command]
+    return subprocess.run(program, env=environment, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from recbole_raserec.evaluation.groups import group_metrics
 from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks, both_protocols
 from recbole_raserec.evaluation.significance import improvements, pack_ranks
@@ -87,7 +89,7 @@ def build_result(
         "train_losses": losses,
         "config": config.plain(),
         "versions": versions(),
-        "machine": {"device": str(config["device"]), "processor": platform.machine(), "system": platform.system()},
+        "machine": _machine(config),
         "seed": config["seed"],
     }
 
@@ -141,6 +143,13 @@ def format_result(result: dict[str, Any]) -> str:
         + f"; peak memory {result['peak_rss_mib']:.0f} MiB",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _machine(config: Any) -> dict[str, Any]:
+    """Threads belong to it: sums in another order are other floats, and other figures in the last digits."""
+    threads = torch.get_num_threads()
+    system = {"processor": platform.machine(), "system": platform.system()}
+    return {"device": str(config["device"]), "threads": threads, **system}
 
 
 def versions() -> dict[str, str]:
