@@ -3,7 +3,7 @@
 Each (stage, side, size) runs in a process of its own, so that its peak memory is its own.
 Beauty's file is taken from ``RECBOLE_RASEREC_DATA`` or ../shared/data.
 
-  --stages=all      names of stages, comma separated
+  --stages=all      names of stages, comma separated; the rows of others stay in the file
   --output=FILE     benchmarks/results/bench-cpu.json
 
 Sizes are multiples of Beauty's interactions: 1 is Beauty itself, the others are synthetic.
@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -45,27 +46,35 @@ def main(argv: list[str]) -> None:
     from benchmarks.ours import STAGES
 
     folder = Path(tempfile.gettempdir()) / "recbole-raserec-bench"
-    rates = {"flops": 1e9 * _gflops(), "bytes": 1e9 * _gigabytes()}
-    rows = []
-    for stage in STAGES if options["stages"] == "all" else options["stages"].split(","):
+    chosen = list(STAGES) if options["stages"] == "all" else options["stages"].split(",")
+    if not set(chosen) <= set(STAGES):
+        sys.exit(f"error: --stages={options['stages']}: use some of {','.join(STAGES)}")
+    for stage in chosen:
+        rates = {"flops": 1e9 * _gflops(), "bytes": 1e9 * _gigabytes()}
+        rows = []
         for size in SIZES.get(stage, OTHER_SIZES):
-            rows.append(_compare(stage, folder, size, rates))
+            rows.append({**_compare(stage, folder, size, rates), **_conditions(rates)})
             print(_line(rows[-1]), flush=True)
-            _write(Path(options["output"]), rows, rates)
+        _write(Path(options["output"]), rows, list(STAGES))
 
 
-def _write(output: Path, rows: list[dict[str, Any]], rates: dict[str, float]) -> None:
-    """What has been measured so far; what benchmarks/accuracy.py measured stays."""
-    result = {
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+def _conditions(rates: dict[str, float]) -> dict[str, Any]:
+    """When and on what a row was measured; the rates are those of a matrix product and a copy just before."""
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "matrix_product_gflops": round(rates["flops"] / 1e9, 1),
         "memory_gigabytes_a_second": round(rates["bytes"] / 1e9, 1),
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "versions": _versions(),
-        "stages": rows,
-        "growth": _growth(rows),
     }
-    if output.is_file():
-        result["accuracy"] = json.loads(output.read_text(encoding="utf-8")).get("accuracy")
+
+
+def _write(output: Path, rows: list[dict[str, Any]], order: list[str]) -> None:
+    """Replace the rows of a stage; those of others, and what benchmarks/accuracy.py measured, stay."""
+    result = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
+    others = [row for row in result.get("stages", []) if row["stage"] != rows[0]["stage"]]
+    result["stages"] = sorted([*others, *rows], key=lambda row: order.index(row["stage"]))
+    result["growth"] = _growth(result["stages"])
     output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

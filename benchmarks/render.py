@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
@@ -20,14 +22,14 @@ from recbole_raserec.evaluation.significance import paired_improvement, unpack_r
 README = HERE.parent / "README.md"
 LIMITS = {"flops": "arithmetic", "bytes": "memory"}
 PROTOCOLS = ("unmasked", "masked")
-IMPROVEMENT = {"unmasked": "improvement", "masked": "improvement_masked"}
+SAMPLES = 2000  # of a bootstrap
 METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20")
 
 
 def accuracy_table(results: list[dict], published: dict[str, dict[str, list[float]]]) -> str:
     """Each system under the published rows of its backbone: mean over the seeds and half their range.
 
-    The gain is RaSeRec's over its own backbone in N@10, with the seeds' widest interval.
+    The gain is RaSeRec's over its own backbone in N@10.
     """
     lines = [
         "| data, protocol | system | R@5 | R@10 | R@20 | N@5 | N@10 | N@20 | gain in N@10, % |",
@@ -50,33 +52,45 @@ def accuracy_table(results: list[dict], published: dict[str, dict[str, list[floa
 
 
 def _rows_of(first: str, name: str, runs: list[dict], protocol: str) -> list[str]:
-    """The backbone's row and RaSeRec's."""
+    """The backbone's row, and RaSeRec's with either memory."""
     seeds = f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
+    backbone = runs[0]["backbone"]["name"]
+    labels = {
+        "backbone": backbone,
+        "train": f"RaSeRec on {backbone}",
+        "train+valid": f"RaSeRec on {backbone}, validation pairs in the memory",
+    }
     rows = []
-    for side, label in (
-        ("backbone", runs[0]["backbone"]["name"]),
-        ("raserec", f"RaSeRec on {runs[0]['backbone']['name']}"),
-    ):
+    for side, label in labels.items():
         label = ", ".join(part for part in (label, name, seeds) if part)
-        cells = " | ".join(_mean([run[side]["test"][protocol][metric] for run in runs]) for metric in METRICS)
-        rows.append(f"| {first} | {label} | {cells} | {_gain(runs, protocol) if side == 'raserec' else ''} |")
+        cells = " | ".join(_mean([_test(run, side)[protocol][metric] for run in runs]) for metric in METRICS)
+        gain = "" if side == "backbone" else _gain(runs, "backbone", runs, side, protocol)
+        rows.append(f"| {first} | {label} | {cells} | {gain} |")
     return rows
 
 
-def _gain(runs: list[dict], protocol: str) -> str:
-    gains = [run[IMPROVEMENT[protocol]]["ndcg@10"] for run in runs]
-    return _interval(gains)
+def _test(run: dict, side: str) -> dict[str, dict[str, float]]:
+    return (run["backbone"] if side == "backbone" else run["raserec"]["test_by_memory"][side])["test"]
 
 
-def _interval(gains: list[list[float]]) -> str:
-    """Mean of the seeds' gains, and their widest interval."""
-    low, high = min(gain[1] for gain in gains), max(gain[2] for gain in gains)
-    return f"{statistics.mean(gain[0] for gain in gains):+.1f} [{low:+.1f}, {high:+.1f}]"
+def _gain(base: list[dict], base_side: str, new: list[dict], side: str, protocol: str) -> str:
+    """Gain in N@10 of runs over others, seed by seed, in percent with its interval over users.
+
+    A user's ranks under all seeds stay together, so the interval is of users, and the gain of the seeds' means.
+    """
+    ranks = [
+        np.stack([unpack_ranks(run["test_ranks"][of_side][protocol]) for run in runs])
+        for runs, of_side in ((base, base_side), (new, side))
+    ]
+    percent, low, high = paired_improvement(*ranks, base[0]["config"], SAMPLES, 0)["ndcg@10"]
+    return f"{percent:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def ablation_table(results: list[dict]) -> str:
-    """N@10 of every training set and memory, and its gain over the original set's backbone on the same users."""
-    results = [run for run in results if "test_ranks" in run]  # older runs cannot be paired
+    """N@10 of every training set and memory, and its gain over the original set's backbone on the same users.
+
+    Memories hold nothing of the validation part.
+    """
     plain = {run["seed"]: run for run in results if not system(run["config"])}
     lines = [
         "| training set, memory | seeds | protocol | backbone, N@10 | gain, % | with retrieval, N@10 | gain, % |",
@@ -89,20 +103,11 @@ def ablation_table(results: list[dict]) -> str:
     for name, runs in groups.items():
         for protocol in PROTOCOLS:
             cells = []
-            for side in ("backbone", "raserec"):
-                cells.append(_mean(run[side]["test"][protocol]["ndcg@10"] for run in runs))
-                cells.append(_gain_over(plain, runs, side, protocol))
+            for side in ("backbone", "train"):
+                cells.append(_mean(_test(run, side)[protocol]["ndcg@10"] for run in runs))
+                cells.append(_gain([plain[run["seed"]] for run in runs], "backbone", runs, side, protocol))
             lines.append(f"| {name} | {len(runs)} | {protocol} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _gain_over(plain: dict[int, dict], runs: list[dict], side: str, protocol: str) -> str:
-    gains = []
-    for run in runs:
-        base, new = plain[run["seed"]]["test_ranks"]["backbone"][protocol], run["test_ranks"][side][protocol]
-        ranks = unpack_ranks(base), unpack_ranks(new)
-        gains.append(paired_improvement(*ranks, run["config"], 2000, run["seed"])["ndcg@10"])
-    return _interval(gains)
 
 
 def system(config: dict) -> str:

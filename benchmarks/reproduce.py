@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
         sys.exit(f"error: --jobs={options['jobs']}: a whole number from 1 on")
     with ThreadPoolExecutor(int(options["jobs"])) as seeds:
         codes = list(seeds.map(partial(_run_seed, options=options), options["seeds"].split(",")))
-    sys.exit(max(codes))
+    sys.exit(1 if any(codes) else 0)
 
 
 def _run_seed(seed: str, options: dict[str, str]) -> int:

@@ -35,9 +35,9 @@ def build_result(
     ``improvement`` is RaSeRec over its backbone on the unmasked test ranking, ``improvement_masked``
     the same on the masked one: ``{metric: [percent, low, high]}``. Both, and ``raserec.test``, use the
     memory that ``memory_include_valid`` names; ``raserec.test_by_memory`` has either. ``test_ranks``
-    holds every user's rank, packed, so that runs can be compared on paired users; ``groups`` the metrics
-    by popularity of the test item and by history length. ``train_losses`` are sums over the batches of
-    the epochs since the start, or since a resumption.
+    holds every user's rank by the backbone and with either memory, packed, so that runs can be compared on
+    paired users; ``groups`` the metrics by popularity of the test item and by history length.
+    ``train_losses`` are sums over the batches of the epochs since the start, or since a resumption.
     """
     headline = headline_memory(config)
     by_memory: dict[str, dict[str, Any]] = {
@@ -80,8 +80,8 @@ def build_result(
         "improvement_masked": by_memory[headline]["improvement"]["masked"],
         "test_users": len(ranks["backbone"].unmasked),
         "test_ranks": {
-            side: {p: pack_ranks(ranks[source].of(p), max(config["topk"])) for p in PROTOCOLS}
-            for side, source in (("backbone", "backbone"), ("raserec", headline))
+            side: {p: pack_ranks(ranks[side].of(p), max(config["topk"])) for p in PROTOCOLS}
+            for side in ("backbone", *MEMORIES)
         },
         "seconds": {stage: round(value, 2) for stage, value in seconds.items()},
         "peak_rss_mib": peak_rss_mib(),
