@@ -12,6 +12,7 @@ test: $(VENV)/installed lint
 	$(BIN)/python -m pytest
 
 test-all: $(VENV)/installed lint
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,browser,search]'
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 lint: $(VENV)/installed

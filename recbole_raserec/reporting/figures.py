@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")  # Okabe and Ito
 MARKERS, LINES = ("o", "s", "^", "D", "v", "P"), ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
@@ -23,7 +24,7 @@ _STYLE: Any = {
 }
 
 
-def drawn(draw: Callable[[Figure], None], width: float = 6.4, height: float = 3.2) -> str:
+def drawn(draw: Callable[[Figure], None], width: float = 4.8, height: float = 2.9) -> str:
     """The SVG element of what ``draw`` draws; the same input gives the same text."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -44,6 +45,7 @@ def curves(series: dict[str, Sequence[float]], metric: str) -> str:
             best = max(range(len(values)), key=values.__getitem__)
             axes.plot([best + 1], [values[best]], MARKERS[number % len(MARKERS)], color=_colour(number))
         axes.set(xlabel="epoch (marked: the best)", ylabel=f"valid {metric}")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False)
 
     return drawn(draw)
@@ -114,9 +116,9 @@ def plane(portrait: dict[str, Any]) -> str:
                 x, y = np.array(points).T
                 axes.scatter(x, y, s=16, color=_colour(number), marker=MARKERS[number], label=f"user, {label}")
         axes.set(xticks=[], yticks=[], xlabel=f"two main axes: {100 * portrait['explained']:.0f} % of the variance")
-        axes.legend(frameon=False, fontsize=7)
+        axes.legend(frameon=False, fontsize=8)
 
-    return drawn(draw, height=4.6)
+    return drawn(draw, height=4.4)
 
 
 def _colour(number: int) -> str:

@@ -55,6 +55,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def build_page(runs: list[dict[str, Any]]) -> str:
     """The HTML of results as :func:`~recbole_raserec.result.build_result` describes them."""
+    runs = [{**run, "label": label} for run, label in zip(runs, labels(runs))]
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
         "page.html"
@@ -65,43 +66,57 @@ def build_page(runs: list[dict[str, Any]]) -> str:
         metrics=list(runs[0]["backbone"]["test"][PROTOCOLS[0]]),
         curves=_curves(runs),
         sensitivities=_sensitivities(runs),
-        groups=[{"label": label(run), "pictures": _groups(run)} for run in runs if "groups" in run],
+        groups=[{"label": run["label"], "pictures": _groups(run)} for run in runs if "groups" in run],
         portraits=[
             {
                 **run["portrait"],
-                "label": label(run),
+                "label": run["label"],
                 "similarity": figures.similarity(run["portrait"]["neighbourhood"]),
                 "plane": figures.plane(run["portrait"]["plane"]),
             }
             for run in runs
             if "portrait" in run
         ],
-        label=label,
         gain=_gain,
     )
 
 
-def label(run: dict[str, Any]) -> str:
-    """What tells a run from others: data, backbone, regeneration, memory, seed."""
-    config = run["config"]
-    parts = [run["dataset"]["name"], run["backbone"]["name"]]
-    parts += [config["regenerate"]] if config.get("regenerate") else []
-    parts += [f"memory {'+'.join(config['memory'])}"] if config.get("memory", ["pairs"]) != ["pairs"] else []
-    return ", ".join([*parts, f"seed {run['seed']}"])
+def labels(runs: list[dict[str, Any]]) -> list[str]:
+    """What tells runs apart: data, backbone, seed, and the parameters in which runs alike in these differ."""
+    short = [_short_label(run) for run in runs]
+    told = []
+    for run, name in zip(runs, short):
+        alike = [other["config"] for other, of_other in zip(runs, short) if of_other == name]
+        differing = sorted({key for config in alike for key in config if _differs(key, alike)})
+        told.append(", ".join([name, *(f"{key} {_shown(run['config'].get(key))}" for key in differing)]))
+    return told
 
 
-def _gain(run: dict[str, Any], protocol: str, metric: str) -> str:
+def _short_label(run: dict[str, Any]) -> str:
+    return f"{run['dataset']['name']}, {run['backbone']['name']}, seed {run['seed']}"
+
+
+def _differs(name: str, configs: list[dict[str, Any]]) -> bool:
+    return name not in _INCIDENTAL and any(config.get(name) != configs[0].get(name) for config in configs)
+
+
+def _shown(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _gain(run: dict[str, Any], protocol: str, metric: str) -> list[str]:
+    """Lines of a cell: the gain and, where there is one, its interval."""
     percent, low, high = run["improvement" if protocol == "unmasked" else "improvement_masked"][metric]
     if percent is None:
-        return "-"
-    return f"{percent:+.1f} %" if low is None else f"{percent:+.1f} % [{low:+.1f}, {high:+.1f}]"
+        return ["-"]
+    return [f"{percent:+.1f} %", *([] if low is None else [f"[{low:+.1f}, {high:+.1f}]"])]
 
 
 def _curves(runs: list[dict[str, Any]]) -> dict[str, str]:
     metric = runs[0]["config"]["valid_metric"]
     pictures = {}
     for stage in ("pretrain", "finetune"):
-        series = {label(run): run["valid_curves"][stage] for run in runs if run["valid_curves"].get(stage)}
+        series = {run["label"]: run["valid_curves"][stage] for run in runs if run["valid_curves"].get(stage)}
         if series:
             pictures[stage] = figures.curves(series, metric)
     return pictures
@@ -126,7 +141,7 @@ def _sensitivities(runs: list[dict[str, Any]]) -> list[dict[str, str]]:
                 }
                 base = series[0]["backbone"]["test"]["unmasked"][metric]
                 picture = figures.sensitivity(name, points, base, f"test {metric}, unmasked")
-                found.append({"name": name, "label": label(series[0]), "picture": picture})
+                found.append({"name": name, "label": _short_label(series[0]), "picture": picture})
     return found
 
 

@@ -83,6 +83,17 @@ def test_a_grid_goes_on_after_a_failure_and_tells_it(tiny_data, own_folder, caps
     assert "make it smaller" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("more", ["--search=optuna", "--scheduler=asha", "--search=optuna --scheduler=asha"])
+def test_optuna_and_asha_end_with_a_best_trial(more, space, own_folder):
+    assert main([*TUNE.split(), *more.split()]) == 0
+    trials = json.loads(Path("tune/trials.json").read_text())
+    assert len(trials) == 4
+    assert {trial["status"] for trial in trials} <= {"finished", "stopped early"}
+    assert trials[0]["score"] == max(trial["score"] for trial in trials)
+    assert Path("tune/best.yaml").is_file()
+
+
 @pytest.mark.parametrize(
     ("text", "more", "says"),
     [

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recbole_raserec import run
+
+
+@pytest.fixture
+def results(tiny_data: Path) -> list[str]:
+    fixed = {"data_path": str(tiny_data), "show_progress": False, "epochs": 2, "finetune_epochs": 2, "resume": True}
+    files = []
+    for number, alpha in enumerate((0.2, 0.8)):
+        files.append(f"r{number}.json")
+        run("RaSeRec", "tiny", config_dict={**fixed, "alpha": alpha, "portrait": number == 0, "result_file": files[-1]})
+    return files
