@@ -15,6 +15,7 @@ from recbole.utils import init_seed
 from torch import Tensor, nn
 from torch.nn.utils.clip_grad import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.tensorboard import SummaryWriter
 
 from recbole_raserec import distributed
 from recbole_raserec.errors import ConfigError
@@ -68,6 +69,9 @@ class StageTrainer(Trainer):
     def __init__(self, config: Any, module: nn.Module, stage: str, data_sha256: str, source: str) -> None:
         super().__init__(config, module)
         self.stage, self.data_sha256 = stage, data_sha256
+        folder = Path(self.tensorboard.log_dir)
+        self.tensorboard.close()
+        self.tensorboard: SummaryWriter = SummaryWriter(str(folder / stage))  # else the stages would be one curve
         name = checkpoints.fingerprint(config.plain(), source, stage)
         stem = f"{config['dataset']}-{config['backbone']}-{stage}-{name}"
         self.saved_model_file = str(Path(self.checkpoint_dir) / f"{stem}.pth")

@@ -65,6 +65,17 @@ def test_the_model_has_learnt(ml100k):
         assert all(test["masked"][metric] >= test["unmasked"][metric] for metric in METRICS)
 
 
+def test_tensorboard_has_the_scalars_of_both_stages(ml100k):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder, result = ml100k
+    for stage, curve in result["valid_curves"].items():
+        events = EventAccumulator(str(next((folder / "log_tensorboard").glob(f"*/{stage}")))).Reload()
+        scores = [event.value for event in events.Scalars("Vaild_score")]  # RecBole's spelling
+        np.testing.assert_allclose(scores, curve, atol=1e-6)
+        assert len(events.Scalars("Loss/Train")) == len(result["train_losses"][stage])
+
+
 def test_the_saved_model_needs_no_data_set_and_no_pickle(ml100k):
     folder, _ = ml100k
     path = next((folder / "saved").glob("ml-100k-RaSeRec-SASRec-*.pth"))
