@@ -20,7 +20,9 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Seq2Pat mines patterns without ortools, which its requirements name.
 bench: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --no-deps seq2pat==2.0.0
 	$(BIN)/python benchmarks/bench.py
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/render.py

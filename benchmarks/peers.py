@@ -1,4 +1,4 @@
-"""The peers' way through each stage: stock RecBole 1.2.1 where it has the stage, else a plain loop written for this.
+"""The peers' way through each stage: stock RecBole 1.2.1 or Seq2Pat where it has the stage, else a plain loop.
 
 The plain loops search and filter in every step, row by row, and hold all logits; they keep autograd's
 anomaly mode off, which RecBole's import turns on.
@@ -9,7 +9,7 @@ stage that they are is returned with their seconds.
 
 from __future__ import annotations
 
-import itertools
+import os
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -28,6 +28,7 @@ from torch import nn
 
 from benchmarks import ours
 from recbole_raserec.regeneration.decoding import source_tokens
+from recbole_raserec.regeneration.patterns import mine_patterns
 from recbole_raserec.regeneration.regenerator import Packed, Regenerator
 from recbole_raserec.retrieval.attention import RetrievalAugmentation
 from recbole_raserec.training.regenerator import target_tokens
@@ -219,21 +220,22 @@ def evaluation(data_path: Path, name: str, repeats: int) -> Timing:
 
 
 def mining(data_path: Path, name: str, repeats: int) -> Timing:
-    """Gapped windows one by one into a dictionary of sets."""
+    """Seq2Pat, whose patterns must be ours."""
+    from sequential.seq2pat import Seq2Pat
+
     training = ours.load(data_path, name)[1].build()[0].sequences.training_only()
-    lists = [part.tolist() for part in np.split(training.items, training.offsets[1:-1])]
+    lists = [part.tolist() for part in np.split(training.items, training.offsets[1:-1]) if len(part)]
+    found: list[list[int]] = []
 
     def mine() -> None:
-        owners: dict[tuple[int, ...], set[int]] = {}
-        for owner, items in enumerate(lists):
-            for first in range(len(items)):
-                rest = items[first + 1 : first + 5]
-                for size in range(1, len(rest) + 1):
-                    for more in itertools.combinations(rest, size):
-                        owners.setdefault((items[first], *more), set()).add(owner)
-        sum(len(who) > 1 for who in owners.values())
+        found[:] = Seq2Pat(sequences=lists, max_span=5, n_jobs=os.cpu_count()).get_patterns(min_frequency=2)
 
-    return ours.repeat(mine, repeats), 1.0
+    seconds = ours.repeat(mine, repeats)
+    patterns = mine_patterns(training)
+    mined = np.split(patterns.items, patterns.offsets[1:-1])
+    theirs = {(*pattern[:-1], pattern[-1]) for pattern in found}  # its last number is the support
+    assert theirs == {(*items.tolist(), support) for items, support in zip(mined, patterns.support.tolist())}
+    return seconds, 1.0
 
 
 class PlainRegenerator(nn.Module):
