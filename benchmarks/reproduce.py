@@ -4,8 +4,8 @@
   --seeds=2020,2021,2022
   --data_path=dataset where ``recbole-raserec convert`` wrote the data sets
   --output=FOLDER     benchmarks/results
-  --jobs=1            seeds that are run side by side, each on its share of the cores; two single-threaded runs
-                      do nearly twice the work of one with two threads
+  --jobs=1            runs side by side (of different seeds), each on its share of the cores; two single-threaded
+                      ones do nearly twice the work of one with two threads
 
 A run whose file is there is skipped; one that was stopped goes on from its last epoch; what two runs have in
 common (generated rows, a trained backbone) is made once. Each is a process of its own, and its command is printed.
@@ -17,8 +17,8 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
+from threading import Lock
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -51,20 +51,21 @@ def main(argv: list[str]) -> None:
         sys.exit(f"error: --runs={options['runs']}: use one of {', '.join(RUNS)}")
     if not options["jobs"].isdigit() or options["jobs"] == "0":
         sys.exit(f"error: --jobs={options['jobs']}: a whole number from 1 on")
-    with ThreadPoolExecutor(int(options["jobs"])) as seeds:
-        codes = list(seeds.map(partial(_run_seed, options=options), options["seeds"].split(",")))
+    seeds = {seed: Lock() for seed in options["seeds"].split(",")}  # runs of a seed share rows and backbones
+    runs = [(name, seed) for name in RUNS[options["runs"]] for seed in seeds]
+    with ThreadPoolExecutor(int(options["jobs"])) as pool:
+        codes = list(pool.map(lambda run: _run_once(*run, seeds[run[1]], options), runs))
     sys.exit(1 if any(codes) else 0)
 
 
-def _run_seed(seed: str, options: dict[str, str]) -> int:
-    """All runs of a seed, one after the other, since they share rows and backbones; the first that fails ends it."""
-    for name, words in RUNS[options["runs"]].items():
-        path = Path(options["output"]) / f"{name}-{seed}.json"
-        if not path.is_file():
-            code = _run(f"{words} --seed={seed} --data_path={options['data_path']} --result_file={path}", options)
-            if code:
-                return code
-    return 0
+def _run_once(name: str, seed: str, alone: Lock, options: dict[str, str]) -> int:
+    """Exit code of a run; 0 where its file is there."""
+    path = Path(options["output"]) / f"{name}-{seed}.json"
+    with alone:
+        if path.is_file():
+            return 0
+        words = RUNS[options["runs"]][name]
+        return _run(f"{words} --seed={seed} --data_path={options['data_path']} --result_file={path}", options)
 
 
 def _run(words: str, options: dict[str, str]) -> int:
