@@ -1,6 +1,6 @@
 """Train what the tables hold, one result file a run: ``python benchmarks/reproduce.py``.
 
-  --runs=ablation     which: see RUNS
+  --runs=all          which, with commas between them: headline, ablation, or names of runs
   --seeds=2020,2021,2022
   --data_path=dataset where ``recbole-raserec convert`` wrote the data sets
   --output=FOLDER     benchmarks/results
@@ -41,18 +41,22 @@ ABLATION = {
     "amazon-beauty-sasrec-dr4sr-mined": f"{DR4SR} --memory=patterns",
     "amazon-beauty-sasrec-original-both": "--dataset=amazon-beauty --memory=pairs,patterns",
 }
-RUNS = {"headline": HEADLINE, "ablation": ABLATION, "all": {**HEADLINE, **ABLATION}}
+ALL = {**HEADLINE, **ABLATION}
+GROUPS = {"headline": HEADLINE, "ablation": ABLATION, "all": ALL}
 
 
 def main(argv: list[str]) -> None:
     defaults = {"runs": "all", "seeds": "2020,2021,2022", "data_path": "dataset", "output": str(HERE / "results")}
     options = read_options(argv, {**defaults, "jobs": "1"})
-    if options["runs"] not in RUNS:
-        sys.exit(f"error: --runs={options['runs']}: use one of {', '.join(RUNS)}")
+    chosen: dict[str, None] = {}
+    for word in options["runs"].split(","):
+        if word not in {*GROUPS, *ALL}:
+            sys.exit(f"error: --runs={word}: use some of {', '.join([*GROUPS, *ALL])}")
+        chosen.update(dict.fromkeys(GROUPS.get(word, [word])))
     if not options["jobs"].isdigit() or options["jobs"] == "0":
         sys.exit(f"error: --jobs={options['jobs']}: a whole number from 1 on")
     seeds = {seed: Lock() for seed in options["seeds"].split(",")}  # runs of a seed share rows and backbones
-    runs = [(name, seed) for name in RUNS[options["runs"]] for seed in seeds]
+    runs = [(name, seed) for name in chosen for seed in seeds]
     with ThreadPoolExecutor(int(options["jobs"])) as pool:
         codes = list(pool.map(lambda run: _run_once(*run, seeds[run[1]], options), runs))
     sys.exit(1 if any(codes) else 0)
@@ -64,8 +68,7 @@ def _run_once(name: str, seed: str, alone: Lock, options: dict[str, str]) -> int
     with alone:
         if path.is_file():
             return 0
-        words = RUNS[options["runs"]][name]
-        return _run(f"{words} --seed={seed} --data_path={options['data_path']} --result_file={path}", options)
+        return _run(f"{ALL[name]} --seed={seed} --data_path={options['data_path']} --result_file={path}", options)
 
 
 def _run(words: str, options: dict[str, str]) -> int:
