@@ -19,6 +19,7 @@ from recbole_raserec.errors import ConfigError
 from recbole_raserec.losses import catalogue_cross_entropy, negatives_for
 from recbole_raserec.retrieval.attention import RetrievalAugmentation
 from recbole_raserec.retrieval.memory import NO_MEMORY, MemoryBank
+from recbole_raserec.retrieval.mixture import Mixture, cosines
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class MemoryTensors:
 class RaSeRec(SequentialRecommender):
     """A pre-trained, frozen backbone whose user vectors are augmented by retrieved memories.
 
+    Of the ``depth`` memories that are retrieved the attention reads the ``top_k`` nearest, and ``mixture`` all.
+
     Without a memory (``use_memory`` not yet called) it is its backbone, in loss and in scores: this
     is stage two, recommendation learning. With one it is stage three.
     """
@@ -41,6 +44,8 @@ class RaSeRec(SequentialRecommender):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.top_k: int = config["top_k"]
+        self.depth = max(self.top_k, config["mixture_top_k"]) if any(config["mixture_weight"]) else self.top_k
+        self.mixture = Mixture(0.0, 1.0)  # off until one is chosen on the validation part
         self.negatives = negatives_for(config["softmax_negatives"], self.n_items)
         self.backbone = build_backbone(config, dataset)
         width = self.item_vectors.shape[1]
@@ -95,25 +100,40 @@ class RaSeRec(SequentialRecommender):
         """User vectors [B, D] and memory indices [B, K] (``NO_MEMORY`` = none) -> h~ [B, D]."""
         if self._tensors is None or len(self._tensors.targets) == 0:
             return h
+        neighbours = neighbours[:, : self.top_k]
         real = neighbours != NO_MEMORY
         at = neighbours.clamp(min=0).long()
         target_vectors = self.item_vectors[self._tensors.targets[at]]  # [B, K, D]
         return self.augmentation(h, self._tensors.keys[at], target_vectors, real)
 
-    def user_vectors(self, interaction: Interaction) -> Tensor:
-        """[B, D], augmented once there is a memory.
+    def mix(self, scores: Tensor, h: Tensor, neighbours: Tensor) -> None:
+        """Add to the scores [V, B], in place, what the memories [B, K] of user vectors [B, D] say."""
+        if self.mixture.weight == 0 or self._tensors is None or len(self._tensors.targets) == 0:
+            return
+        scores[0] = -torch.inf  # padding is no item, and takes no share of the softmax
+        at = neighbours.clamp(min=0).long()
+        cosine = cosines(h, self._tensors.keys[at], neighbours != NO_MEMORY)
+        self.mixture.mix(scores, self._tensors.targets[at], cosine)
+
+    def retrieve(self, interaction: Interaction) -> tuple[Tensor, Tensor | None]:
+        """User vectors of the backbone [B, D] and their memories [B, K], None before there is a memory.
 
         Whose the histories are and how long they really are (``prefix_length``, since RecBole cuts
         ``item_length`` to the maximum) decides which memories would leak.
         """
         h = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], interaction[self.USER_ID])
         if self.memory is None:
-            return h
+            return h, None
         length_field = PREFIX_LENGTH if PREFIX_LENGTH in interaction else self.ITEM_SEQ_LEN
         found = self.memory.search(
-            h.detach().cpu().numpy(), _array(interaction[self.USER_ID]), _array(interaction[length_field]), self.top_k
+            h.detach().cpu().numpy(), _array(interaction[self.USER_ID]), _array(interaction[length_field]), self.depth
         )
-        return self.augment(h, torch.from_numpy(found).to(h.device))
+        return h, torch.from_numpy(found).to(h.device)
+
+    def user_vectors(self, interaction: Interaction) -> Tensor:
+        """[B, D], augmented once there is a memory."""
+        h, found = self.retrieve(interaction)
+        return h if found is None else self.augment(h, found)
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean cross entropy; the backbone's own loss before there is a memory."""
@@ -128,13 +148,20 @@ class RaSeRec(SequentialRecommender):
 
     def predict(self, interaction: Interaction) -> Tensor:
         """[B] scores of the interaction's own items."""
+        own = interaction[self.ITEM_ID]
+        if self.mixture.weight:  # of which every item's score is a part
+            return self.full_sort_predict(interaction).gather(1, own[:, None])[:, 0]
         vectors, items = self.scoring(self.user_vectors(interaction))
-        return (vectors * items[interaction[self.ITEM_ID]]).sum(dim=1)
+        return (vectors * items[own]).sum(dim=1)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """[B, V] scores of all items."""
-        vectors, items = self.scoring(self.user_vectors(interaction))
-        return vectors @ items.T
+        h, found = self.retrieve(interaction)
+        vectors, items = self.scoring(h if found is None else self.augment(h, found))
+        scores = items @ vectors.T
+        if found is not None:
+            self.mix(scores, h, found)
+        return scores.T
 
 
 def _array(column: Tensor) -> np.ndarray:

@@ -7,6 +7,7 @@ import pickle
 import re
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -90,6 +91,8 @@ def run(
     save_model(config, trainer)
 
     result = build_result(config, data, trainer.valid, ranks, seconds, trainer.curves, trainer.losses)
+    if any(config["mixture_weight"]):
+        result["raserec"]["mixture"] = asdict(trainer.model.mixture)
     if shown is not None:
         result["portrait"] = shown
     if drift:
@@ -236,7 +239,7 @@ def build_trainer(config: Config, dataset: SequenceDataset) -> RaSeRecTrainer:
 def save_model(config: Config, trainer: RaSeRecTrainer) -> Path:
     """Write model, memory and item names in one file that needs neither the data set nor pickle."""
     memory, dataset = trainer.memory, trainer.dataset
-    name = checkpoints.fingerprint(config.plain(), finetune_source(trainer.model, dataset.sha256), "finetune")
+    name = checkpoints.fingerprint(config.plain(), finetune_source(trainer.model, dataset.sha256), "raserec")
     path = Path(config["checkpoint_dir"]) / f"{config['dataset']}-{config['model']}-{config['backbone']}-{name}.pth"
     checkpoints.save(
         path,
@@ -246,6 +249,7 @@ def save_model(config: Config, trainer: RaSeRecTrainer) -> Path:
             "data_sha256": dataset.sha256,
             "state_dict": trainer.model.state_dict(),
             "memory": memory.tensors(),
+            "mixture": asdict(trainer.model.mixture),
             "item_tokens": [str(token) for token in dataset.field2id_token[dataset.iid_field]],
         },
     )

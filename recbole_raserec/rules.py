@@ -35,6 +35,8 @@ _OPTIONAL_TYPES: dict[str, tuple[type, ...]] = {
     "metrics": (str, list, tuple),
     "topk": (int, list, tuple),
     "drift_shares": (float, list, tuple),
+    "mixture_weight": (float, int, list, tuple),
+    "mixture_tau": (float, int, list, tuple),
 }
 
 
@@ -60,6 +62,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "alpha": _share(),
     "beta": _share(),
     "top_k": _at_least(1),
+    "mixture_top_k": _at_least(1),
     "attn_tau": _above_zero(),
     "cross_heads": _at_least(1),
     "cross_inner_size": _at_least(1),
@@ -149,7 +152,16 @@ def check_values(final: dict[str, Any], given: set[str]) -> None:
     _check_ranges(final)
     _check_protocol(final, given)
     final["regenerate_parts"] = _names("regenerate_parts", final["regenerate_parts"], PARTS)
-    final["drift_shares"] = _shares("drift_shares", final["drift_shares"])
+    final["drift_shares"] = _numbers("drift_shares", final["drift_shares"], lambda v: 0 < v <= 1, "in (0, 1]")
+    for name, holds, where in (
+        ("mixture_weight", lambda v: 0 <= v < 1, "in [0, 1)"),
+        ("mixture_tau", lambda v: 0 < v < math.inf, "above 0"),
+    ):
+        final[name] = _numbers(name, final[name], holds, where)
+        if not final[name]:
+            raise ConfigError(
+                name, final[name], "names nothing", f"give one number or several, for example --{name}=0.2"
+            )
     final["memory"] = _names("memory", final["memory"], MEMORY_PARTS)
     if final["regenerate"] is not None:
         check_known("regenerate", final["regenerate"], REGENERATIONS)
@@ -196,13 +208,13 @@ def _names(field: str, value: Any, known: Sequence[str]) -> list[str]:
     return [name for name in known if name in [word.strip() for word in words]]
 
 
-def _shares(field: str, value: Any) -> list[float]:
-    """One number or several, each in (0, 1], ascending."""
+def _numbers(field: str, value: Any, holds: Callable[[float], bool], where: str) -> list[float]:
+    """One number or several, ascending, each once."""
     given = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
-    for share in given:
-        if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 < share <= 1:
-            raise ConfigError(field, value, "must be shares in (0, 1]", f"for example --{field}=[0.25,0.5,1]")
-    return sorted({float(share) for share in given})
+    for number in given:
+        if not isinstance(number, (int, float)) or isinstance(number, bool) or not holds(number):
+            raise ConfigError(field, value, f"must be numbers {where}", f"for example --{field}=[0.25,0.5]")
+    return sorted({float(number) for number in given})
 
 
 def _check_metrics(final: dict[str, Any]) -> None:

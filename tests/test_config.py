@@ -31,6 +31,9 @@ def test_defaults_are_recboles_and_ours():
     [
         ("--alpah=0.3", "alpah=0.3: unknown parameter. did you mean 'alpha'"),
         ("--alpha=1.5", r"alpha=1.5: must lie in \[0, 1\]"),
+        ("--mixture_weight=[0,1]", r"mixture_weight=\[0, 1\]: must be numbers in \[0, 1\)"),
+        ("--mixture_tau=0", "mixture_tau=0: must be numbers above 0"),
+        ("--mixture_tau=[]", "mixture_tau=\\[\\]: names nothing"),
         ("--alpha=nan", "alpha='nan': is of type str"),
         ("--alpha=", "alpha"),
         ("--beta=-0.1", "beta=-0.1"),

@@ -24,9 +24,9 @@ class Trained:
     trainer: RaSeRecTrainer
 
 
-@pytest.fixture
-def trained(make_config) -> Trained:
-    config = make_config()
+@pytest.fixture(params=[0.0, 0.4], ids=["attention", "attention and mixture"])
+def trained(make_config, request) -> Trained:
+    config = make_config(mixture_weight=request.param, mixture_top_k=7)
     dataset = SequenceDataset(config)
     train, _, test = dataset.build()
     model = RaSeRec(config, dataset)

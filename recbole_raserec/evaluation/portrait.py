@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.evaluation.ranking import Ranks
@@ -85,7 +84,7 @@ def portrait(trainer: RaSeRecTrainer, ranks: dict[str, Ranks], headline: str) ->
     base, new = ranks["backbone"], ranks[headline]
     rows = np.sort(np.random.default_rng(seed + 1).permutation(len(part))[:EXAMPLES])
     name = item_names(trainer.dataset)
-    here = queries.to(trainer.config["device"], model.top_k)
+    here = queries.to(trainer.config["device"], model.depth)
     return {
         "neighbourhood": neighbourhood(cosine, found, model.memory, part.targets),
         "plane": plane(vectors, found, model.memory, base, new, seed),
@@ -94,7 +93,7 @@ def portrait(trainer: RaSeRecTrainer, ranks: dict[str, Ranks], headline: str) ->
                 "history": [name(item) for item in _history(part, row)],
                 "target": name(part.targets[row]),
                 "rank": {"backbone": int(base.unmasked[row]), "raserec": int(new.unmasked[row])},
-                **{side: [name(item) for item in _best(model, vector)] for side, vector in _both(model, here, row)},
+                **{side: [name(item) for item in items] for side, items in _best(model, here, row).items()},
                 "memories": [
                     {"target": name(model.memory.targets[m]), "similarity": round(float(c), 4)}
                     for m, c in zip(found[row, :SHOWN_MEMORIES], cosine[row])
@@ -125,16 +124,16 @@ def _history(part: Prefixes, row: int) -> np.ndarray:
     return part.sequences.items[max(part.sequences.offsets[part.sequence[row]], stop - SHOWN_HISTORY) : stop]
 
 
-def _both(model: RaSeRec, queries: Queries, row: int) -> list[tuple[str, Tensor]]:
-    """The row's vector [1, D] of the backbone and of RaSeRec."""
+@torch.no_grad()
+def _best(model: RaSeRec, queries: Queries, row: int) -> dict[str, list[int]]:
+    """The items that the backbone and RaSeRec score highest for a row."""
     at = torch.tensor([row], device=queries.vectors.device)
-    with torch.no_grad():
-        return [("backbone", queries.vectors[at]), ("raserec", augmented(model, queries, at))]
-
-
-def _best(model: RaSeRec, vector: Tensor) -> list[int]:
-    """The items that score highest for a user vector [1, D]."""
-    user, items = model.scoring(vector)
-    scores = (user @ items.T)[0].detach()
-    scores[0] = -torch.inf
-    return scores.topk(min(SHOWN_ITEMS, len(scores) - 1)).indices.tolist()
+    found = {}
+    for side, vector in (("backbone", queries.vectors[at]), ("raserec", augmented(model, queries, at))):
+        user, items = model.scoring(vector)
+        scores = items @ user.T  # [V, 1]
+        scores[0] = -torch.inf
+        if side == "raserec" and queries.neighbours is not None:
+            model.mix(scores, queries.vectors[at], queries.neighbours[at])
+        found[side] = scores[:, 0].topk(min(SHOWN_ITEMS, len(scores) - 1)).indices.tolist()
+    return found

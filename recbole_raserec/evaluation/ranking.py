@@ -27,6 +27,7 @@ PROTOCOLS = ("unmasked", "masked")
 _MOST_SCORES = {"cpu": 5 * 2**18, "cuda": 2**25}  # floats held at once: what stays in cache; 128 MiB
 
 UserVectors = Callable[[np.ndarray], Tensor]  # rows [B] -> user vectors [B, D]
+Adjust = Callable[[np.ndarray, Tensor], None]  # rows [B], and scores [V, B] that it changes in place
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,14 @@ class Ranks:
 
 @torch.no_grad()
 def rank_targets(
-    user_vectors: UserVectors, item_vectors: Tensor, prefixes: Prefixes, block: int, progress: Progress = iter
+    user_vectors: UserVectors,
+    item_vectors: Tensor,
+    prefixes: Prefixes,
+    block: int,
+    progress: Progress = iter,
+    adjust: Adjust | None = None,
 ) -> Ranks:
-    """Rank each row's target among all items but padding, by inner product.
+    """Rank each row's target among all items but padding, by inner product and what ``adjust`` makes of it.
 
     Ties and NaN count against the target: a model that scores everything alike gets no hit. Masked
     ranks subtract the distinct history items above the target; a target that is itself in the
@@ -69,6 +75,8 @@ def rank_targets(
         scores, below = (b[: len(item_vectors) * len(part)].view(len(item_vectors), len(part)) for b in buffers)
         torch.mm(item_vectors, user_vectors(part).T, out=scores)  # [V, B]
         scores[0] = -torch.inf
+        if adjust is not None:
+            adjust(part, scores)
         targets = torch.from_numpy(all_targets[part]).to(scores.device)
         own = scores.gather(0, targets[None])  # [1, B]
         torch.lt(scores, own, out=below)  # ones as floats: summing them is several times faster than booleans

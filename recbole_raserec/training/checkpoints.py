@@ -24,7 +24,7 @@ _INCIDENTAL = {
 }  # fmt: skip
 # Parameters of stage three, on which a backbone does not depend.
 _STAGE_THREE = {"top_k", "alpha", "beta", "attn_tau", "memory"}
-_STAGE_THREE_PREFIXES = ("finetune_", "cross_", "index_")
+_STAGE_THREE_PREFIXES = ("finetune_", "cross_", "index_", "mixture_")
 
 # Parameters of regeneration, which say nothing where nothing is regenerated ...
 _REGENERATION_PREFIXES = ("regenerat", "pattern_", "decode_", "personalize_")
@@ -47,9 +47,11 @@ def fingerprint(config: dict[str, Any], source: str, stage: str) -> str:
 
 
 def relevant(config: dict[str, Any], stage: str) -> dict[str, Any]:
-    """The parameters that the figures of ``stage`` ("regenerate", "pretrain" or "finetune") depend on."""
+    """The parameters that the figures of ``stage`` ("regenerate", "pretrain", "finetune", "raserec") depend on."""
     kept = {name: value for name, value in config.items() if name not in _INCIDENTAL}
-    if stage != "finetune":
+    if stage != "raserec":  # the mixture needs no training
+        kept = {name: value for name, value in kept.items() if not name.startswith("mixture_")}
+    if stage not in ("finetune", "raserec"):
         kept = {n: v for n, v in kept.items() if n not in _STAGE_THREE and not n.startswith(_STAGE_THREE_PREFIXES)}
     if stage == "regenerate":
         kept = {

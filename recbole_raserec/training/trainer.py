@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from time import perf_counter
 from typing import Any
 
@@ -17,11 +18,12 @@ from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.backbones.scoring import scored_items, scoring_users
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import Prefixes
-from recbole_raserec.evaluation.ranking import Ranks, rank_targets
+from recbole_raserec.evaluation.ranking import Ranks, rank_targets, recbole_metrics
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.progress import bar
 from recbole_raserec.regeneration.patterns import mine_patterns
 from recbole_raserec.retrieval.memory import MemoryBank
+from recbole_raserec.retrieval.mixture import Mixture
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.backbone import backbone_trainer
 from recbole_raserec.training.stage import OnEpoch, StageTrainer
@@ -80,9 +82,14 @@ def rank_queries(model: RaSeRec, queries: Queries, block: int, show_progress: bo
         vectors = augmented(model, queries, torch.from_numpy(rows).to(queries.vectors.device))
         return scoring_users(vectors, model.backbone.item_bias)
 
+    def mix(rows: np.ndarray, scores: Tensor) -> None:
+        at = torch.from_numpy(rows).to(queries.vectors.device)
+        if queries.neighbours is not None:
+            model.mix(scores, queries.vectors[at], queries.neighbours[at])
+
     progress = bar("evaluate", show_progress)
     items = scored_items(model.item_vectors, model.backbone.item_bias)
-    return rank_targets(user_vectors, items, queries.prefixes, block, progress)
+    return rank_targets(user_vectors, items, queries.prefixes, block, progress, mix)
 
 
 def finetune_source(model: RaSeRec, data_sha256: str) -> str:
@@ -163,13 +170,14 @@ class RaSeRecTrainer:
         self.memory, self.valid["backbone"] = prepared.memory, prepared.valid
         self.model.use_memory(self.memory)
         train, valid = (
-            queries.to(self.config["device"], self.model.top_k)
-            for queries in (prepared.train_queries, prepared.valid_queries)
+            queries.to(self.config["device"], k)
+            for queries, k in ((prepared.train_queries, self.model.top_k), (prepared.valid_queries, self.model.depth))
         )
         with self._timed("finetune"):
             stage = FinetuneTrainer(self.config, self.model, self.dataset.sha256, train)
             self.valid["raserec"] = stage.run(valid, self.show_progress, on_epoch)
             self._remember_course(stage)
+            self._choose_mixture(valid)
 
     def test(self) -> dict[str, Ranks]:
         """Ranks of the test part: ``backbone``, ``train`` and ``train+valid`` (what the memory holds)."""
@@ -205,8 +213,18 @@ class RaSeRecTrainer:
         return self._retrieve(self.test_part, self._encode(self.test_part), "search test")
 
     def _rank(self, queries: Queries) -> Ranks:
-        here = queries.to(self.config["device"], self.model.top_k)
+        here = queries.to(self.config["device"], self.model.depth)
         return rank_queries(self.model, here, self.config["eval_batch_size"], self.show_progress)
+
+    def _choose_mixture(self, valid: Queries) -> None:
+        """Keep the mixture of ``mixture_weight`` and ``mixture_tau`` that validates best; 0 stands for none."""
+        weights, metric = self.config["mixture_weight"], self.config["valid_metric"].lower()
+        found = {Mixture(0.0, 1.0): self.valid["raserec"]} if 0 in weights else {}
+        for weight, tau in product(filter(None, weights), self.config["mixture_tau"]):
+            self.model.mixture = Mixture(weight, tau)
+            found[self.model.mixture] = recbole_metrics(self._rank(valid).unmasked, self.config)
+        self.model.mixture = max(found, key=lambda mixture: found[mixture][metric])
+        self.valid["raserec"] = found[self.model.mixture]
 
     def _pretrain(self, on_epoch: OnEpoch | None) -> dict[str, float]:
         path = self.config["pretrained"]
@@ -251,7 +269,7 @@ class RaSeRecTrainer:
     def _retrieve(self, part: Prefixes, vectors: np.ndarray, label: str) -> Queries:
         assert self.model.memory is not None
         found = self.model.memory.search(
-            vectors, part.users, part.lengths, self.model.top_k, bar(label, self.show_progress)
+            vectors, part.users, part.lengths, self.model.depth, bar(label, self.show_progress)
         )
         return Queries(part, torch.from_numpy(vectors), torch.from_numpy(found))
 

@@ -136,12 +136,17 @@ def _share(config: Config, space: list[Dimension], sources: Sources, known: dict
     if all(checkpoints.is_stage_three(name) for name in names):
         if config["regenerate"] is not None:
             data, _ = regenerated(config, data)
-        most = [int(value) for d in space if d.name == "top_k" for value in d.examples]
-        common = config.changed(top_k=max(most, default=config["top_k"]))
-        trainer = build_trainer(common, data)
+        trainer = build_trainer(config.changed(**_deepest(config, space)), data)
         ready = trainer.prepare()
         prepared = ready if names.isdisjoint(_MEMORY) else None
     return Shared(sources, data, prepared, Path.cwd(), torch.get_num_threads(), known)
+
+
+def _deepest(config: Config, space: list[Dimension]) -> dict[str, Any]:
+    """Settings under which as many memories are searched as any trial will read."""
+    tried = {dimension.name: dimension.examples for dimension in space}
+    most = {name: int(max(tried.get(name, [config[name]]))) for name in ("top_k", "mixture_top_k")}
+    return {**most, **({"mixture_weight": [0.5]} if "mixture_weight" in tried else {})}
 
 
 def _resources(config: Config) -> dict[str, float]:

@@ -121,6 +121,25 @@ def test_memory_include_valid_only_chooses_the_headline(tiny_data, capsys):
     assert all(f"{value:.4f}" in table for value in figures)
 
 
+def test_the_mixture_that_validates_best_is_kept(tiny_data):
+    parameters = {
+        "data_path": str(tiny_data),
+        "show_progress": False,
+        "epochs": 2,
+        "finetune_epochs": 2,
+        "resume": True,
+    }
+    weights, found = (0.0, 0.3, 0.9), {}
+    for weight in weights:  # the same trained model, since the mixture needs no training
+        result = run("RaSeRec", "tiny", config_dict={**parameters, "mixture_weight": weight})
+        found[weight] = result["raserec"]["valid"]["ndcg@10"]
+    assert len(set(found.values())) == len(weights)
+    assert len(list(Path("saved").glob("*finetune*.last.pth"))) == 1
+    result = run("RaSeRec", "tiny", config_dict={**parameters, "mixture_weight": list(weights)})
+    assert result["raserec"]["valid"]["ndcg@10"] == max(found.values())
+    assert result["raserec"]["mixture"] == {"weight": max(weights, key=found.__getitem__), "tau": 0.2}
+
+
 def test_drift_is_measured_on_older_memories_and_changes_nothing_else(tiny_data):
     parameters = {"data_path": str(tiny_data), "show_progress": False, "epochs": 2, "finetune_epochs": 4, "top_k": 3}
     parameters |= {"learning_rate": 0.01, "alpha": 0.0}  # so that the memories found decide the ranking

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recbole_raserec.retrieval.mixture import Mixture, cosines
+
+
+@given(
+    st.floats(0, 0.95),
+    st.floats(0.05, 2),
+    st.integers(1, 4),
+    st.integers(1, 6),
+    st.integers(2, 8),
+    st.integers(0, 10**6),
+)
+def test_the_softmax_of_the_mixed_scores_is_the_mixture(weight, tau, users, memories, items, seed):
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=(items, users))
+    scores[0] = -np.inf
+    found = rng.integers(1, items, (users, memories))  # few items: the same ones come several times
+    cosine = rng.uniform(-1, 1, (users, memories))
+    cosine[rng.random((users, memories)) < 0.3] = -np.inf  # places without a memory
+    mixed = torch.from_numpy(scores.copy())
+    Mixture(weight, tau).mix(mixed, torch.from_numpy(found), torch.from_numpy(cosine))
+    for user in range(users):
+        of_scores = np.exp(scores[:, user]) / np.exp(scores[:, user]).sum()
+        real = np.isfinite(cosine[user])
+        shares = np.exp(cosine[user][real] / tau)
+        of_memories = np.zeros(items)
+        for item, share in zip(found[user][real], shares / shares.sum()):
+            of_memories[item] += share
+        expected = (1 - weight) * of_scores + weight * of_memories if real.any() else of_scores
+        np.testing.assert_allclose(torch.softmax(mixed[:, user], dim=0).numpy(), expected, atol=1e-9)
+
+
+def test_the_cosine_of_no_memory_is_below_all():
+    found = cosines(torch.tensor([[3.0, 0.0]]), torch.tensor([[[1.0, 1.0], [5.0, 0.0]]]), torch.tensor([[True, False]]))
+    assert found[0, 0].item() == pytest.approx(0.5**0.5)
+    assert found[0, 1] == -torch.inf
