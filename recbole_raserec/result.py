@@ -137,9 +137,10 @@ def format_result(result: dict[str, Any]) -> str:
             rows.append(["  gain", *(_gain(found["improvement"][protocol][metric]) for metric in base)])
         lines += ["", *aligned(rows)]
     mixture = result["raserec"].get("mixture")
+    chosen = f"mixture by validation: weight {mixture['weight']}, tau {mixture['tau']}" if mixture else ""
     lines += [
         "",
-        *([f"mixture chosen on the validation part: weight {mixture['weight']}, tau {mixture['tau']}"] if mixture else []),
+        *([chosen] if chosen else []),
         "* the figures under raserec.test and improvement in the result file (memory_include_valid)",
         "seconds: " + ", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items())
         + f"; peak memory {result['peak_rss_mib']:.0f} MiB",
