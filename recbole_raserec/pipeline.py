@@ -24,6 +24,7 @@ from recbole_raserec.files import check_writable
 from recbole_raserec.losses import negatives_for
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.progress import bar
+from recbole_raserec.ray_cluster import connected
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest
 from recbole_raserec.result import (
@@ -75,16 +76,16 @@ def run(
     start = perf_counter()
     data = load_dataset(config)
     seconds = {"load": perf_counter() - start}
-    start = perf_counter()
     manifest: dict[str, Any] | None = None
-    if config["regenerate"] is not None:
-        data, manifest = regenerated(config, data)
-        seconds["regenerate"] = perf_counter() - start
-
-    trainer = train(config, data)
-    ranks = trainer.test()
-    drift = trainer.drift() if config["drift_shares"] else {}
-    shown = portrait(trainer, ranks, headline_memory(config)) if config["portrait"] else None
+    with connected(config["ray_address"] if distributed.size() == 1 else None):
+        if config["regenerate"] is not None:
+            start = perf_counter()
+            data, manifest = regenerated(config, data)
+            seconds["regenerate"] = perf_counter() - start
+        trainer = train(config, data)
+        ranks = trainer.test()
+        drift = trainer.drift() if config["drift_shares"] else {}
+        shown = portrait(trainer, ranks, headline_memory(config)) if config["portrait"] else None
     seconds.update(trainer.seconds)
     if distributed.rank() > 0:
         return {}

@@ -9,15 +9,18 @@ from recbole_raserec.errors import ConfigError
 
 
 @contextmanager
-def connected(address: str) -> Iterator[None]:
+def connected(address: str | None) -> Iterator[None]:
     """Inside the block Ray is connected to ``address``: "local" starts it on this machine, "auto" finds a cluster.
 
-    A connection that there was before is used and stays.
+    A connection that there was before is used and stays. With None nothing is done.
 
     Raises
     ------
     ConfigError : there is no cluster at ``address``.
     """
+    if address is None:
+        yield
+        return
     import ray  # here: it takes a second, and most runs need none
 
     mine = not ray.is_initialized()

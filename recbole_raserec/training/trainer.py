@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from recbole_raserec import distributed
+from recbole_raserec.backbones.cluster import encode_on_ray
 from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.backbones.scoring import scored_items, scoring_users
 from recbole_raserec.data.dataset import SequenceDataset
@@ -241,7 +242,10 @@ class RaSeRecTrainer:
 
     def _encode(self, part: Prefixes, label: str = "encode") -> np.ndarray:
         device, progress = self.config["device"], bar(label, self.show_progress)
-        return encode_prefixes(self.model.backbone, part, self.model.max_seq_length, device, progress)
+        work = self.model.backbone, part, self.model.max_seq_length, device, progress
+        if self.config["ray_address"] is not None and distributed.size() == 1:
+            return encode_on_ray(self.config["ray_address"], *work)
+        return encode_prefixes(*work)
 
     def _fill_memory(self, vectors: np.ndarray) -> MemoryBank:
         """The bank that ``memory`` names; ``vectors`` [R, D] are those of the training part."""
