@@ -148,6 +148,9 @@ class Config(recbole.config.Config):
         folder = properties_folder()
         backbone = self.external_config_dict.get("backbone", DEFAULT_BACKBONE)
         check_known("backbone", backbone, backbone_names())
+        preset = self.external_config_dict.get("preset")
+        if preset is not None:
+            check_known("preset", preset, sorted(file.stem for file in (folder / "preset").glob("*.yaml")))
         super()._load_internal_config_dict(model, model_class, dataset)
         recbole_models = Path(recbole.__file__).parent / "properties" / "model"
         for file in (
@@ -157,6 +160,7 @@ class Config(recbole.config.Config):
             folder / "model" / f"{backbone}.yaml",
             folder / "model" / f"{model}.yaml",
             folder / "dataset" / f"{dataset}.yaml",
+            *([] if preset is None else [folder / "preset" / f"{preset}.yaml"]),
         ):
             if file.is_file():
                 self.internal_config_dict.update(self._load_yaml(file))

@@ -17,6 +17,7 @@ REGENERATIONS = ("DR4SR", "DR4SR+")
 
 # Values whose type the default does not tell: None means "off" for each of them.
 _OPTIONAL_TYPES: dict[str, tuple[type, ...]] = {
+    "preset": (str,),
     "pretrained": (str,),
     "regenerate": (str,),
     "regenerator_pretrained": (str,),

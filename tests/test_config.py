@@ -18,6 +18,12 @@ def test_sources_have_recboles_order(own_folder):
     assert (made["alpha"], made["beta"], made["top_k"], made["learning_rate"]) == (0.3, 0.4, 3, 0.01)
 
 
+def test_a_preset_is_laid_over_the_properties_and_under_what_is_given():
+    made = config("--preset=full", top_k=7, memory="pairs")
+    assert (made["regenerate"], made["memory"], made["top_k"]) == ("DR4SR", ["pairs"], 7)
+    assert config("--preset=full")["memory"] == ["pairs", "patterns"]
+
+
 def test_defaults_are_recboles_and_ours():
     made = config()
     assert (made["hidden_size"], made["MAX_ITEM_LIST_LENGTH"], made["epochs"]) == (64, 50, 300)
@@ -30,6 +36,7 @@ def test_defaults_are_recboles_and_ours():
     ("argument", "says"),
     [
         ("--alpah=0.3", "alpah=0.3: unknown parameter. did you mean 'alpha'"),
+        ("--preset=fulll", "did you mean 'full'"),
         ("--alpha=1.5", r"alpha=1.5: must lie in \[0, 1\]"),
         ("--mixture_weight=[0,1]", r"mixture_weight=\[0, 1\]: must be numbers in \[0, 1\)"),
         ("--mixture_tau=0", "mixture_tau=0: must be numbers above 0"),

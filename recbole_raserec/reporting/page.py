@@ -26,6 +26,7 @@ _INCIDENTAL = {
     "portrait",
     "device",
     "pretrained",
+    "preset",
 }
 
 

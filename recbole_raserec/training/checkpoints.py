@@ -20,7 +20,8 @@ _INCIDENTAL = {
     "checkpoint_dir", "config_files", "data_path", "device", "eval_batch_size", "gpu_id", "log_wandb",
     "pretrained", "result_file", "resume", "show_progress", "state", "use_gpu", "wandb_project",
     "bootstrap_samples", "drift_shares", "portrait", "memory_include_valid", "regenerator_pretrained",
-    "ray_address", "nproc", "world_size", "group_offset", "ip", "port", "local_rank", "offset", "single_spec",
+    "preset", "ray_address", "nproc", "world_size", "group_offset", "ip", "port", "local_rank", "offset",
+    "single_spec",
 }  # fmt: skip
 # Parameters of stage three, on which a backbone does not depend.
 _STAGE_THREE = {"top_k", "alpha", "beta", "attn_tau", "memory"}
