@@ -28,9 +28,10 @@ from benchmarks import read_options  # noqa: E402
 # name of the file without its seed: words of `recbole-raserec run`
 DATA = {"amazon-beauty": "amazon-beauty", "amazon-toys-games": "amazon-toys", "amazon-sports-outdoors": "amazon-sports"}
 HEADLINE = {
-    f"{short}-{backbone.lower()}": f"--dataset={data} --backbone={backbone}"
+    f"{short}-{backbone.lower()}{'-full' if preset else ''}": f"--dataset={data} --backbone={backbone}{preset}"
     for backbone in ("SASRec", "DuoRec")
     for data, short in DATA.items()
+    for preset in ("", " --preset=full")
 }
 DR4SR = "--dataset=amazon-beauty --regenerate=DR4SR"
 ABLATION = {
