@@ -22,6 +22,7 @@ from recbole_raserec.evaluation.significance import paired_improvement, unpack_r
 README = HERE.parent / "README.md"
 LIMITS = {"flops": "arithmetic", "bytes": "memory"}
 PROTOCOLS = ("unmasked", "masked")
+ABLATION = ("amazon-beauty", "SASRec")
 SAMPLES = 2000  # of a bootstrap
 METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20")
 
@@ -198,9 +199,9 @@ def main() -> None:
     text = replace_block(
         text, "accuracy", accuracy_table([run for run in results if in_headline(run["config"])], published)
     )
-    beauty = [run for run in results if run["dataset"]["name"] == "amazon-beauty"]
-    if any(system(run["config"]) for run in beauty):
-        text = replace_block(text, "ablation", ablation_table(beauty))
+    ablation = [run for run in results if (run["dataset"]["name"], run["backbone"]["name"]) == ABLATION]
+    if any(system(run["config"]) for run in ablation):
+        text = replace_block(text, "ablation", ablation_table(ablation))
     bench = HERE / "results" / "bench-cpu.json"
     if bench.is_file():
         result = json.loads(bench.read_text(encoding="utf-8"))
