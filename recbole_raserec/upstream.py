@@ -38,6 +38,12 @@ def without_anomaly_mode() -> AbstractContextManager[None]:
     return torch.autograd.set_detect_anomaly(False)  # type: ignore[return-value]
 
 
+def make_folders(config: Config) -> None:
+    """Make RecBole's folders before several processes do: its ``ensure_dir`` looks and then makes, and so races."""
+    for folder in (config["checkpoint_dir"], Path("log") / config["model"]):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def trusting_checkpoints() -> Iterator[None]:
     """Let RecBole read its own checkpoints, which hold a pickled Config: from torch 2.6 on ``torch.load`` refuses it.
