@@ -158,7 +158,7 @@ class RaSeRecTrainer:
                 backbone={name: value.cpu() for name, value in self.model.backbone.state_dict().items()},
                 valid=valid,
                 memory=self.model.memory,
-                train_queries=self._retrieve(self.train_part, vectors, "search train"),
+                train_queries=self._retrieve(self.train_part, vectors, "search train", self.model.top_k),
                 valid_queries=self._retrieve(self.valid_part, self._encode(self.valid_part), "search valid"),
             )
 
@@ -270,11 +270,11 @@ class RaSeRecTrainer:
             index_nprobe=self.config["index_nprobe"],
         )
 
-    def _retrieve(self, part: Prefixes, vectors: np.ndarray, label: str) -> Queries:
+    def _retrieve(self, part: Prefixes, vectors: np.ndarray, label: str, k: int | None = None) -> Queries:
+        """The part with its ``k`` nearest memories, by default as many as ranking reads."""
         assert self.model.memory is not None
-        found = self.model.memory.search(
-            vectors, part.users, part.lengths, self.model.depth, bar(label, self.show_progress)
-        )
+        progress = bar(label, self.show_progress)
+        found = self.model.memory.search(vectors, part.users, part.lengths, k or self.model.depth, progress)
         return Queries(part, torch.from_numpy(vectors), torch.from_numpy(found))
 
     @contextmanager
