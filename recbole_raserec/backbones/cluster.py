@@ -1,4 +1,4 @@
-"""Encoding of many prefixes on Ray: each task takes some whole sequences' rows."""
+"""Encoding of many prefixes on Ray: each task takes consecutive rows."""
 
 from __future__ import annotations
 
