@@ -1,6 +1,6 @@
 """Train what the tables hold, one result file a run: ``python benchmarks/reproduce.py``.
 
-  --runs=all          which, with commas between them: headline, ablation, or names of runs
+  --runs=all          which, with commas between them: headline, ablation, sensitivity, or names of runs
   --seeds=2020,2021,2022
   --data_path=dataset where ``recbole-raserec convert`` wrote the data sets
   --output=FOLDER     benchmarks/results
@@ -42,8 +42,18 @@ ABLATION = {
     "amazon-beauty-sasrec-dr4sr-mined": f"{DR4SR} --memory=patterns",
     "amazon-beauty-sasrec-original-both": "--dataset=amazon-beauty --memory=pairs,patterns",
 }
-ALL = {**HEADLINE, **ABLATION}
-GROUPS = {"headline": HEADLINE, "ablation": ABLATION, "all": ALL}
+# The headline paper's Figure 2, on either side of the defaults (alpha .5, top_k 20)
+SWEPT = {"alpha": (0.1, 0.3, 0.7, 0.9), "top_k": (5, 10, 50)}
+SENSITIVITY = {
+    "sensitivity/amazon-beauty-sasrec-default": "--dataset=amazon-beauty --portrait=True --drift_shares=[0.25,0.5,0.75]",
+    **{
+        f"sensitivity/amazon-beauty-sasrec-{name}-{value}": f"--dataset=amazon-beauty --{name}={value}"
+        for name, values in SWEPT.items()
+        for value in values
+    },
+}
+ALL = {**HEADLINE, **ABLATION, **SENSITIVITY}
+GROUPS = {"headline": HEADLINE, "ablation": ABLATION, "sensitivity": SENSITIVITY, "all": ALL}
 
 
 def main(argv: list[str]) -> None:

@@ -51,8 +51,8 @@ def curves(series: dict[str, Sequence[float]], metric: str) -> str:
     return drawn(draw)
 
 
-def sensitivity(name: str, points: dict[str, list[tuple[float, float]]], base: float, metric: str) -> str:
-    """Test figure over one parameter, one line a protocol's series; the backbone as a level."""
+def over(name: str, points: dict[str, list[tuple[float, float]]], base: float, metric: str) -> str:
+    """Test figure over a parameter, one line a memory; the backbone as a level."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()

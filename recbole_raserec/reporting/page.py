@@ -24,6 +24,7 @@ _INCIDENTAL = {
     "show_progress",
     "config_files",
     "portrait",
+    "drift_shares",
     "device",
     "pretrained",
     "preset",
@@ -57,6 +58,8 @@ def _read(path: Path) -> dict[str, Any]:
 def build_page(runs: list[dict[str, Any]]) -> str:
     """The HTML of results as :func:`~recbole_raserec.result.build_result` describes them."""
     runs = [{**run, "label": label} for run, label in zip(runs, labels(runs))]
+    sweeps = _sweeps(runs)
+    repeated = [run["label"] for _, series in sweeps for run in series[1:]]
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
         "page.html"
@@ -66,8 +69,13 @@ def build_page(runs: list[dict[str, Any]]) -> str:
         protocols=PROTOCOLS,
         metrics=list(runs[0]["backbone"]["test"][PROTOCOLS[0]]),
         curves=_curves(runs),
-        sensitivities=_sensitivities(runs),
-        groups=[{"label": run["label"], "pictures": _groups(run)} for run in runs if "groups" in run],
+        sensitivities=[_sensitivity(name, series) for name, series in sweeps],
+        groups=[
+            {"label": run["label"], "pictures": _groups(run)}
+            for run in runs
+            if "groups" in run and run["label"] not in repeated
+        ],
+        drifts=[{"label": run["label"], "picture": _drift(run)} for run in runs if run.get("drift")],
         portraits=[
             {
                 **run["portrait"],
@@ -123,27 +131,41 @@ def _curves(runs: list[dict[str, Any]]) -> dict[str, str]:
     return pictures
 
 
-def _sensitivities(runs: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """A picture for each parameter of ``SWEPT`` in which some runs differ, and in nothing else."""
-    metric, found = runs[0]["config"]["valid_metric"].lower(), []
+def _sweeps(runs: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Each parameter of ``SWEPT`` in which some runs differ, and in nothing else, with those runs."""
+    found = []
     for name in SWEPT:
         alike: dict[str, list[dict[str, Any]]] = {}
         for run in runs:
             rest = {key: value for key, value in run["config"].items() if key not in {name, *_INCIDENTAL}}
             alike.setdefault(json.dumps([run["dataset"]["sha256"], rest], sort_keys=True), []).append(run)
-        for series in alike.values():
-            if len({run["config"][name] for run in series}) > 1:
-                points = {
-                    f"RaSeRec, {memory}": [
-                        (run["config"][name], run["raserec"]["test_by_memory"][memory]["test"]["unmasked"][metric])
-                        for run in series
-                    ]
-                    for memory in series[0]["raserec"]["test_by_memory"]
-                }
-                base = series[0]["backbone"]["test"]["unmasked"][metric]
-                picture = figures.sensitivity(name, points, base, f"test {metric}, unmasked")
-                found.append({"name": name, "label": _short_label(series[0]), "picture": picture})
+        found += [(name, series) for series in alike.values() if len({run["config"][name] for run in series}) > 1]
     return found
+
+
+def _sensitivity(name: str, series: list[dict[str, Any]]) -> dict[str, str]:
+    """The test figures of a sweep, with either memory."""
+    metric = series[0]["config"]["valid_metric"].lower()
+    points = {
+        f"RaSeRec, {memory}": [
+            (run["config"][name], run["raserec"]["test_by_memory"][memory]["test"]["unmasked"][metric])
+            for run in series
+        ]
+        for memory in series[0]["raserec"]["test_by_memory"]
+    }
+    base = series[0]["backbone"]["test"]["unmasked"][metric]
+    picture = figures.over(name, points, base, f"test {metric}, unmasked")
+    return {"name": name, "label": _short_label(series[0]), "picture": picture}
+
+
+def _drift(run: dict[str, Any]) -> str:
+    """Test figures over the share of the training pairs in the memory; all of them are the run's own."""
+    metric = run["config"]["valid_metric"].lower()
+    whole = run["raserec"]["test_by_memory"]["train"]["test"]
+    points = [(part["share"], part["test"]["unmasked"][metric]) for part in run["drift"]]
+    points.append((1.0, whole["unmasked"][metric]))
+    base, label = run["backbone"]["test"]["unmasked"][metric], "share of the training pairs, older first"
+    return figures.over(label, {"RaSeRec, train": points}, base, f"test {metric}, unmasked")
 
 
 def _groups(run: dict[str, Any]) -> dict[str, str]:

@@ -13,5 +13,6 @@ def results(tiny_data: Path) -> list[str]:
     files = []
     for number, alpha in enumerate((0.2, 0.8)):
         files.append(f"r{number}.json")
-        run("RaSeRec", "tiny", config_dict={**fixed, "alpha": alpha, "portrait": number == 0, "result_file": files[-1]})
+        extra = {"portrait": True, "drift_shares": [0.5]} if number == 0 else {}
+        run("RaSeRec", "tiny", config_dict={**fixed, **extra, "alpha": alpha, "result_file": files[-1]})
     return files

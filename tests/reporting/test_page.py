@@ -39,8 +39,8 @@ def test_the_page_has_every_part_and_loads_nothing(results, capsys):
     text = Path("out/page.html").read_text()
     outline = Outline()
     outline.feed(text)
-    assert outline.ids == ["headline", "curves", "sensitivity", "groups", "memory-1", "runs"]
-    assert outline.pictures == 2 + 1 + 2 * 2 + 2
+    assert outline.ids == ["headline", "curves", "sensitivity", "groups", "drift", "memory-1", "runs"]
+    assert outline.pictures == 2 + 1 + 2 + 1 + 2  # groups of one run of the sweep alone
     assert outline.loads == []
     assert outline.open == []
     result = json.loads(Path(results[0]).read_text())
