@@ -45,9 +45,9 @@ ABLATION = {
 # The headline paper's Figure 2, on either side of the defaults (alpha .5, top_k 20)
 SWEPT = {"alpha": (0.1, 0.3, 0.7, 0.9), "top_k": (5, 10, 50)}
 SENSITIVITY = {
-    "sensitivity/amazon-beauty-sasrec-default": "--dataset=amazon-beauty --portrait=True --drift_shares=[0.25,0.5,0.75]",
+    "sensitivity/beauty-sasrec-default": "--dataset=amazon-beauty --portrait=True --drift_shares=[0.25,0.5,0.75]",
     **{
-        f"sensitivity/amazon-beauty-sasrec-{name}-{value}": f"--dataset=amazon-beauty --{name}={value}"
+        f"sensitivity/beauty-sasrec-{name}-{value}": f"--dataset=amazon-beauty --{name}={value}"
         for name, values in SWEPT.items()
         for value in values
     },
