@@ -17,7 +17,9 @@ from recbole_raserec.retrieval.index import build_index, log_recall
 NO_MEMORY = -1
 NO_OWNER = 0  # RecBole's padding id: no user has it
 _COLUMNS = ("keys", "targets", "owners", "lengths")
-_QUERIES = 4096  # searched at once
+_CANDIDATES = 2**17  # found at once
+_TIES = 1024  # memories as near as the last one that are told apart by their place in the bank
+_ROUNDING = 1e-6  # of FAISS's cosines, which depend on what else is searched at the same time
 
 
 @dataclass
@@ -78,7 +80,9 @@ class MemoryBank:
 
         Returns
         -------
-        [Q, k] int32 indices of memories, nearest first, none twice, ``NO_MEMORY`` after the last.
+        [Q, k] int32 indices of memories, nearest first and of equally near ones the first in the bank, none
+        twice, ``NO_MEMORY`` after the last. The first n of k are what an exact search for n finds, unless
+        more than a thousand memories are equally near.
         """
         return distributed.by_share(
             lambda rows: self._search(queries[rows], users[rows], lengths[rows], k, progress), len(queries)
@@ -90,18 +94,14 @@ class MemoryBank:
         found = np.full((len(queries), k), NO_MEMORY, np.int32)
         if len(self) == 0 or len(queries) == 0:
             return found
-        leaks = self._count_leaks(users, lengths)
-        first_depth = min(k + max(k // 2, 8), len(self))
-        failed = []
-        for rows in progress(_blocks(np.arange(len(queries)))):
-            complete = self._search_block(queries, users, lengths, rows, first_depth, found)
-            failed.append(rows[~complete & (first_depth < np.minimum(k + leaks[rows], len(self)))])
-        # A query that leaks crowded out is searched again, deep enough to have k others for certain.
-        again = np.concatenate(failed)
-        again = again[np.argsort(leaks[again], kind="stable")]
-        for rows in _blocks(again):
-            depth = min(k + int(leaks[rows].max()), len(self))
-            self._search_block(queries, users, lengths, rows, depth, found)
+        enough = np.minimum(k + self._count_leaks(users, lengths) + _TIES, len(self))
+        rows, depth = np.arange(len(queries)), min(k + max(k // 2, 8), len(self))
+        while len(rows):
+            # Queries that leaks or ties crowd out are searched again, twice as deep.
+            blocks = _blocks(rows, depth)
+            complete = [self._search_block(queries, users, lengths, block, depth, found) for block in progress(blocks)]
+            rows = rows[~np.concatenate(complete) & (depth < enough[rows])]
+            depth, progress = min(2 * depth, len(self)), iter
         return found
 
     def _search_block(
@@ -113,15 +113,26 @@ class MemoryBank:
         depth: int,
         found: np.ndarray,
     ) -> np.ndarray:
-        """Fill ``found[rows]`` from the ``depth`` nearest; [R] whether all k places were filled."""
+        """Fill ``found[rows]`` from the ``depth`` nearest; [R] whether nothing deeper can belong there."""
         k = found.shape[1]
-        near = self._filled_index().search(normalise(queries[rows]), depth)[1]  # [R, depth]
+        unit = normalise(queries[rows])
+        rough, near = self._filled_index().search(unit, depth)  # [R, depth] both
+        near = np.sort(near, axis=1)
         leak = (self.owners[near] == users[rows, None]) & (self.lengths[near] >= lengths[rows, None])
-        keep = (near != NO_MEMORY) & ~leak
-        order = np.argsort(~keep, axis=1, kind="stable")[:, :k]  # survivors first, nearest first
-        best = np.take_along_axis(np.where(keep, near, NO_MEMORY), order, axis=1)
-        found[rows, : best.shape[1]] = best
-        return keep.sum(axis=1) >= k
+        cosine = np.where((near == NO_MEMORY) | leak, -np.inf, self._cosines(unit, near))
+        order = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
+        best = np.take_along_axis(cosine, order, axis=1)
+        found[rows, : best.shape[1]] = np.where(best > -np.inf, np.take_along_axis(near, order, axis=1), NO_MEMORY)
+        if best.shape[1] < k:
+            return np.zeros(len(rows), bool)
+        # Only an exact index promises that what it left out is no nearer than its last.
+        rest = rough[:, -1] + _ROUNDING if self.index_factory == "Flat" else -np.inf
+        return (best[:, -1] > rest) | (near[:, 0] == NO_MEMORY)
+
+    def _cosines(self, unit: np.ndarray, near: np.ndarray) -> np.ndarray:
+        """[R, depth] cosines that are a function of query and memory alone."""
+        keys = normalise(self.keys[near.ravel()]).reshape(*near.shape, -1)
+        return np.einsum("rd,rkd->rk", unit, keys, dtype=np.float64).astype(np.float32)
 
     def _count_leaks(self, users: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """[Q] memories of the same user with a prefix as long or longer."""
@@ -145,5 +156,6 @@ def normalise(vectors: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(vectors / np.maximum(norm, 1e-12), dtype=np.float32)
 
 
-def _blocks(rows: np.ndarray) -> list[np.ndarray]:
-    return [rows[start : start + _QUERIES] for start in range(0, len(rows), _QUERIES)]
+def _blocks(rows: np.ndarray, depth: int) -> list[np.ndarray]:
+    size = max(1, _CANDIDATES // depth)
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -23,7 +23,8 @@ def random_bank(rng: np.random.Generator, size: int, users: int, **settings) -> 
 
 
 def brute_force(bank: MemoryBank, query: np.ndarray, user: int, length: int, k: int) -> list[int]:
-    similarity = normalise(bank.keys) @ normalise(query[None])[0]
+    exact = normalise(bank.keys).astype(np.float64) @ normalise(query[None])[0].astype(np.float64)
+    similarity = exact.astype(np.float32)
     allowed = [
         n for n in range(len(bank)) if bank.owners[n] != user or bank.owners[n] == NO_OWNER or bank.lengths[n] < length
     ]
@@ -41,6 +42,20 @@ def test_search_is_brute_force_without_leaks(size, users, k, seed):
     for row, query, user, length in zip(found, queries, who, lengths):
         expected = brute_force(bank, query, user, length, k)
         assert row.tolist() == expected + [NO_MEMORY] * (k - len(expected))
+
+
+@given(st.integers(1, 200), st.integers(1, 4), st.integers(1, 30), st.integers(0, 10**6))
+def test_of_equally_near_memories_the_first_are_found_however_many_are_sought(size, users, k, seed):
+    rng = np.random.default_rng(seed)
+    bank = random_bank(rng, size, users)
+    bank.keys = rng.integers(-1, 2, (size, 4)).astype(np.float32)  # at most 81 different ones
+    queries = rng.integers(-1, 2, (6, 4)).astype(np.float32)
+    who, lengths = rng.integers(1, users + 1, 6), rng.integers(1, 9, 6)
+    deep = bank.search(queries, who, lengths, 40)
+    assert np.array_equal(deep[:, :k], bank.search(queries, who, lengths, k))
+    for row, query, user, length in zip(deep, queries, who, lengths):
+        expected = brute_force(bank, query, user, length, 40)
+        assert row.tolist() == expected + [NO_MEMORY] * (40 - len(expected))
 
 
 def test_the_deeper_second_round_is_needed_and_taken(monkeypatch):
@@ -65,7 +80,7 @@ def test_blocks_do_not_change_the_result(monkeypatch):
     bank, queries = random_bank(rng, 80, 3), rng.normal(size=(23, 4)).astype(np.float32)
     args = (queries, rng.integers(1, 4, 23), rng.integers(1, 9, 23), 7)
     whole = bank.search(*args)
-    monkeypatch.setattr(memory_module, "_QUERIES", 5)
+    monkeypatch.setattr(memory_module, "_CANDIDATES", 75)
     assert np.array_equal(bank.search(*args), whole)
 
 
