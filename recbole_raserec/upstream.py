@@ -18,10 +18,12 @@ def quieten() -> None:
     """Hide what RecBole's own lines provoke and its users can do nothing about.
 
     pandas 2 warns of RecBole's chained ``fillna(inplace=True)`` and torch of its ``torch.cuda.amp``;
-    a log file on a disk that fills up must not print a traceback for every line.
+    a log file on a disk that fills up must not print a traceback for every line; and tensorboardX, by which
+    Ray Tune writes scalars, says of every metric of RecBole's that its ``@`` becomes ``_``.
     """
     warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
     logging.raiseExceptions = False
+    logging.getLogger("tensorboardX").setLevel(logging.WARNING)
 
 
 def restore_numpy_names() -> None:

@@ -33,7 +33,7 @@ main(sys.argv[1:])
 @pytest.fixture
 def space(tiny_data: Path) -> Path:
     path = tiny_data.parent / "space.yaml"
-    path.write_text("alpha: {uniform: [0.1, 0.9]}\nattn_tau: {loguniform: [0.1, 2]}\ncross_heads: {choice: [1, 2]}\n")
+    path.write_text("alpha: {uniform: [0.1, 0.9]}\nattn_tau: {loguniform: [0.1, 2]}\ntop_k: {choice: [3, 5, 9]}\n")
     return path
 
 
