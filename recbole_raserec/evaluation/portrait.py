@@ -19,19 +19,12 @@ MAP_USERS, MAP_MEMORIES = 300, 3  # users on the map, and memories of each
 EXAMPLES, SHOWN_HISTORY, SHOWN_ITEMS, SHOWN_MEMORIES = 5, 8, 5, 5
 
 
-def similarities(vectors: np.ndarray, found: np.ndarray, memory: MemoryBank) -> np.ndarray:
-    """[R, K] cosine of each user vector [R, D] and its memories ``found`` [R, K]; NaN where there is none."""
-    near = normalise(memory.keys)[np.maximum(found, 0)]  # [R, K, D]
-    cosine = np.einsum("rd,rkd->rk", normalise(vectors), near)
-    return np.where(found == NO_MEMORY, np.nan, cosine)
-
-
 def neighbourhood(cosine: np.ndarray, found: np.ndarray, memory: MemoryBank, targets: np.ndarray) -> dict[str, Any]:
     """Histograms of the similarity of the nearest and of the last memory, and what share is ever retrieved.
 
     Parameters
     ----------
-    cosine, found : [R, K] as :func:`similarities` has them.
+    cosine, found : [R, K] memories of each user and their cosines, as MemoryBank has them.
     targets : [R] items to be predicted.
     """
     edges = np.linspace(-1, 1, BINS + 1)
@@ -41,7 +34,7 @@ def neighbourhood(cosine: np.ndarray, found: np.ndarray, memory: MemoryBank, tar
     hit = (memory.targets[np.maximum(found, 0)] == targets[:, None]) & real
     return {
         "edges": [round(float(edge), 3) for edge in edges],
-        **{name: np.histogram(side[~np.isnan(side)].clip(-1, 1), edges)[0].tolist() for name, side in sides.items()},
+        **{name: np.histogram(side[np.isfinite(side)].clip(-1, 1), edges)[0].tolist() for name, side in sides.items()},
         "memories": len(memory),
         "retrieved_share": round(len(np.unique(found[real])) / max(len(memory), 1), 6),
         "target_among_memories": round(float(hit.any(axis=1).mean()), 6),
@@ -80,7 +73,7 @@ def portrait(trainer: RaSeRecTrainer, ranks: dict[str, Ranks], headline: str) ->
     queries = trainer.test_queries()
     assert model.memory is not None and queries.neighbours is not None
     vectors, found = queries.vectors.numpy(), queries.neighbours.numpy()
-    cosine = similarities(vectors, found, model.memory)
+    cosine = model.memory.cosines(vectors, found)
     base, new = ranks["backbone"], ranks[headline]
     rows = np.sort(np.random.default_rng(seed + 1).permutation(len(part))[:EXAMPLES])
     name = item_names(trainer.dataset)

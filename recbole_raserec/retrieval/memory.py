@@ -64,6 +64,19 @@ class MemoryBank:
         """The four columns as tensors, for checkpoints."""
         return {name: torch.from_numpy(getattr(self, name)) for name in _COLUMNS}
 
+    def cosines(self, vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """[R, K] cosine of each vector [R, D] and its memories ``found`` [R, K]; -inf where there is none.
+
+        In double precision, so that it is a function of the two vectors alone.
+        """
+        cosine = np.empty(found.shape, np.float32)
+        for rows in _blocks(np.arange(len(found)), found.shape[1]):
+            near = found[rows]
+            keys = normalise(self.keys[near.ravel()]).reshape(*near.shape, -1)
+            cosine[rows] = np.einsum("rd,rkd->rk", normalise(vectors[rows]), keys, dtype=np.float64)
+        cosine[found == NO_MEMORY] = -np.inf
+        return cosine
+
     def search(
         self, queries: np.ndarray, users: np.ndarray, lengths: np.ndarray, k: int, progress: Progress = iter
     ) -> np.ndarray:
@@ -115,11 +128,10 @@ class MemoryBank:
     ) -> np.ndarray:
         """Fill ``found[rows]`` from the ``depth`` nearest; [R] whether nothing deeper can belong there."""
         k = found.shape[1]
-        unit = normalise(queries[rows])
-        rough, near = self._filled_index().search(unit, depth)  # [R, depth] both
+        rough, near = self._filled_index().search(normalise(queries[rows]), depth)  # [R, depth] both
         near = np.sort(near, axis=1)
         leak = (self.owners[near] == users[rows, None]) & (self.lengths[near] >= lengths[rows, None])
-        cosine = np.where((near == NO_MEMORY) | leak, -np.inf, self._cosines(unit, near))
+        cosine = np.where(leak, -np.inf, self.cosines(queries[rows], near))
         order = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
         best = np.take_along_axis(cosine, order, axis=1)
         found[rows, : best.shape[1]] = np.where(best > -np.inf, np.take_along_axis(near, order, axis=1), NO_MEMORY)
@@ -128,11 +140,6 @@ class MemoryBank:
         # Only an exact index promises that what it left out is no nearer than its last.
         rest = rough[:, -1] + _ROUNDING if self.index_factory == "Flat" else -np.inf
         return (best[:, -1] > rest) | (near[:, 0] == NO_MEMORY)
-
-    def _cosines(self, unit: np.ndarray, near: np.ndarray) -> np.ndarray:
-        """[R, depth] cosines that are a function of query and memory alone."""
-        keys = normalise(self.keys[near.ravel()]).reshape(*near.shape, -1)
-        return np.einsum("rd,rkd->rk", unit, keys, dtype=np.float64).astype(np.float32)
 
     def _count_leaks(self, users: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """[Q] memories of the same user with a prefix as long or longer."""

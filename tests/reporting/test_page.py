@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recbole_raserec.cli import main
-from recbole_raserec.evaluation.portrait import neighbourhood, similarities
+from recbole_raserec.evaluation.portrait import neighbourhood
 from recbole_raserec.retrieval.memory import NO_MEMORY, MemoryBank
 
 
@@ -69,8 +69,8 @@ def test_the_neighbourhood_counts_what_is_there():
         np.array([[1, 0], [0, 1], [1, 1]], np.float32), np.array([5, 6, 7]), np.zeros(3, int), np.ones(3, int)
     )
     vectors, found = np.array([[2.0, 0], [0, 3]], np.float32), np.array([[0, 2], [1, NO_MEMORY]])
-    cosine = similarities(vectors, found, memory)
-    np.testing.assert_allclose(cosine, [[1, 0.5**0.5], [1, np.nan]], atol=1e-6)
+    cosine = memory.cosines(vectors, found)
+    np.testing.assert_allclose(cosine, [[1, 0.5**0.5], [1, -np.inf]], atol=1e-6)
     seen = neighbourhood(cosine, found, memory, np.array([7, 5]))
     assert sum(seen["nearest"]) == sum(seen["last"]) == 2
     assert seen["retrieved_share"] == 1
