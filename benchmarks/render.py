@@ -1,6 +1,8 @@
-"""Write the tables of README.md from benchmarks/results/*.json: ``python benchmarks/render.py``.
+"""Write the tables and pictures of README.md from benchmarks/results/: ``python benchmarks/render.py``.
 
-Only what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced; no figure is typed by hand.
+Of README.md only what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced; no figure is typed by
+hand. The pictures of the runs in benchmarks/results/sensitivity/ go into benchmarks/pictures/, and the page with
+all that these runs show is benchmarks/pictures/report.html.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from recbole_raserec.evaluation.significance import paired_improvement, unpack_ranks  # noqa: E402
+from recbole_raserec.reporting.page import read_result, sensitivity, sweeps, write_report  # noqa: E402
 
 README = HERE.parent / "README.md"
 LIMITS = {"flops": "arithmetic", "bytes": "memory"}
@@ -186,6 +189,14 @@ def paths_table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def draw(files: list[Path], folder: Path) -> None:
+    """The report of ``files``, and each of their sweeps as a picture of its own, into ``folder``."""
+    folder.mkdir(exist_ok=True)
+    write_report(files, folder / "report.html")
+    for name, series in sweeps([read_result(file) for file in files]):
+        (folder / f"{name}.svg").write_text(sensitivity(name, series)["picture"], encoding="utf-8")
+
+
 def replace_block(text: str, name: str, block: str) -> str:
     """``text`` with what stands between the markers of ``name`` replaced."""
     return re.sub(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m: m[1] + block + "\n" + m[2], text, flags=re.S)
@@ -209,6 +220,9 @@ def main() -> None:
         if result.get("accuracy"):
             text = replace_block(text, "paths", paths_table(result["accuracy"]))
     README.write_text(text, encoding="utf-8")
+    swept = (HERE / "results" / "sensitivity").glob("*.json")
+    if files := sorted(swept, key=lambda file: ("default" not in file.name, file.name)):
+        draw(files, HERE / "pictures")
 
 
 if __name__ == "__main__":

@@ -38,13 +38,13 @@ def write_report(results: Sequence[str | Path], output: str | Path) -> Path:
     ------
     DataError : a file is missing or is no result of ``run``.
     """
-    runs = [_read(Path(path)) for path in results]
+    runs = [read_result(Path(path)) for path in results]
     with replacing(Path(output)) as temporary:
         temporary.write_text(build_page(runs), encoding="utf-8")
     return Path(output)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_result(path: Path) -> dict[str, Any]:
     mend = "give files that `recbole-raserec run --result_file=FILE` wrote"
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
@@ -58,8 +58,8 @@ def _read(path: Path) -> dict[str, Any]:
 def build_page(runs: list[dict[str, Any]]) -> str:
     """The HTML of results as :func:`~recbole_raserec.result.build_result` describes them."""
     runs = [{**run, "label": label} for run, label in zip(runs, labels(runs))]
-    sweeps = _sweeps(runs)
-    repeated = [run["label"] for _, series in sweeps for run in series[1:]]
+    swept = sweeps(runs)
+    repeated = [run["label"] for _, series in swept for run in series[1:]]
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
         "page.html"
@@ -69,7 +69,7 @@ def build_page(runs: list[dict[str, Any]]) -> str:
         protocols=PROTOCOLS,
         metrics=list(runs[0]["backbone"]["test"][PROTOCOLS[0]]),
         curves=_curves(runs),
-        sensitivities=[_sensitivity(name, series) for name, series in sweeps],
+        sensitivities=[sensitivity(name, series) for name, series in swept],
         groups=[
             {"label": run["label"], "pictures": _groups(run)}
             for run in runs
@@ -131,7 +131,7 @@ def _curves(runs: list[dict[str, Any]]) -> dict[str, str]:
     return pictures
 
 
-def _sweeps(runs: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+def sweeps(runs: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
     """Each parameter of ``SWEPT`` in which some runs differ, and in nothing else, with those runs."""
     found = []
     for name in SWEPT:
@@ -143,7 +143,7 @@ def _sweeps(runs: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]
     return found
 
 
-def _sensitivity(name: str, series: list[dict[str, Any]]) -> dict[str, str]:
+def sensitivity(name: str, series: list[dict[str, Any]]) -> dict[str, str]:
     """The test figures of a sweep, with either memory."""
     metric = series[0]["config"]["valid_metric"].lower()
     points = {
