@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from recbole_raserec.errors import ConfigError
 from recbole_raserec.losses import catalogue_cross_entropy, negatives_for
 from recbole_raserec.retrieval.attention import RetrievalAugmentation
 from recbole_raserec.retrieval.memory import NO_MEMORY, MemoryBank
-from recbole_raserec.retrieval.mixture import Mixture, cosines
+from recbole_raserec.retrieval.mixture import Heard, Mixture, cosines
 
 
 @dataclass(frozen=True)
@@ -106,14 +108,23 @@ class RaSeRec(SequentialRecommender):
         target_vectors = self.item_vectors[self._tensors.targets[at]]  # [B, K, D]
         return self.augmentation(h, self._tensors.keys[at], target_vectors, real)
 
-    def mix(self, scores: Tensor, h: Tensor, neighbours: Tensor) -> None:
-        """Add to the scores [V, B], in place, what the memories [B, K] of user vectors [B, D] say."""
-        if self.mixture.weight == 0 or self._tensors is None or len(self._tensors.targets) == 0:
+    def mixed(
+        self, scores: Tensor, h: Tensor, neighbours: Tensor, mixtures: Sequence[Mixture] | None = None
+    ) -> Iterator[Tensor]:
+        """The scores [V, B], changed in place, with what the memories [B, K] of user vectors [B, D] say.
+
+        Under each of ``mixtures`` in turn, by default the model's own.
+        """
+        mixtures = [self.mixture] if mixtures is None else mixtures
+        if not any(mixture.weight for mixture in mixtures) or self._tensors is None or len(self._tensors.targets) == 0:
+            yield from repeat(scores, len(mixtures))
             return
         scores[0] = -torch.inf  # padding is no item, and takes no share of the softmax
         at = neighbours.clamp(min=0).long()
-        cosine = cosines(h, self._tensors.keys[at], neighbours != NO_MEMORY)
-        self.mixture.mix(scores, self._tensors.targets[at], cosine)
+        heard = Heard(scores, self._tensors.targets[at], cosines(h, self._tensors.keys[at], neighbours != NO_MEMORY))
+        for mixture in mixtures:
+            heard.mix(mixture)
+            yield scores
 
     def retrieve(self, interaction: Interaction) -> tuple[Tensor, Tensor | None]:
         """User vectors of the backbone [B, D] and their memories [B, K], None before there is a memory.
@@ -160,7 +171,7 @@ class RaSeRec(SequentialRecommender):
         vectors, items = self.scoring(h if found is None else self.augment(h, found))
         scores = items @ vectors.T
         if found is not None:
-            self.mix(scores, h, found)
+            scores = next(self.mixed(scores, h, found))
         return scores.T
 
 

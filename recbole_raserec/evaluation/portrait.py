@@ -127,6 +127,6 @@ def _best(model: RaSeRec, queries: Queries, row: int) -> dict[str, list[int]]:
         scores = items @ user.T  # [V, 1]
         scores[0] = -torch.inf
         if side == "raserec" and queries.neighbours is not None:
-            model.mix(scores, queries.vectors[at], queries.neighbours[at])
+            scores = next(model.mixed(scores, queries.vectors[at], queries.neighbours[at]))
         found[side] = scores[:, 0].topk(min(SHOWN_ITEMS, len(scores) - 1)).indices.tolist()
     return found

@@ -19,29 +19,39 @@ class Mixture:
     weight: float
     tau: float
 
-    def mix(self, scores: Tensor, items: Tensor, cosine: Tensor) -> None:
-        """Turn scores [V, B] in place into others whose softmax is the mixture's, up to a constant of each column.
+
+class Heard:
+    """What the memories of B users say, ready to be mixed into their scores by any :class:`Mixture`.
+
+    Parameters
+    ----------
+    scores : [V, B], to which :meth:`mix` will write.
+    items, cosine : [B, K] of the memories; the cosine of a place without a memory is -inf.
+    """
+
+    def __init__(self, scores: Tensor, items: Tensor, cosine: Tensor) -> None:
+        order = items.argsort(dim=1)  # memories of one item side by side
+        items, self.cosine = items.gather(1, order), cosine.gather(1, order)
+        first = torch.ones_like(items, dtype=torch.bool)
+        first[:, 1:] = items[:, 1:] != items[:, :-1]
+        self.group = first.long().cumsum(dim=1) - 1
+        self.real = self.cosine > -torch.inf
+        self.scores, self.items = scores, items.T  # [V, B], [K, B]
+        self.plain = scores.gather(0, self.items)
+        self.total = scores.logsumexp(dim=0)  # [B]
+
+    def mix(self, mixture: Mixture) -> None:
+        """Turn the scores in place into others whose softmax is the mixture's, up to a constant of each column.
 
         Only the memories' items change, so their order among the others is all that is computed. A
-        column without memories stays.
-
-        Parameters
-        ----------
-        items, cosine : [B, K] of the memories; the cosine of a place without a memory is -inf.
+        column without memories stays. What an earlier mixture did is undone.
         """
-        if self.weight == 0:
-            return
-        real = cosine > -torch.inf
-        share = torch.softmax((cosine / self.tau).masked_fill(~real.any(dim=1, keepdim=True), 0), dim=1) * real
+        logits = (self.cosine / mixture.tau).masked_fill(~self.real.any(dim=1, keepdim=True), 0)
+        share = torch.softmax(logits, dim=1) * self.real
         # A memory's item has the shares of all memories of that item.
-        order = items.argsort(dim=1)
-        item, share = items.gather(1, order), share.gather(1, order)
-        first = torch.ones_like(item, dtype=torch.bool)
-        first[:, 1:] = item[:, 1:] != item[:, :-1]
-        group = first.long().cumsum(dim=1) - 1
-        share = torch.zeros_like(share).scatter_add_(1, group, share).gather(1, group)
-        odds = torch.log(share * (self.weight / (1 - self.weight))).T  # [K, B]
-        scores.scatter_(0, item.T, torch.logaddexp(scores.gather(0, item.T), odds + scores.logsumexp(dim=0)))
+        share = torch.zeros_like(share).scatter_add_(1, self.group, share).gather(1, self.group)
+        odds = torch.log(share * (mixture.weight / (1 - mixture.weight))).T  # [K, B]
+        self.scores.scatter_(0, self.items, torch.logaddexp(self.plain, odds + self.total))
 
 
 def cosines(vectors: Tensor, keys: Tensor, real: Tensor) -> Tensor:

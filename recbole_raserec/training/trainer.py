@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -19,7 +19,7 @@ from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.backbones.scoring import scored_items, scoring_users
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import Prefixes
-from recbole_raserec.evaluation.ranking import Ranks, rank_targets, recbole_metrics
+from recbole_raserec.evaluation.ranking import Ranks, rank_variants, recbole_metrics
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.progress import bar
 from recbole_raserec.regeneration.patterns import mine_patterns
@@ -75,22 +75,26 @@ def augmented(model: RaSeRec, queries: Queries, rows: Tensor) -> Tensor:
     return h if queries.neighbours is None else model.augment(h, queries.neighbours[rows])
 
 
-def rank_queries(model: RaSeRec, queries: Queries, block: int, show_progress: bool) -> Ranks:
-    """Ranks of the queries' targets, dropout off."""
+def rank_queries(
+    model: RaSeRec, queries: Queries, block: int, show_progress: bool, mixtures: Sequence[Mixture] | None = None
+) -> list[Ranks]:
+    """Ranks of the queries' targets under each of ``mixtures``, by default the model's own; dropout off."""
     model.eval()
 
     def user_vectors(rows: np.ndarray) -> Tensor:
         vectors = augmented(model, queries, torch.from_numpy(rows).to(queries.vectors.device))
         return scoring_users(vectors, model.backbone.item_bias)
 
-    def mix(rows: np.ndarray, scores: Tensor) -> None:
+    def variants(rows: np.ndarray, scores: Tensor) -> Iterable[Tensor]:
+        if queries.neighbours is None:
+            return [scores]
         at = torch.from_numpy(rows).to(queries.vectors.device)
-        if queries.neighbours is not None:
-            model.mix(scores, queries.vectors[at], queries.neighbours[at])
+        return model.mixed(scores, queries.vectors[at], queries.neighbours[at], mixtures)
 
     progress = bar("evaluate", show_progress)
     items = scored_items(model.item_vectors, model.backbone.item_bias)
-    return rank_targets(user_vectors, items, queries.prefixes, block, progress, mix)
+    count = 1 if mixtures is None else len(mixtures)
+    return rank_variants(user_vectors, items, queries.prefixes, block, variants, count, progress)
 
 
 def finetune_source(model: RaSeRec, data_sha256: str) -> str:
@@ -123,7 +127,7 @@ class FinetuneTrainer(StageTrainer):
         return self.raserec.finetune_loss(vectors, self.targets[mine]) * (len(mine) / len(batch))
 
     def rank(self, part: Queries, show_progress: bool) -> Ranks:
-        return rank_queries(self.raserec, part, self.config["eval_batch_size"], show_progress)
+        return rank_queries(self.raserec, part, self.config["eval_batch_size"], show_progress)[0]
 
 
 class RaSeRecTrainer:
@@ -215,15 +219,17 @@ class RaSeRecTrainer:
 
     def _rank(self, queries: Queries) -> Ranks:
         here = queries.to(self.config["device"], self.model.depth)
-        return rank_queries(self.model, here, self.config["eval_batch_size"], self.show_progress)
+        return rank_queries(self.model, here, self.config["eval_batch_size"], self.show_progress)[0]
 
     def _choose_mixture(self, valid: Queries) -> None:
         """Keep the mixture of ``mixture_weight`` and ``mixture_tau`` that validates best; 0 stands for none."""
         weights, metric = self.config["mixture_weight"], self.config["valid_metric"].lower()
+        tried = [Mixture(weight, tau) for weight, tau in product(filter(None, weights), self.config["mixture_tau"])]
+        if not tried:
+            return
+        ranks = rank_queries(self.model, valid, self.config["eval_batch_size"], self.show_progress, tried)
         found = {Mixture(0.0, 1.0): self.valid["raserec"]} if 0 in weights else {}
-        for weight, tau in product(filter(None, weights), self.config["mixture_tau"]):
-            self.model.mixture = Mixture(weight, tau)
-            found[self.model.mixture] = recbole_metrics(self._rank(valid).unmasked, self.config)
+        found |= {mixture: recbole_metrics(each.unmasked, self.config) for mixture, each in zip(tried, ranks)}
         self.model.mixture = max(found, key=lambda mixture: found[mixture][metric])
         self.valid["raserec"] = found[self.model.mixture]
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_raserec.retrieval.mixture import Mixture, cosines
+from recbole_raserec.retrieval.mixture import Heard, Mixture, cosines
 
 
 @given(
@@ -25,7 +25,9 @@ def test_the_softmax_of_the_mixed_scores_is_the_mixture(weight, tau, users, memo
     cosine = rng.uniform(-1, 1, (users, memories))
     cosine[rng.random((users, memories)) < 0.3] = -np.inf  # places without a memory
     mixed = torch.from_numpy(scores.copy())
-    Mixture(weight, tau).mix(mixed, torch.from_numpy(found), torch.from_numpy(cosine))
+    heard = Heard(mixed, torch.from_numpy(found), torch.from_numpy(cosine))
+    heard.mix(Mixture(0.5, 0.3))  # is undone by the next
+    heard.mix(Mixture(weight, tau))
     for user in range(users):
         of_scores = np.exp(scores[:, user]) / np.exp(scores[:, user]).sum()
         real = np.isfinite(cosine[user])
