@@ -93,7 +93,7 @@ def run(
 
     result = build_result(config, data, trainer.valid, ranks, seconds, trainer.curves, trainer.losses)
     if any(config["mixture_weight"]):
-        result["raserec"]["mixture"] = asdict(trainer.model.mixture)
+        result["raserec"]["mixture"] = {**asdict(trainer.model.mixture), "tried": trainer.mixtures}
     if shown is not None:
         result["portrait"] = shown
     if drift:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 from time import perf_counter
 from typing import Any
@@ -19,7 +19,7 @@ from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.backbones.scoring import scored_items, scoring_users
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import Prefixes
-from recbole_raserec.evaluation.ranking import Ranks, rank_variants, recbole_metrics
+from recbole_raserec.evaluation.ranking import Ranks, both_protocols, rank_variants
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.progress import bar
 from recbole_raserec.regeneration.patterns import mine_patterns
@@ -137,6 +137,7 @@ class RaSeRecTrainer:
     ----------
     seconds : wall time of every stage: pretrain, memory, finetune, evaluate, drift.
     memory : training pairs; what :meth:`test` adds to it is not kept.
+    mixtures : those that were tried, with the valid metric under both protocols.
     """
 
     def __init__(self, config: Any, model: RaSeRec, dataset: SequenceDataset) -> None:
@@ -149,6 +150,7 @@ class RaSeRecTrainer:
         self.valid: dict[str, dict[str, float]] = {}
         self.curves: dict[str, list[float]] = {}
         self.losses: dict[str, list[float]] = {}
+        self.mixtures: list[dict[str, float]] = []
 
     def prepare(self, on_epoch: OnEpoch | None = None) -> Prepared:
         """Pre-train the backbone (or load ``pretrained``), fill the memory, search it."""
@@ -222,16 +224,24 @@ class RaSeRecTrainer:
         return rank_queries(self.model, here, self.config["eval_batch_size"], self.show_progress)[0]
 
     def _choose_mixture(self, valid: Queries) -> None:
-        """Keep the mixture of ``mixture_weight`` and ``mixture_tau`` that validates best; 0 stands for none."""
-        weights, metric = self.config["mixture_weight"], self.config["valid_metric"].lower()
-        tried = [Mixture(weight, tau) for weight, tau in product(filter(None, weights), self.config["mixture_tau"])]
-        if not tried:
+        """Keep the mixture of ``mixture_weight`` and ``mixture_tau`` that validates best under both protocols together.
+
+        Memories seldom hold what a user has had, so the more of them the higher unmasked figures, for
+        pushing those items down alone; masked ones fall then.
+        """
+        metric = self.config["valid_metric"].lower()
+        pairs = product(self.config["mixture_weight"], self.config["mixture_tau"])
+        tried = list(dict.fromkeys(Mixture(weight, tau if weight else 1.0) for weight, tau in pairs))
+        if not any(mixture.weight for mixture in tried):
             return
         ranks = rank_queries(self.model, valid, self.config["eval_batch_size"], self.show_progress, tried)
-        found = {Mixture(0.0, 1.0): self.valid["raserec"]} if 0 in weights else {}
-        found |= {mixture: recbole_metrics(each.unmasked, self.config) for mixture, each in zip(tried, ranks)}
-        self.model.mixture = max(found, key=lambda mixture: found[mixture][metric])
-        self.valid["raserec"] = found[self.model.mixture]
+        found = {mixture: both_protocols(each, self.config) for mixture, each in zip(tried, ranks)}
+        self.mixtures = [
+            {**asdict(mixture), **{protocol: valid[metric] for protocol, valid in found[mixture].items()}}
+            for mixture in tried
+        ]
+        best = max(tried, key=lambda mixture: sum(valid[metric] for valid in found[mixture].values()))
+        self.model.mixture, self.valid["raserec"] = best, found[best]["unmasked"]
 
     def _pretrain(self, on_epoch: OnEpoch | None) -> dict[str, float]:
         path = self.config["pretrained"]

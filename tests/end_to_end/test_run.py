@@ -136,8 +136,11 @@ def test_the_mixture_that_validates_best_is_kept(tiny_data):
     assert len(set(found.values())) == len(weights)
     assert len(list(Path("saved").glob("*finetune*.last.pth"))) == 1
     result = run("RaSeRec", "tiny", config_dict={**parameters, "mixture_weight": list(weights)})
-    assert result["raserec"]["valid"]["ndcg@10"] == max(found.values())
-    assert result["raserec"]["mixture"] == {"weight": max(weights, key=found.__getitem__), "tau": 0.2}
+    mixture = result["raserec"]["mixture"]
+    assert {each["weight"]: each["unmasked"] for each in mixture["tried"]} == found
+    best = max(mixture["tried"], key=lambda each: each["unmasked"] + each["masked"])
+    assert (mixture["weight"], mixture["tau"]) == (best["weight"], best["tau"])
+    assert result["raserec"]["valid"]["ndcg@10"] == best["unmasked"]
 
 
 def test_drift_is_measured_on_older_memories_and_changes_nothing_else(tiny_data):
