@@ -128,17 +128,19 @@ def test_the_mixture_that_validates_best_is_kept(tiny_data):
         "epochs": 2,
         "finetune_epochs": 2,
         "resume": True,
+        "mixture_tau": 0.1,
     }
-    weights, found = (0.0, 0.3, 0.9), {}
+    weights, found = (0.0, 0.3, 0.4), {}
     for weight in weights:  # the same trained model, since the mixture needs no training
         result = run("RaSeRec", "tiny", config_dict={**parameters, "mixture_weight": weight})
         found[weight] = result["raserec"]["valid"]["ndcg@10"]
-    assert len(set(found.values())) == len(weights)
+    assert len(set(found.values())) > 1
     assert len(list(Path("saved").glob("*finetune*.last.pth"))) == 1
     result = run("RaSeRec", "tiny", config_dict={**parameters, "mixture_weight": list(weights)})
     mixture = result["raserec"]["mixture"]
     assert {each["weight"]: each["unmasked"] for each in mixture["tried"]} == found
     best = max(mixture["tried"], key=lambda each: each["unmasked"] + each["masked"])
+    assert best != max(mixture["tried"], key=lambda each: each["unmasked"])  # neither protocol alone decides
     assert (mixture["weight"], mixture["tau"]) == (best["weight"], best["tau"])
     assert result["raserec"]["valid"]["ndcg@10"] == best["unmasked"]
 
