@@ -194,7 +194,9 @@ def draw(files: list[Path], folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     write_report(files, folder / "report.html")
     for name, series in sweeps([read_result(file) for file in files]):
-        (folder / f"{name}.svg").write_text(sensitivity(name, series)["picture"], encoding="utf-8")
+        for protocol in PROTOCOLS:
+            picture = sensitivity(name, series, protocol)["picture"]
+            (folder / f"{name}-{protocol}.svg").write_text(picture, encoding="utf-8")
 
 
 def replace_block(text: str, name: str, block: str) -> str:

@@ -69,13 +69,13 @@ def build_page(runs: list[dict[str, Any]]) -> str:
         protocols=PROTOCOLS,
         metrics=list(runs[0]["backbone"]["test"][PROTOCOLS[0]]),
         curves=_curves(runs),
-        sensitivities=[sensitivity(name, series) for name, series in swept],
+        sensitivities=[sensitivity(*sweep, protocol) for sweep in swept for protocol in PROTOCOLS],
         groups=[
             {"label": run["label"], "pictures": _groups(run)}
             for run in runs
             if "groups" in run and run["label"] not in repeated
         ],
-        drifts=[{"label": run["label"], "picture": _drift(run)} for run in runs if run.get("drift")],
+        drifts=[_drift(run, protocol) for run in runs if run.get("drift") for protocol in PROTOCOLS],
         portraits=[
             {
                 **run["portrait"],
@@ -143,29 +143,28 @@ def sweeps(runs: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]
     return found
 
 
-def sensitivity(name: str, series: list[dict[str, Any]]) -> dict[str, str]:
+def sensitivity(name: str, series: list[dict[str, Any]], protocol: str) -> dict[str, str]:
     """The test figures of a sweep, with either memory."""
     metric = series[0]["config"]["valid_metric"].lower()
     points = {
         f"RaSeRec, {memory}": [
-            (run["config"][name], run["raserec"]["test_by_memory"][memory]["test"]["unmasked"][metric])
-            for run in series
+            (run["config"][name], run["raserec"]["test_by_memory"][memory]["test"][protocol][metric]) for run in series
         ]
         for memory in series[0]["raserec"]["test_by_memory"]
     }
-    base = series[0]["backbone"]["test"]["unmasked"][metric]
-    picture = figures.over(name, points, base, f"test {metric}, unmasked")
-    return {"name": name, "label": _short_label(series[0]), "picture": picture}
+    base = series[0]["backbone"]["test"][protocol][metric]
+    picture = figures.over(name, points, base, f"test {metric}, {protocol}")
+    return {"name": name, "protocol": protocol, "label": _short_label(series[0]), "picture": picture}
 
 
-def _drift(run: dict[str, Any]) -> str:
+def _drift(run: dict[str, Any], protocol: str) -> dict[str, str]:
     """Test figures over the share of the training pairs in the memory; all of them are the run's own."""
     metric = run["config"]["valid_metric"].lower()
-    whole = run["raserec"]["test_by_memory"]["train"]["test"]
-    points = [(part["share"], part["test"]["unmasked"][metric]) for part in run["drift"]]
-    points.append((1.0, whole["unmasked"][metric]))
-    base, label = run["backbone"]["test"]["unmasked"][metric], "share of the training pairs, older first"
-    return figures.over(label, {"RaSeRec, train": points}, base, f"test {metric}, unmasked")
+    points = [(part["share"], part["test"][protocol][metric]) for part in run["drift"]]
+    points.append((1.0, run["raserec"]["test_by_memory"]["train"]["test"][protocol][metric]))
+    base, axis = run["backbone"]["test"][protocol][metric], "share of the training pairs, older first"
+    picture = figures.over(axis, {"RaSeRec, train": points}, base, f"test {metric}, {protocol}")
+    return {"protocol": protocol, "label": run["label"], "picture": picture}
 
 
 def _groups(run: dict[str, Any]) -> dict[str, str]:

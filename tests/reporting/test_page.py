@@ -40,7 +40,7 @@ def test_the_page_has_every_part_and_loads_nothing(results, capsys):
     outline = Outline()
     outline.feed(text)
     assert outline.ids == ["headline", "curves", "sensitivity", "groups", "drift", "memory-1", "runs"]
-    assert outline.pictures == 2 + 1 + 2 + 1 + 2  # groups of one run of the sweep alone
+    assert outline.pictures == 2 + 2 + 2 + 2 + 2  # groups of one run of the sweep alone
     assert outline.loads == []
     assert outline.open == []
     result = json.loads(Path(results[0]).read_text())
