@@ -66,7 +66,8 @@ def _rows_of(first: str, name: str, runs: list[dict], protocol: str) -> list[str
     }
     rows = []
     for side, label in labels.items():
-        label = ", ".join(part for part in (label, name, seeds) if part)
+        beyond = training_set(runs[0]["config"]) if side == "backbone" else name
+        label = ", ".join(part for part in (label, beyond, seeds) if part)
         cells = " | ".join(_mean([_test(run, side)[protocol][metric] for run in runs]) for metric in METRICS)
         gain = "" if side == "backbone" else _gain(runs, "backbone", runs, side, protocol)
         rows.append(f"| {first} | {label} | {cells} | {gain} |")
@@ -114,16 +115,19 @@ def ablation_table(results: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def training_set(config: dict) -> str:
+    """What a backbone is trained on beyond the original sequences."""
+    return f"{config['regenerate']} ({' + '.join(config['regenerate_parts'])})" if config.get("regenerate") else ""
+
+
 def system(config: dict) -> str:
     """What a run has beyond a backbone and its memory of pairs."""
-    parts = []
-    if config.get("regenerate"):
-        parts.append(f"{config['regenerate']} ({' + '.join(config['regenerate_parts'])})")
+    parts = [training_set(config)]
     if config.get("memory", ["pairs"]) != ["pairs"]:
         parts.append(f"memory {' + '.join(config['memory'])}")
     if any(config.get("mixture_weight", [])):
         parts.append("mixture")
-    return ", ".join(parts)
+    return ", ".join(part for part in parts if part)
 
 
 def in_headline(config: dict) -> bool:
