@@ -59,7 +59,7 @@ def build_page(runs: list[dict[str, Any]]) -> str:
     """The HTML of results as :func:`~recbole_raserec.result.build_result` describes them."""
     runs = [{**run, "label": label} for run, label in zip(runs, labels(runs))]
     swept = sweeps(runs)
-    repeated = [run["label"] for _, series in swept for run in series[1:]]
+    repeated = {id(run) for _, series in swept for run in series[1:]}
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
         "page.html"
@@ -73,7 +73,7 @@ def build_page(runs: list[dict[str, Any]]) -> str:
         groups=[
             {"label": run["label"], "pictures": _groups(run)}
             for run in runs
-            if "groups" in run and run["label"] not in repeated
+            if "groups" in run and id(run) not in repeated
         ],
         drifts=[_drift(run, protocol) for run in runs if run.get("drift") for protocol in PROTOCOLS],
         portraits=[

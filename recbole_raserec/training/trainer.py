@@ -226,8 +226,7 @@ class RaSeRecTrainer:
     def _choose_mixture(self, valid: Queries) -> None:
         """Keep the mixture of ``mixture_weight`` and ``mixture_tau`` that validates best under both protocols together.
 
-        Memories seldom hold what a user has had, so the more of them the higher unmasked figures, for
-        pushing those items down alone; masked ones fall then.
+        A larger weight can raise unmasked figures and lower masked ones (Beauty: benchmarks/TRIED.md).
         """
         metric = self.config["valid_metric"].lower()
         pairs = product(self.config["mixture_weight"], self.config["mixture_tau"])

@@ -51,6 +51,8 @@ def test_the_page_has_every_part_and_loads_nothing(results, capsys):
         assert user["target"] in text
     for alpha in ("0.2", "0.8"):
         assert text.count(f"tiny, SASRec, seed 2020, alpha {alpha}") > 5  # rows of tables, lines, captions
+    main(["report", results[0], *results, "--output=twice.html"])
+    assert 'id="groups"' in Path("twice.html").read_text()
     main(["report", *results, "--output=again.html"])
     assert Path("again.html").read_text() == text
 
