@@ -17,7 +17,9 @@ from recbole_raserec.retrieval.index import build_index, log_recall
 NO_MEMORY = -1
 NO_OWNER = 0  # RecBole's padding id: no user has it
 _COLUMNS = ("keys", "targets", "owners", "lengths")
-_CANDIDATES = 2**17  # found at once
+_QUERIES = 4096  # searched at once: FAISS spends as long on a tenth of them
+_CANDIDATES = 2**21  # found at once, indices and rough cosines
+_COMPARED = 2**17  # of which the keys are held at once
 _TIES = 1024  # memories as near as the last one that are told apart by their place in the bank
 _ROUNDING = 1e-6  # of FAISS's cosines, which depend on what else is searched at the same time
 
@@ -70,7 +72,7 @@ class MemoryBank:
         In double precision, so that it is a function of the two vectors alone.
         """
         cosine = np.empty(found.shape, np.float32)
-        for rows in _blocks(np.arange(len(found)), found.shape[1]):
+        for rows in _blocks(np.arange(len(found)), _COMPARED // found.shape[1]):
             near = found[rows]
             keys = normalise(self.keys[near.ravel()]).reshape(*near.shape, -1)
             cosine[rows] = np.einsum("rd,rkd->rk", normalise(vectors[rows]), keys, dtype=np.float64)
@@ -111,7 +113,7 @@ class MemoryBank:
         rows, depth = np.arange(len(queries)), min(k + max(k // 2, 8), len(self))
         while len(rows):
             # Queries that leaks or ties crowd out are searched again, twice as deep.
-            blocks = _blocks(rows, depth)
+            blocks = _blocks(rows, min(_QUERIES, _CANDIDATES // depth))
             complete = [self._search_block(queries, users, lengths, block, depth, found) for block in progress(blocks)]
             rows = rows[~np.concatenate(complete) & (depth < enough[rows])]
             depth, progress = min(2 * depth, len(self)), iter
@@ -163,6 +165,6 @@ def normalise(vectors: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(vectors / np.maximum(norm, 1e-12), dtype=np.float32)
 
 
-def _blocks(rows: np.ndarray, depth: int) -> list[np.ndarray]:
-    size = max(1, _CANDIDATES // depth)
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+def _blocks(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    """``rows`` in parts of nearly the same number, at most ``size``."""
+    return np.array_split(rows, max(1, -(-len(rows) // max(1, size))))

@@ -75,12 +75,13 @@ def test_the_deeper_second_round_is_needed_and_taken(monkeypatch):
     assert (bank.owners[found] == 2).all()
 
 
-def test_blocks_do_not_change_the_result(monkeypatch):
+@pytest.mark.parametrize(("limit", "value"), [("_QUERIES", 5), ("_CANDIDATES", 75), ("_COMPARED", 20)])
+def test_blocks_do_not_change_the_result(monkeypatch, limit, value):
     rng = np.random.default_rng(1)
     bank, queries = random_bank(rng, 80, 3), rng.normal(size=(23, 4)).astype(np.float32)
     args = (queries, rng.integers(1, 4, 23), rng.integers(1, 9, 23), 7)
     whole = bank.search(*args)
-    monkeypatch.setattr(memory_module, "_CANDIDATES", 75)
+    monkeypatch.setattr(memory_module, limit, value)
     assert np.array_equal(bank.search(*args), whole)
 
 
