@@ -42,12 +42,13 @@ ABLATION = {
     "amazon-beauty-sasrec-dr4sr-mined": f"{DR4SR} --memory=patterns",
     "amazon-beauty-sasrec-original-both": "--dataset=amazon-beauty --memory=pairs,patterns",
 }
-# The headline paper's Figure 2, on either side of the defaults (alpha .5, top_k 20)
+# The headline paper's Figure 2, at its rate of fine-tuning and on either side of its alpha .5 and top_k 20
 SWEPT = {"alpha": (0.1, 0.3, 0.7, 0.9), "top_k": (5, 10, 50)}
+PAPER = "--dataset=amazon-beauty --finetune_learning_rate=0.001"
 SENSITIVITY = {
-    "sensitivity/beauty-sasrec-default": "--dataset=amazon-beauty --portrait=True --drift_shares=[0.25,0.5,0.75]",
+    "sensitivity/beauty-sasrec-default": f"{PAPER} --portrait=True --drift_shares=[0.25,0.5,0.75]",
     **{
-        f"sensitivity/beauty-sasrec-{name}-{value}": f"--dataset=amazon-beauty --{name}={value}"
+        f"sensitivity/beauty-sasrec-{name}-{value}": f"{PAPER} --{name}={value}"
         for name, values in SWEPT.items()
         for value in values
     },
