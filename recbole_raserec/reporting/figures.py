@@ -61,7 +61,7 @@ def over(name: str, points: dict[str, list[tuple[float, float]]], base: float, m
             axes.plot(x, y, label=label, marker=MARKERS[number % len(MARKERS)], **_line(number))
         axes.axhline(base, color="#666666", linestyle=":", label="backbone")
         axes.set(xlabel=name, ylabel=metric)
-        axes.legend(frameon=False)
+        figure.legend(loc="outside upper center", ncols=3, frameon=False)
 
     return drawn(draw)
 
