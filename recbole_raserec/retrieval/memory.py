@@ -17,7 +17,7 @@ from recbole_raserec.retrieval.index import build_index, log_recall
 NO_MEMORY = -1
 NO_OWNER = 0  # RecBole's padding id: no user has it
 _COLUMNS = ("keys", "targets", "owners", "lengths")
-_QUERIES = 4096  # searched at once: FAISS spends as long on a tenth of them
+_QUERIES = 4096  # searched at once: FAISS takes more than half as long for a tenth of them
 _CANDIDATES = 2**21  # found at once, indices and rough cosines
 _COMPARED = 2**17  # of which the keys are held at once
 _TIES = 1024  # memories as near as the last one that are told apart by their place in the bank
