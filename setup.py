@@ -36,8 +36,8 @@ setup(
         "PyYAML>=5.4",
     ],
     extras_require={
-        "test": ["pytest>=7", "hypothesis>=6", "matplotlib>=3.6", "jinja2>=3", "ruff>=0.6", "mypy>=1.8"],
-        "report": ["matplotlib>=3.6", "jinja2>=3"],
+        "test": ["pytest>=7", "hypothesis>=6", "matplotlib>=3.7", "jinja2>=3", "ruff>=0.6", "mypy>=1.8"],
+        "report": ["matplotlib>=3.7", "jinja2>=3"],
         "search": ["optuna>=3"],
         "browser": ["playwright>=1.40"],  # drives a Chromium of the machine in make test-all
     },
