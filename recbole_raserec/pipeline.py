@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
-from recbole.utils import init_logger, init_seed
+from recbole.utils import init_seed
 
 from recbole_raserec import distributed
 from recbole_raserec.config import MODELS, Config
@@ -40,7 +40,7 @@ from recbole_raserec.rules import REGENERATIONS
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.regeneration import Regeneration
 from recbole_raserec.training.trainer import RaSeRecTrainer, finetune_source
-from recbole_raserec.upstream import make_folders, quieten
+from recbole_raserec.upstream import init_logger, quieten
 
 _RESULT_MIB = 0.1
 _LOG_MIB = 8  # a run's log and TensorBoard files, generously
@@ -117,7 +117,6 @@ def _run_together(config: Config, sources: tuple[Any, ...]) -> dict[str, Any]:
     data = load_dataset(config)
     if config["regenerate"] is not None:
         regenerated(config, data)  # once; the processes find its rows
-    make_folders(config)
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer"
         place = (config["group_offset"], processes_of(config), f"tcp://{config['ip']}:{config['port']}")

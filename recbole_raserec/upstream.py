@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import recbole.utils
 import torch
 from recbole.config import Config
 
@@ -40,10 +41,11 @@ def without_anomaly_mode() -> AbstractContextManager[None]:
     return torch.autograd.set_detect_anomaly(False)  # type: ignore[return-value]
 
 
-def make_folders(config: Config) -> None:
-    """Make RecBole's folders before several processes do: its ``ensure_dir`` looks and then makes, and so races."""
+def init_logger(config: Config) -> None:
+    """RecBole's, after making its folders: its ``ensure_dir`` looks and then makes, so two runs begun at once race."""
     for folder in (config["checkpoint_dir"], Path("log") / config["model"]):
         Path(folder).mkdir(parents=True, exist_ok=True)
+    recbole.utils.init_logger(config)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_raserec import ConfigError, run
+from recbole_raserec.config import Config
 from recbole_raserec.data.batches import _dealt
+from recbole_raserec.upstream import init_logger
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 5))
@@ -18,6 +21,15 @@ def test_a_batch_is_dealt_whole_and_evenly(pairs, processes):
     assert sorted(np.concatenate(hands).tolist()) == rows.tolist()
     loads = [int(pairs[hand - 100].sum()) for hand in hands]
     assert max(loads) - min(loads) <= pairs.max()
+
+
+def test_runs_begun_at_once_do_not_race_for_the_log_folder(tiny_data, tmp_path, monkeypatch):
+    def looks_then_makes(folder):  # RecBole's; between the two another run may make it
+        assert Path(folder).is_dir()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("recbole.utils.logger.ensure_dir", looks_then_makes)
+    init_logger(Config("RaSeRec", "tiny", config_dict=parameters(tiny_data)))
 
 
 PACKED = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "hidden_size": 16}  # with dropout, the shares' differ

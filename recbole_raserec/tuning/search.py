@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from recbole.utils import init_logger
 
 from recbole_raserec.arguments import check_known, parse_arguments
 from recbole_raserec.config import Config
@@ -22,7 +21,7 @@ from recbole_raserec.tuning.ledger import Ledger
 from recbole_raserec.tuning.space import Dimension, read_space
 from recbole_raserec.tuning.table import format_trials, write_trials
 from recbole_raserec.tuning.trial import Shared, Sources, run_trial, typed
-from recbole_raserec.upstream import quieten
+from recbole_raserec.upstream import init_logger, quieten
 
 SCHEDULERS = ("fifo", "asha")
 SEARCHES = ("random", "grid", "optuna")
