@@ -1,8 +1,9 @@
 """Write the tables and pictures of README.md from benchmarks/results/: ``python benchmarks/render.py``.
 
-Of README.md only what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced; no figure is typed by
-hand. The pictures of the runs in benchmarks/results/sensitivity/ go into benchmarks/pictures/, and the page with
-all that these runs show is benchmarks/pictures/report.html.
+All headline figures go into benchmarks/results/README.md, what matters most of them into README.md. Of this only
+what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced; no figure is typed by hand. The pictures of
+the runs in benchmarks/results/sensitivity/ go into benchmarks/pictures/, and the page with all that these runs show
+is benchmarks/pictures/report.html.
 """
 
 from __future__ import annotations
@@ -30,34 +31,99 @@ SAMPLES = 2000  # of a bootstrap
 METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20")
 
 
-def accuracy_table(results: list[dict], published: dict[str, dict[str, list[float]]]) -> str:
-    """Each system under the published rows of its backbone: mean over the seeds and half their range.
+def headline_tables(results: list[dict], published: dict[str, dict[str, list[float]]]) -> str:
+    """For each data set, ours under the published rows, unmasked; masked, the figures at 10 alone.
+
+    A figure of RaSeRec's stands bold where it reaches the published full pipeline of its backbone.
+    """
+    names = [*METRICS, "masked R@10", "masked N@10", "gain in N@10, %", "masked gain, %"]
+    head = "| " + " | ".join(["system", *map(_short, names)]) + " |\n" + "|---" * (len(names) + 1) + "|"
+    groups = grouped(results)
+    parts = []
+    for data, figures in published.items():
+        lines = []
+        for (name, backbone), systems in groups.items():
+            if name == data:
+                goal = figures[f"{backbone}, full pipeline"]
+                lines += [_published_row(label, figures) for label in (backbone, f"{backbone}, full pipeline")]
+                lines += [line for system, runs in systems.items() for line in _headline_rows(system, runs, goal)]
+        if lines:
+            parts += [f"**{data}**", "\n".join([head, *lines])]
+    return "\n\n".join(parts)
+
+
+def _published_row(label: str, figures: dict[str, list[float]]) -> str:
+    return f"| {label}, *published* | {' | '.join(map(_cell, figures[label]))} | | | | |"
+
+
+def _headline_rows(name: str, runs: list[dict], goal: list[float]) -> list[str]:
+    """The backbone's row and RaSeRec's with either memory, bold where ``goal`` is reached."""
+    backbone, what = runs[0]["backbone"]["name"], "full pipeline" if name else "RaSeRec"
+    labels = {
+        "backbone": f"{backbone} on the patterns too" if name else backbone,
+        "train": what,
+        "train+valid": f"{what}, validation pairs in the memory",
+    }
+    rows = []
+    for side, label in labels.items():
+        own = side == "backbone"
+        cells = [
+            _cell_of(runs, side, "unmasked", metric, None if own else least) for metric, least in zip(METRICS, goal)
+        ]
+        cells += [_cell_of(runs, side, "masked", metric) for metric in ("recall@10", "ndcg@10")]
+        gains = ["" if own else _gain(runs, "backbone", runs, side, protocol) for protocol in PROTOCOLS]
+        rows.append(f"| {' | '.join([f'{label}, {_seeds(runs)}', *cells, *gains])} |")
+    return rows
+
+
+def _cell_of(runs: list[dict], side: str, protocol: str, metric: str, goal: float | None = None) -> str:
+    """Mean and half the range, the mean bold where it is at least ``goal``."""
+    values = [_test(run, side)[protocol][metric] for run in runs]
+    cell = _mean(values)
+    if goal is None or statistics.mean(values) < goal:
+        return cell
+    mean, *spread = cell.split()
+    return " ".join([f"**{mean}**", *spread])
+
+
+def _seeds(runs: list[dict]) -> str:
+    return f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
+
+
+def full_table(results: list[dict]) -> str:
+    """Every headline run's systems under both protocols: mean over the seeds and half their range.
 
     The gain is RaSeRec's over its own backbone in N@10.
     """
-    lines = [
-        "| data, protocol | system | R@5 | R@10 | R@20 | N@5 | N@10 | N@20 | gain in N@10, % |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    groups: dict[tuple[str, str], dict[str, list[dict]]] = {}
-    for result in results:
-        of_data = groups.setdefault((result["dataset"]["name"], result["backbone"]["name"]), {})
-        of_data.setdefault(system(result["config"]), []).append(result)
-    for (data, backbone), systems in groups.items():
+    lines = [f"| data, protocol | system | {' | '.join(map(_short, METRICS))} | gain in N@10, % |", "|---" * 9 + "|"]
+    for (data, _), systems in grouped(results).items():
         for protocol in PROTOCOLS:
-            if protocol == "unmasked":
-                for name, figures in published.get(data, {}).items():
-                    if name.split(",")[0] == backbone:
-                        cells = " | ".join(f"{figure:.4f}".lstrip("0") for figure in figures)
-                        lines.append(f"| {data}, {protocol} | {name}, *published* | {cells} | |")
             for name, runs in systems.items():
                 lines += _rows_of(f"{data}, {protocol}", name, runs, protocol)
     return "\n".join(lines)
 
 
+def grouped(results: list[dict]) -> dict[tuple[str, str], dict[str, list[dict]]]:
+    """Runs of each data set and backbone, SASRec first, by what they have beyond a backbone and its memory."""
+    groups: dict[tuple[str, str], dict[str, list[dict]]] = {}
+    order = sorted(results, key=lambda run: (run["dataset"]["name"], run["backbone"]["name"] != "SASRec"))
+    for result in order:
+        of_data = groups.setdefault((result["dataset"]["name"], result["backbone"]["name"]), {})
+        of_data.setdefault(system(result["config"]), []).append(result)
+    return groups
+
+
+def _short(metric: str) -> str:
+    """recall@10 -> R@10"""
+    return metric.replace("recall", "R").replace("ndcg", "N")
+
+
+def _cell(figure: float) -> str:
+    return f"{figure:.4f}".lstrip("0")
+
+
 def _rows_of(first: str, name: str, runs: list[dict], protocol: str) -> list[str]:
     """The backbone's row, and RaSeRec's with either memory."""
-    seeds = f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
     backbone = runs[0]["backbone"]["name"]
     labels = {
         "backbone": backbone,
@@ -67,7 +133,7 @@ def _rows_of(first: str, name: str, runs: list[dict], protocol: str) -> list[str
     rows = []
     for side, label in labels.items():
         beyond = training_set(runs[0]["config"]) if side == "backbone" else name
-        label = ", ".join(part for part in (label, beyond, seeds) if part)
+        label = ", ".join(part for part in (label, beyond, _seeds(runs)) if part)
         cells = " | ".join(_mean([_test(run, side)[protocol][metric] for run in runs]) for metric in METRICS)
         gain = "" if side == "backbone" else _gain(runs, "backbone", runs, side, protocol)
         rows.append(f"| {first} | {label} | {cells} | {gain} |")
@@ -138,7 +204,7 @@ def in_headline(config: dict) -> bool:
 def _mean(values: Iterable[float]) -> str:
     """Mean, and half the range where there are several."""
     values = list(values)
-    text = f"{statistics.mean(values):.4f}".lstrip("0")
+    text = _cell(statistics.mean(values))
     return text if len(values) == 1 else text + f" ±{(max(values) - min(values)) / 2:.4f}".replace("0.", ".")
 
 
@@ -208,14 +274,24 @@ def replace_block(text: str, name: str, block: str) -> str:
     return re.sub(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m: m[1] + block + "\n" + m[2], text, flags=re.S)
 
 
+def write_full_table(table: str) -> None:
+    """The page of all headline figures."""
+    about = (
+        "Written by `python benchmarks/render.py` from the files beside it. Means over the seeds and half their range; "
+        "gains over the backbone of the same run, with 95 % intervals over users."
+    )
+    text = f"# All headline figures\n\n{about}\n\n{table}\n"
+    (HERE / "results" / "README.md").write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     files = sorted((HERE / "results").glob("amazon-*.json"))
     results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     published = json.loads((HERE / "published.json").read_text(encoding="utf-8"))
     text = README.read_text(encoding="utf-8")
-    text = replace_block(
-        text, "accuracy", accuracy_table([run for run in results if in_headline(run["config"])], published)
-    )
+    headline = [run for run in results if in_headline(run["config"])]
+    text = replace_block(text, "accuracy", headline_tables(headline, published))
+    write_full_table(full_table(headline))
     ablation = [run for run in results if (run["dataset"]["name"], run["backbone"]["name"]) == ABLATION]
     if any(system(run["config"]) for run in ablation):
         text = replace_block(text, "ablation", ablation_table(ablation))

@@ -1,0 +1,71 @@
+"""The README's tables say what the result files say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks import render
+from recbole_raserec.evaluation.significance import pack_ranks
+
+CONFIG = {"metrics": ["Recall", "NDCG"], "topk": [5, 10, 20]}
+SIDES = ("backbone", "train", "train+valid")
+
+
+def result(seed, recall, backbone="SASRec", preset=None):
+    """A run whose every metric is ``recall`` of its side."""
+    tests = {side: {p: dict.fromkeys(render.METRICS, recall[side]) for p in render.PROTOCOLS} for side in SIDES}
+    extra = {"preset": preset, "mixture_weight": [0.1]} if preset else {}
+    ranks = {side: {p: pack_ranks(np.arange(1, 41), 20) for p in render.PROTOCOLS} for side in SIDES}
+    return {
+        "seed": seed,
+        "config": {**CONFIG, **extra},
+        "dataset": {"name": "data"},
+        "backbone": {"name": backbone, "test": tests["backbone"]},
+        "raserec": {"test_by_memory": {side: {"test": tests[side]} for side in SIDES[1:]}},
+        "test_ranks": ranks,
+    }
+
+
+def test_bold_figures_are_those_that_reach_the_published_full_pipeline():
+    published = {
+        "data": {
+            "SASRec": [0.01] * 6,
+            "SASRec, full pipeline": [0.03, 0.03, 0.03, 0.02, 0.02, 0.0501],
+        }
+    }
+    runs = [
+        result(1, {"backbone": 0.09, "train": 0.02, "train+valid": 0.04}),
+        result(2, {"backbone": 0.09, "train": 0.03, "train+valid": 0.06}),
+        result(1, dict.fromkeys(SIDES, 0.02), preset="full"),
+    ]
+    lines = render.headline_tables(runs, published).splitlines()
+    rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in lines if line.startswith("| ")}
+    assert list(rows)[1:] == [
+        "SASRec, *published*",
+        "SASRec, full pipeline, *published*",
+        "SASRec, 2 seeds",
+        "RaSeRec, 2 seeds",
+        "RaSeRec, validation pairs in the memory, 2 seeds",
+        "SASRec on the patterns too, seed 1",
+        "full pipeline, seed 1",
+        "full pipeline, validation pairs in the memory, seed 1",
+    ]
+    assert rows["SASRec, 2 seeds"][:6] == [".0900 ±.0000"] * 6  # a backbone is not a full pipeline
+    assert rows["RaSeRec, 2 seeds"][:8] == [".0250 ±.0050"] * 3 + ["**.0250** ±.0050"] * 2 + [".0250 ±.0050"] * 3
+    assert rows["RaSeRec, validation pairs in the memory, 2 seeds"][:6] == ["**.0500** ±.0100"] * 5 + [".0500 ±.0100"]
+    assert rows["full pipeline, seed 1"][:6] == [".0200"] * 3 + ["**.0200**"] * 2 + [".0200"]
+
+
+@pytest.mark.slow
+def test_the_readme_holds_what_the_result_files_say(tmp_path, monkeypatch):
+    before = render.README.read_text(encoding="utf-8")
+    copy = tmp_path / "README.md"
+    copy.write_text(before.replace(" | .0", " | .9"), encoding="utf-8")  # figures that render has to put right
+    monkeypatch.setattr(render, "README", copy)
+    monkeypatch.setattr(render, "draw", lambda *_: None)
+    written = []
+    monkeypatch.setattr(render, "write_full_table", written.append)
+    render.main()
+    assert copy.read_text(encoding="utf-8") == before
+    assert written[0] in (render.HERE / "results" / "README.md").read_text(encoding="utf-8")
