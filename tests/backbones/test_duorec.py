@@ -41,7 +41,8 @@ def test_partners_are_drawn_uniformly_from_the_others_of_the_same_target(tiny):
 
 
 def test_the_packed_loss_is_sasrecs_and_the_contrast_of_both_views(make_config, monkeypatch):
-    config = make_config(backbone="DuoRec", hidden_dropout_prob=0.0, attn_dropout_prob=0.0, contrast_tau=0.5)
+    contrast = {"contrast_weight": 0.1, "contrast_tau": 0.5}
+    config = make_config(backbone="DuoRec", hidden_dropout_prob=0.0, attn_dropout_prob=0.0, **contrast)
     dataset = SequenceDataset(config)
     dataset.build()
     torch.manual_seed(1)
