@@ -21,11 +21,19 @@ class _BlockedCrossEntropy(torch.autograd.Function):
 
     For loss = sum_n w_n (log sum_v exp(h_n . e_v) - h_n . e_{t_n}) and p = softmax(h E^T):
     d/dh_n = w_n (p E - e_t)_n and d/dE = p^T (w h) - (w_n h_n added to row t_n).
+
+    The matrix products are taken in ``dtype``; the target's logit, all sums and the gradients are not.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, items: Tensor, targets: Tensor, each: Tensor | None, block_rows: int
+        ctx: Any,
+        hidden: Tensor,
+        items: Tensor,
+        targets: Tensor,
+        each: Tensor | None,
+        block_rows: int,
+        dtype: torch.dtype,
     ) -> Tensor:
         need_hidden, need_items = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden) if need_hidden else None
@@ -33,23 +41,24 @@ class _BlockedCrossEntropy(torch.autograd.Function):
         weighted = hidden if each is None else hidden * each[:, None]  # [N, D]
         total = -(weighted * items[targets]).sum()
         bounded = _is_bounded(hidden, items)
-        buffer = hidden.new_empty(len(items) * min(block_rows, len(hidden)))  # page faults cost as much as the product
+        factor = items.to(dtype)
+        buffer = factor.new_empty(len(items) * min(block_rows, len(hidden)))  # page faults cost as much as the product
         for start in range(0, len(hidden), block_rows):
             rows = slice(start, start + block_rows)
             h = hidden[rows]
             block = buffer[: len(items) * len(h)].view(len(items), len(h))
-            logits = torch.mm(items, h.T, out=block)  # [V, b]: MKL multiplies this shape faster than [b, V]
+            logits = torch.mm(factor, h.to(dtype).T, out=block)  # [V, b]: MKL multiplies this shape faster than [b, V]
             if not bounded:
                 highest = logits.amax(dim=0)
-                total += _sum(highest, each, rows)
+                total += _sum(highest.to(hidden.dtype), each, rows)
                 logits.sub_(highest)
             weights = logits.exp_()  # softmax, not yet divided by its sum
-            norm = weights.sum(dim=0)[:, None]  # [b, 1]
+            norm = weights.sum(dim=0, dtype=hidden.dtype)[:, None]  # [b, 1]
             total += _sum(norm[:, 0].log(), each, rows)
             if grad_hidden is not None:
-                grad_hidden[rows] = (weights.T @ items) / norm
+                grad_hidden[rows] = (weights.T @ factor) / norm
             if grad_items is not None:
-                grad_items.addmm_(weights, weighted[rows] / norm)
+                _add_product(grad_items, weights, (weighted[rows] / norm).to(dtype))
         if grad_hidden is not None:
             grad_hidden -= items[targets]
             if each is not None:
@@ -61,7 +70,7 @@ class _BlockedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
         hidden, items = ctx.saved_tensors
         return (
             None if hidden is None else hidden.mul_(grad),
@@ -69,7 +78,13 @@ class _BlockedCrossEntropy(torch.autograd.Function):
             None,
             None,
             None,
+            None,
         )
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """total += a b, the sum in the precision of ``total``."""
+    return total.addmm_(a, b) if a.dtype == total.dtype else total.add_(a @ b)
 
 
 def _sum(values: Tensor, each: Tensor | None, rows: slice) -> Tensor:
@@ -98,13 +113,15 @@ def softmax_cross_entropy(
 
     Returns
     -------
-    Scalar; its gradients are those of torch's cross entropy (differentiable once).
+    Scalar; its gradients are those of torch's cross entropy (differentiable once). Under autocast the products
+    are taken in its precision (bfloat16: gradients of trained SASRec on Beauty are off by .3 %).
     """
     if block_rows is None:
         most = _BLOCK_LOGITS.get(hidden.device.type, 2**20) // len(items)
         block_rows = max(most // 32 * 32, 32)
+    dtype = (hidden[:1] @ items[:1].T).dtype  # what autocast makes of a product, if it is on
     with torch.autocast(hidden.device.type, enabled=False):
-        return _BlockedCrossEntropy.apply(hidden.to(items.dtype), items, targets, each, block_rows)
+        return _BlockedCrossEntropy.apply(hidden.to(items.dtype), items, targets, each, block_rows, dtype)
 
 
 def sampled_softmax_cross_entropy(

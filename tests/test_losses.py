@@ -35,6 +35,22 @@ def test_loss_and_gradients_are_torchs(rows, items, width, block_rows, seed, sca
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("scale", [0.5, 2.5])  # without and with the maximum subtracted
+def test_under_autocast_the_products_are_of_half_precision_and_the_sums_are_not(scale):
+    torch.manual_seed(0)
+    hidden, catalogue, targets = torch.randn(300, 16) * scale, torch.randn(500, 16) * scale, torch.randint(500, (300,))
+    results = []
+    for half in (False, True):
+        h, e = hidden.clone().requires_grad_(), catalogue.clone().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            loss = softmax_cross_entropy(h, e, targets, block_rows=7)  # 43 blocks are summed
+        loss.backward()
+        results.append((loss.detach(), h.grad, e.grad))
+    for exact, ours in zip(*results):
+        assert ours.dtype == torch.float32
+        assert 0 < (ours - exact).norm() / exact.norm() < 0.02
+
+
 def test_extreme_logits_stay_finite():
     hidden = torch.tensor([[1e4], [-1e4]], requires_grad=True)
     items = torch.tensor([[1.0], [-1.0], [0.0]])
