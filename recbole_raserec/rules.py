@@ -179,6 +179,8 @@ def check_type(name: str, value: Any, default: Any) -> Any:
     if not isinstance(value, allowed) or (is_bool and bool not in allowed):
         names = " or ".join(kind.__name__ for kind in allowed)
         raise ConfigError(name, value, f"is of type {type(value).__name__}, not {names}", f"give it as {names}")
+    if isinstance(default, float) and isinstance(value, int) and name not in _OPTIONAL_TYPES:
+        return float(value)  # or `8` and `8.0` would name two runs
     return list(value) if isinstance(value, tuple) and name != "gpu_id" else value
 
 

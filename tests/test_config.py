@@ -6,6 +6,7 @@ import pytest
 
 from recbole_raserec import Config, ConfigError
 from recbole_raserec.arguments import literal
+from recbole_raserec.training import checkpoints
 
 
 def config(*arguments, files=None, **parameters):
@@ -22,6 +23,13 @@ def test_a_preset_is_laid_over_the_properties_and_under_what_is_given():
     made = config("--preset=full", top_k=7, memory="pairs")
     assert (made["regenerate"], made["memory"], made["top_k"]) == ("DR4SR", ["pairs"], 7)
     assert config("--preset=full")["memory"] == ["pairs", "patterns"]
+
+
+def test_a_whole_number_names_the_same_run_as_the_decimal():
+    whole, decimal = config("--alpha=1", learning_rate=1), config("--alpha=1.0", learning_rate=1.0)
+    assert whole.plain() == decimal.plain()
+    names = {checkpoints.fingerprint(made.plain(), "data", "finetune") for made in (whole, decimal)}
+    assert len(names) == 1
 
 
 def test_defaults_are_recboles_and_ours():
@@ -48,7 +56,7 @@ def test_defaults_are_recboles_and_ours():
         ("--top_k=2.5", "top_k=2.5: is of type float, not int"),
         ("--top_k=True", "top_k=True: is of type bool"),
         ("--show_progress=1", "show_progress=1: is of type int"),
-        ("--attn_tau=0", "attn_tau=0: must be positive"),
+        ("--attn_tau=0", "attn_tau=0.0: must be positive"),
         ("--n_heads=3", "n_heads=3: must divide hidden_size=64"),
         ("--cross_heads=5", "cross_heads=5: must divide"),
         ("--epochs=0", "epochs=0"),
