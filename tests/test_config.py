@@ -27,7 +27,6 @@ def test_a_preset_is_laid_over_the_properties_and_under_what_is_given():
 
 def test_a_whole_number_names_the_same_run_as_the_decimal():
     whole, decimal = config("--alpha=1", learning_rate=1), config("--alpha=1.0", learning_rate=1.0)
-    assert whole.plain() == decimal.plain()
     names = {checkpoints.fingerprint(made.plain(), "data", "finetune") for made in (whole, decimal)}
     assert len(names) == 1
 
