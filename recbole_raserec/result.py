@@ -37,7 +37,7 @@ def build_result(
     memory that ``memory_include_valid`` names; ``raserec.test_by_memory`` has either. ``test_ranks``
     holds every user's rank by the backbone and with either memory, packed, so that runs can be compared on
     paired users; ``groups`` the metrics by popularity of the test item and by history length.
-    ``train_losses`` are sums over the batches of the epochs since the start, or since a resumption.
+    ``train_losses`` are sums over the batches of each epoch.
     """
     headline = headline_memory(config)
     by_memory: dict[str, dict[str, Any]] = {

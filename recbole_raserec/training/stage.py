@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -77,6 +78,7 @@ class StageTrainer(Trainer):
         self.saved_model_file = str(Path(self.checkpoint_dir) / f"{stem}.pth")
         self.last_file = Path(self.checkpoint_dir) / f"{stem}.last.pth"
         self.curve: list[float] = []  # validation score of every evaluated epoch
+        self.earlier = 0.0  # seconds that the processes before a resumption trained
         decay = config["ema_decay"] if self.validates else 0.0
         self.average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
 
@@ -136,6 +138,7 @@ class StageTrainer(Trainer):
 
         begun = distributed.from_first(self.last_file.is_file)
         finished = self.config["resume"] and begun and self._restore_last()
+        self._start = perf_counter()
         if on_epoch is not None:
             for score in self.curve:
                 on_epoch(self.stage, score)
@@ -228,6 +231,8 @@ class StageTrainer(Trainer):
             "best_valid_score": float(self.best_valid_score),
             "best_valid_result": self.best_valid_result,
             "curve": self.curve,
+            "losses": self.train_loss_dict,
+            "seconds": self.earlier + perf_counter() - self._start,
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
         }
@@ -256,6 +261,7 @@ class StageTrainer(Trainer):
         self.start_epoch, self.cur_step = last["epoch"] + 1, last["cur_step"]
         self.best_valid_score, self.best_valid_result = last["best_valid_score"], last["best_valid_result"]
         self.curve = last["curve"]
+        self.train_loss_dict, self.earlier = last.get("losses", {}), last.get("seconds", 0.0)  # older files have none
 
 
 def _seed_of(seed: int, stage: str, epoch: int) -> int:

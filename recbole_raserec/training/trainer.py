@@ -135,7 +135,8 @@ class RaSeRecTrainer:
 
     Attributes
     ----------
-    seconds : wall time of every stage: pretrain, memory, finetune, evaluate, drift.
+    seconds : wall time of every stage: pretrain, memory, finetune, evaluate, drift; of a resumed training,
+        that of the processes before it too.
     memory : training pairs; what :meth:`test` adds to it is not kept.
     mixtures : those that were tried, with the valid metric under both protocols.
     """
@@ -253,6 +254,7 @@ class RaSeRecTrainer:
 
     def _remember_course(self, stage: StageTrainer) -> None:
         self.curves[stage.stage] = stage.curve
+        self.seconds[stage.stage] = self.seconds.get(stage.stage, 0.0) + stage.earlier
         self.losses[stage.stage] = [float(loss) for loss in stage.train_loss_dict.values()]
 
     def _encode(self, part: Prefixes, label: str = "encode") -> np.ndarray:

@@ -45,6 +45,8 @@ def test_a_resumed_run_is_the_uninterrupted_one(make_config, how):
     resumed, again = pretrain(make_config(**how, checkpoint_dir="b", resume=True))
     assert resumed.start_epoch == 2
     assert resumed.curve == straight.curve
+    assert list(resumed.train_loss_dict.items()) == list(straight.train_loss_dict.items())
+    assert checkpoints.load(resumed.last_file, "cpu")["seconds"] > resumed.earlier > 0
     for name, value in weights.items():
         assert torch.equal(value, again[name]), name
 
@@ -68,12 +70,28 @@ def test_every_epoch_of_every_stage_has_its_own_seed():
     assert len(seeds) == 200
 
 
-def test_a_finished_run_is_only_loaded(make_config):
+def test_a_finished_run_is_only_loaded(make_config, monkeypatch):
     first, weights = pretrain(make_config(epochs=2))
+    monkeypatch.setattr(BackboneTrainer, "fit", None)
     second, again = pretrain(make_config(epochs=2, resume=True))
-    assert second.train_loss_dict == {}
     assert all(torch.equal(weights[name], again[name]) for name in weights)
-    assert second.curve == first.curve
+    assert (second.curve, second.train_loss_dict) == (first.curve, first.train_loss_dict)
+
+
+def test_seconds_are_those_of_every_process_that_trained(make_config):
+    config = make_config(epochs=1, finetune_epochs=1, resume=True)
+
+    def seconds():
+        dataset, model = build(config)
+        trainer = RaSeRecTrainer(config, model, dataset)
+        trainer.fit()
+        return trainer.seconds
+
+    seconds()
+    for file in Path(config["checkpoint_dir"]).glob("*.last.pth"):
+        checkpoints.save(file, {**checkpoints.load(file, "cpu"), "seconds": 1000.0})
+    again = seconds()
+    assert again["memory"] < 1000 < min(again["pretrain"], again["finetune"])
 
 
 def test_training_stops_early_and_restores_the_best_epoch(make_config):
