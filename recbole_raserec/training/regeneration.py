@@ -122,7 +122,9 @@ class Regeneration:
         else:
             epochs = self.config["regenerator_embedding_epochs"]
             config = self.config.changed(epochs=epochs, eval_step=epochs, regenerate=None)
-            backbone_trainer(config, model, self.dataset).run(self.dataset.sequences.valid_part(), self.show_progress)
+            stage = backbone_trainer(config, model, self.dataset)
+            stage.run(self.dataset.sequences.valid_part(), self.show_progress)
+            self.seconds["embedding"] = stage.earlier
         return model.item_vectors.detach()
 
     def _train(self, pairs: Pairs, vectors: Tensor) -> Regenerator:
@@ -142,6 +144,7 @@ class Regeneration:
         trainer = RegeneratorTrainer(config, model, pairs, self.dataset.sha256, source)
         with self._timed("regenerator"):
             trainer.train(self.show_progress)
+            self.seconds["regenerator"] = trainer.earlier
         self.losses = trainer.losses
         return model
 
@@ -166,7 +169,7 @@ class Regeneration:
     def _timed(self, stage: str) -> Iterator[None]:
         start = perf_counter()
         yield
-        self.seconds[stage] = perf_counter() - start
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
 
 
 def _file_digest(path: str | None) -> str:

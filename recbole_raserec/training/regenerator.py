@@ -62,7 +62,11 @@ class RegeneratorTrainer(StageTrainer):
         self.peak = config["regenerator_learning_rate"]
         super().__init__(config, model, "regenerate", data_sha256, source)
         self.pairs, self.epochs = pairs, config["regenerator_epochs"]
-        self.losses: list[float] = []  # mean of every epoch this process trained
+
+    @property
+    def losses(self) -> list[float]:
+        """Mean over the batches of every epoch."""
+        return [total / len(self._cut(epoch)) for epoch, total in self.train_loss_dict.items()]
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Adam:
         """That of the paper, whatever ``learner`` the backbone has."""
@@ -84,9 +88,7 @@ class RegeneratorTrainer(StageTrainer):
         rate = self.peak * (1 + math.cos(math.pi * epoch_idx / self.epochs)) / 2
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        total = super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
-        self.losses.append(total / len(self._cut(epoch_idx)))
-        return total
+        return super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
 
     def batches(self, epoch: int) -> Iterator[PairBatch]:
         cut = self._cut(epoch)

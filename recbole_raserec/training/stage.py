@@ -138,7 +138,6 @@ class StageTrainer(Trainer):
 
         begun = distributed.from_first(self.last_file.is_file)
         finished = self.config["resume"] and begun and self._restore_last()
-        self._start = perf_counter()
         if on_epoch is not None:
             for score in self.curve:
                 on_epoch(self.stage, score)
@@ -149,6 +148,11 @@ class StageTrainer(Trainer):
         self.model.load_state_dict(best["state_dict"])
         self.tensorboard.close()
         return best["valid"]
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """RecBole's, with the clock that :attr:`earlier` is read from."""
+        self._start = perf_counter()
+        return super().fit(*args, **kwargs)
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
