@@ -55,7 +55,7 @@ def headline_tables(results: list[dict], published: dict[str, dict[str, Any]]) -
     return "\n\n".join(parts)
 
 
-def _published_row(label: str, figures: dict[str, list[float]]) -> str:
+def _published_row(label: str, figures: dict[str, Any]) -> str:
     return f"| {label}, *published* | {' | '.join(map(_cell, figures[label]))} | | | | |"
 
 

@@ -150,7 +150,7 @@ class StageTrainer(Trainer):
         return best["valid"]
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """RecBole's, with the clock that :attr:`earlier` is read from."""
+        """RecBole's; starts the clock of the seconds that checkpoints keep for a resumption."""
         self._start = perf_counter()
         return super().fit(*args, **kwargs)
 
