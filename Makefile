@@ -28,7 +28,7 @@ bench: $(VENV)/installed
 	$(BIN)/python benchmarks/render.py
 
 reproduce: $(VENV)/installed
-	$(BIN)/python benchmarks/reproduce.py
+	$(BIN)/python benchmarks/reproduce.py --jobs=2
 	$(BIN)/python benchmarks/render.py
 
 $(VENV)/installed: setup.py constraints.txt

@@ -4,33 +4,55 @@
   --seeds=2020,2021,2022
   --data_path=dataset where ``recbole-raserec convert`` wrote the data sets
   --output=FOLDER     benchmarks/results
-  --jobs=1            runs side by side (of different seeds), each on its share of the cores; two single-threaded
-                      ones do nearly twice the work of one with two threads
+  --jobs=1            runs side by side, of different seeds. Each has one thread, as those of the table had (their
+                      number changes the last digits); OMP_NUM_THREADS before the command sets another number
 
 A run whose file is there is skipped; one that was stopped goes on from its last epoch; what two runs have in
 common (generated rows, a trained backbone) is made once. Each is a process of its own, and its command is printed.
+The data must be those of the table: RecBole's downloads of the same names are others.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from benchmarks import read_options  # noqa: E402
 
-# name of the file without its seed: words of `recbole-raserec run`
-DATA = {"amazon-beauty": "amazon-beauty", "amazon-toys-games": "amazon-toys", "amazon-sports-outdoors": "amazon-sports"}
+
+class DataSet(NamedTuple):
+    """A data set of the table: the start of its files' names, what it is converted from, SHA-256 of its .inter file."""
+
+    short: str
+    source: str
+    sha256: str
+
+
+DATA = {
+    "amazon-beauty": DataSet(
+        "amazon-beauty", "Beauty.txt", "9cc62f3b17f84e3d195f67a5cc40d540eaa6ada491b4c9886c143c87f8c1ad99"
+    ),
+    "amazon-toys-games": DataSet(
+        "amazon-toys", "Toys_and_Games.txt", "c8c89507346f3a323e69e936e8630d880446e4c119741c2139fb342a6a1d0919"
+    ),
+    "amazon-sports-outdoors": DataSet(
+        "amazon-sports", "Sports_and_Outdoors.txt", "d8626ebb688f6533c5c8791bc6c0d2e9ec7ec926d9ae7107e357214c59bf43e6"
+    ),
+}
+# name of the file without its seed: words of `recbole-raserec run`, the data set first
 HEADLINE = {
-    f"{short}-{backbone.lower()}{'-full' if preset else ''}": f"--dataset={data} --backbone={backbone}{preset}"
+    f"{data.short}-{backbone.lower()}{'-full' if preset else ''}": f"--dataset={name} --backbone={backbone}{preset}"
     for backbone in ("SASRec", "DuoRec")
-    for data, short in DATA.items()
+    for name, data in DATA.items()
     for preset in ("", " --preset=full")
 }
 DR4SR = "--dataset=amazon-beauty --regenerate=DR4SR"
@@ -68,28 +90,38 @@ def main(argv: list[str]) -> None:
     if not options["jobs"].isdigit() or options["jobs"] == "0":
         sys.exit(f"error: --jobs={options['jobs']}: a whole number from 1 on")
     seeds = {seed: Lock() for seed in options["seeds"].split(",")}  # runs of a seed share rows and backbones
-    runs = [(name, seed) for name in chosen for seed in seeds]
+    runs = [(name, seed) for name in chosen for seed in seeds if not _result(name, seed, options).is_file()]
+    for words in sorted({ALL[name].split()[0] for name, _ in runs}):
+        _check_data(words.removeprefix("--dataset="), Path(options["data_path"]))
     with ThreadPoolExecutor(int(options["jobs"])) as pool:
-        codes = list(pool.map(lambda run: _run_once(*run, seeds[run[1]], options), runs))
+        codes = list(pool.map(lambda run: _run(*run, seeds[run[1]], options), runs))
     sys.exit(1 if any(codes) else 0)
 
 
-def _run_once(name: str, seed: str, alone: Lock, options: dict[str, str]) -> int:
-    """Exit code of a run; 0 where its file is there."""
-    path = Path(options["output"]) / f"{name}-{seed}.json"
-    with alone:
-        if path.is_file():
-            return 0
-        return _run(f"{ALL[name]} --seed={seed} --data_path={options['data_path']} --result_file={path}", options)
+def _result(name: str, seed: str, options: dict[str, str]) -> Path:
+    return Path(options["output"]) / f"{name}-{seed}.json"
 
 
-def _run(words: str, options: dict[str, str]) -> int:
+def _check_data(name: str, folder: Path) -> None:
+    """End the program where the data set is not there or another one, before anything is trained."""
+    path = folder / name / f"{name}.inter"
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    if sha256 == DATA[name].sha256:
+        return
+    fault = f"has SHA-256 {sha256}, the table's data have {DATA[name].sha256}" if sha256 else "is missing"
+    convert = f"recbole-raserec convert --input={DATA[name].source} --format=sequences --dataset={name}"
+    sys.exit(f"error: {path} {fault}. run: {convert} --data_path={folder}")
+
+
+def _run(name: str, seed: str, alone: Lock, options: dict[str, str]) -> int:
+    """Exit code of a run."""
+    words = f"{ALL[name]} --seed={seed} --data_path={options['data_path']} --result_file={_result(name, seed, options)}"
     command = ["run", "--model=RaSeRec", *words.split(), "--resume=True", "--show_progress=False"]
-    threads = max(1, (os.cpu_count() or 1) // int(options["jobs"]))
-    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
-    print(f"OMP_NUM_THREADS={environment['OMP_NUM_THREADS']} recbole-raserec", *command, flush=True)
+    environment = {"OMP_NUM_THREADS": "1", **os.environ}
     program = [sys.executable, str(HERE.parent / "run_recbole_raserec.py"), *command]
-    return subprocess.run(program, env=environment, check=False).returncode
+    with alone:
+        print(f"OMP_NUM_THREADS={environment['OMP_NUM_THREADS']} recbole-raserec", *command, flush=True)
+        return subprocess.run(program, env=environment, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -1,0 +1,88 @@
+"""benchmarks/reproduce.py: which runs it starts, and on what data."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+
+import pytest
+
+from benchmarks import reproduce
+
+NAMES = ["amazon-beauty-sasrec", "amazon-beauty-sasrec-full"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A stand-in for amazon-beauty that counts as the table's data."""
+    path = tmp_path / "dataset" / "amazon-beauty" / "amazon-beauty.inter"
+    path.parent.mkdir(parents=True)
+    path.write_text("user_id:token\titem_id:token\n")
+    ours = reproduce.DATA["amazon-beauty"]._replace(sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    monkeypatch.setitem(reproduce.DATA, "amazon-beauty", ours)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    (tmp_path / "results").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Words and environment of every process that would be started; they end with the code of their seed."""
+    processes = []
+
+    def start(words, env, check):
+        processes.append((words, env))
+        return subprocess.CompletedProcess(words, int("--seed=2" in words))
+
+    monkeypatch.setattr(subprocess, "run", start)
+    return processes
+
+
+def reproduce_runs(folder, names=NAMES, seeds="1,2"):
+    """The exit code or last words of the command."""
+    options = (f"--runs={','.join(names)}", f"--seeds={seeds}", f"--data_path={folder / 'dataset'}")
+    with pytest.raises(SystemExit) as ended:
+        reproduce.main([*options, f"--output={folder / 'results'}"])
+    return ended.value.code
+
+
+def test_runs_what_has_no_file_on_one_thread_each(folder, started):
+    (folder / "results" / "amazon-beauty-sasrec-1.json").write_text("{}")
+    assert reproduce_runs(folder) == 1, "a run of seed 2 failed"
+    words = [" ".join(words) for words, _ in started]
+    assert sorted(word.rpartition("results/")[2].split()[0] for word in words) == [
+        "amazon-beauty-sasrec-2.json",
+        "amazon-beauty-sasrec-full-1.json",
+        "amazon-beauty-sasrec-full-2.json",
+    ]
+    assert all(("--preset=full" in word) == ("-full-" in word) and "--resume=True" in word for word in words)
+    assert {env["OMP_NUM_THREADS"] for _, env in started} == {"1"}
+
+
+def test_code_is_0_where_all_runs_end_well(folder, started):
+    assert reproduce_runs(folder, seeds="1") == 0
+    assert len(started) == len(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [(None, "amazon-beauty.inter is missing"), ("user_id:token\n", "has SHA-256 .*, the table's data have ")],
+)
+def test_other_data_are_refused_before_any_run(folder, started, text, fault):
+    path = folder / "dataset" / "amazon-beauty" / "amazon-beauty.inter"
+    path.unlink()
+    if text:
+        path.write_text(text)
+    assert re.search(fault, reproduce_runs(folder))
+    assert not started
+
+
+def test_finished_runs_need_no_data(folder, started):
+    (folder / "results" / "amazon-toys-sasrec-1.json").write_text("{}")
+    assert reproduce_runs(folder, ["amazon-toys-sasrec"], "1") == 0
+    assert not started
+
+
+def test_unknown_run_is_named(folder, started):
+    assert "--runs=amazon-beuty: use some of headline, " in reproduce_runs(folder, ["amazon-beuty"])
