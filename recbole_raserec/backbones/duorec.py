@@ -47,7 +47,7 @@ class DuoRec(SASRec):
         )
         hidden, second, other = views.split(len(blocks.counts))
         pairs = self._pairs(batch, blocks, hidden)
-        items = self.item_embedding.weight
+        items = self.item_vectors
         loss = catalogue_cross_entropy(pairs.hidden, items, pairs.targets, self.negatives, pairs.weights)
         return (loss + self.weight * len(hidden) * info_nce(second, other, self.tau)) / budget
 

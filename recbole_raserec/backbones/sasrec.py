@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recbole_raserec.backbones.dropout import causal_attention, use_fast_dropout
 from recbole_raserec.data.batches import GENERATED, TARGET_SEQ, WEIGHT
+from recbole_raserec.errors import ConfigError
 from recbole_raserec.losses import catalogue_cross_entropy, negatives_for
 
 
@@ -45,11 +46,23 @@ def wanted(batch: list[Interaction], item_seq_field: str) -> Blocks:
 
 
 class SASRec(recbole_models.SASRec):
-    """Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, in RecBole's form."""
+    """Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, in RecBole's form.
+
+    With ``score_tau`` above 0 scores are cosines divided by it: user vectors have length 1 / ``score_tau``, item
+    vectors length one.
+
+    Raises
+    ------
+    ConfigError : cosine scores, and so many items that the softmax is sampled.
+    """
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.negatives = negatives_for(config["softmax_negatives"], self.n_items)
+        self.score_tau: float = config["score_tau"]
+        if self.score_tau and self.negatives:
+            problem = "a cosine needs every item vector, and here the softmax samples them"
+            raise ConfigError("score_tau", self.score_tau, problem, "give --score_tau=0, or --softmax_negatives=0")
         self.item_embedding.sparse = self.negatives > 0  # a step touches few rows of a large catalogue
         use_fast_dropout(self)
         if config["hidden_act"] == "gelu":  # RecBole writes the same function out in five operations
@@ -98,14 +111,16 @@ class SASRec(recbole_models.SASRec):
         if counts is not None:
             counts = counts.to(device)
             context, asking = context[counts], asking[counts]
-        return _after_attention(top, context, asking)
+        hidden = _after_attention(top, context, asking)
+        return F.normalize(hidden, dim=-1) / self.score_tau if self.score_tau else hidden
 
     item_bias = None
 
     @property
     def item_vectors(self) -> Tensor:
         """[V, D]"""
-        return self.item_embedding.weight
+        items = self.item_embedding.weight
+        return F.normalize(items, dim=-1) if self.score_tau else items
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
         """[B, L] histories and their lengths [B] -> user vectors [B, D]; whose they are does not matter."""
@@ -114,6 +129,19 @@ class SASRec(recbole_models.SASRec):
         if shortest == longest:  # all end at the same position: the top layer need not do the others
             return self.encode_window(item_seq, last=1)[:, 0]
         return self.gather_indexes(self.encode_window(item_seq), item_seq_len - 1)
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """Mean cross entropy over all items, of samples [B]; RecBole's where scores are inner products."""
+        return F.cross_entropy(self.full_sort_predict(interaction), interaction[self.POS_ITEM_ID])
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """[B, V] scores of all items."""
+        return self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]) @ self.item_vectors.T
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """[B] scores of the interaction's own items."""
+        vectors = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        return (vectors * self.item_vectors[interaction[self.ITEM_ID]]).sum(dim=1)
 
     def packed_pairs(self, batch: list[Interaction]) -> PackedPairs:
         """The (prefix, target) pairs that carry a loss in the blocks of a packed batch.
@@ -136,7 +164,7 @@ class SASRec(recbole_models.SASRec):
     def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
         """Cross entropy of every pair in the blocks of a packed batch, weighted, summed, divided by ``budget``."""
         pairs = self.packed_pairs(batch)
-        items = self.item_embedding.weight
+        items = self.item_vectors
         return catalogue_cross_entropy(pairs.hidden, items, pairs.targets, self.negatives, pairs.weights) / budget
 
 

@@ -157,7 +157,7 @@ class PersonalizedTrainer(BackboneTrainer):
     def loss(self, batch: list[Interaction]) -> Tensor:
         pairs = self.model.packed_pairs(batch)
         each = self._weights(pairs).detach()
-        items, negatives = self.model.item_embedding.weight, self.model.negatives
+        items, negatives = self.model.item_vectors, self.model.negatives
         return catalogue_cross_entropy(pairs.hidden, items, pairs.targets, negatives, each) / self.loader.budget
 
     def _step(self, batch: list[Interaction]) -> Tensor:
@@ -197,7 +197,7 @@ class PersonalizedTrainer(BackboneTrainer):
 
     def _each_loss(self, pairs: PackedPairs) -> Tensor:
         """[N] cross entropies by torch, which are twice differentiable."""
-        return F.cross_entropy(pairs.hidden @ self.model.item_embedding.weight.T, pairs.targets, reduction="none")
+        return F.cross_entropy(pairs.hidden @ self.model.item_vectors.T, pairs.targets, reduction="none")
 
     def _state(self, epoch: int) -> dict[str, Any]:
         learned = {"weights": self.personalizer.state_dict(), "optimizer": self.outer_optimizer.state_dict()}

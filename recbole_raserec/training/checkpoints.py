@@ -34,7 +34,7 @@ _AFTER_ROWS = {"epochs", "stopping_step", "regenerate", "regenerate_parts", "pat
 
 # What must agree for one model's weights to mean the same in another.
 _ARCHITECTURE = (
-    "backbone", "hidden_size", "n_layers", "n_heads", "inner_size", "hidden_act", "MAX_ITEM_LIST_LENGTH"
+    "backbone", "hidden_size", "n_layers", "n_heads", "inner_size", "hidden_act", "MAX_ITEM_LIST_LENGTH", "score_tau"
 )  # fmt: skip
 
 
@@ -106,7 +106,7 @@ def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, 
         mend = "give the file *-pretrain-*.pth without .last"
         raise ConfigError("pretrained", path, f"it holds {held}, not a trained backbone", mend)
     for name in _ARCHITECTURE:
-        theirs, ours = state["config"].get(name), config.get(name)
+        theirs, ours = (settings.get(name) or 0 for settings in (state["config"], config))  # old files lack the newest
         if theirs != ours:
             problem = f"it was trained with {name}={theirs}, and this run has {name}={ours}"
             raise ConfigError("pretrained", path, problem, f"give --{name}={theirs}, or another checkpoint")

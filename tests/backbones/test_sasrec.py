@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 
 from recbole_raserec import SequenceDataset
+from recbole_raserec.backbones.duorec import DuoRec
 from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.backbones.sasrec import SASRec
 from recbole_raserec.data.batches import PackedLoader
+from recbole_raserec.errors import ConfigError
 
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
 
@@ -66,3 +68,35 @@ def test_encoding_many_prefixes_is_encoding_each(twins):
     batch = train[torch.arange(len(train))]
     alone = ours(batch["item_id_list"], batch["item_length"])
     torch.testing.assert_close(torch.from_numpy(vectors), alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", [SASRec, DuoRec])
+def test_score_tau_makes_scores_cosines_wherever_they_are_taken(make_config, backbone):
+    config = make_config(backbone=backbone.__name__, score_tau=0.2, **NO_DROPOUT)
+    dataset = SequenceDataset(config)
+    train, _, _ = dataset.build()
+    ours, stock = backbone(config, dataset).double(), recbole_models.SASRec(config, dataset).double()
+    stock.load_state_dict(ours.state_dict())
+    samples = train[torch.arange(len(train))]
+    hidden = stock(samples["item_id_list"], samples["item_length"])
+    items = stock.item_embedding.weight
+    expected = F.cosine_similarity(hidden[:, None], items[None], dim=2) / 0.2  # [B, V]
+
+    torch.testing.assert_close(ours.full_sort_predict(samples), expected)
+    own = samples["item_id"]
+    torch.testing.assert_close(ours.predict(samples), expected[torch.arange(len(own)), own])
+    mean = F.cross_entropy(expected, own)
+    torch.testing.assert_close(ours.calculate_loss(samples), mean)
+    loader = PackedLoader(dataset.sequences, "item_id_list", ours.max_seq_length, budget=100, seed=0)
+    packed = sum(SASRec.packed_loss(ours, batch, budget=len(own)) for batch in loader)
+    torch.testing.assert_close(packed, mean)
+    vectors = torch.from_numpy(encode_prefixes(ours, train.prefixes, ours.max_seq_length, torch.device("cpu")))
+    torch.testing.assert_close(vectors @ ours.item_vectors.float().T, expected.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_score_tau_needs_the_full_softmax(make_config):
+    config = make_config(score_tau=0.1, softmax_negatives=5)
+    dataset = SequenceDataset(config)
+    dataset.build()
+    with pytest.raises(ConfigError, match=r"score_tau=0.1.*--softmax_negatives=0"):
+        SASRec(config, dataset)

@@ -147,7 +147,8 @@ def test_pretrained_skips_the_first_stage_and_must_fit(make_config, tiny_data):
     assert "pretrain" not in trainer.curves
     assert all(torch.equal(weights[name], value) for name, value in model.backbone.state_dict().items())
 
-    for overrides, says in (({"n_heads": 4}, "n_heads=2"), ({"hidden_size": 32}, "hidden_size=16")):
+    others = ({"n_heads": 4}, "n_heads=2"), ({"hidden_size": 32}, "hidden_size=16"), ({"score_tau": 0.1}, "score_tau=0")
+    for overrides, says in others:
         config = make_config(pretrained=path, **overrides)
         with pytest.raises(ConfigError, match=says):
             RaSeRecTrainer(config, build(config)[1], build(config)[0]).fit()
