@@ -122,6 +122,8 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "layer_norm_eps": _above_zero(),
     "initializer_range": _above_zero(),
     "hidden_act": _one_of("gelu", "relu", "swish", "tanh", "sigmoid"),
+    "average_weight": _share(),
+    "average_window": _at_least(1),
     "score_tau": ((lambda value: 0 <= value < math.inf), "must be 0 (inner products) or positive"),
     "contrast_weight": _at_least(0),
     "contrast_tau": _above_zero(),

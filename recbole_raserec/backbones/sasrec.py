@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 from recbole.model.layers import TransformerLayer
-from torch import Tensor
+from torch import Tensor, nn
 
+from recbole_raserec.backbones.average import MovingAverage
 from recbole_raserec.backbones.dropout import causal_attention, use_fast_dropout
 from recbole_raserec.data.batches import GENERATED, TARGET_SEQ, WEIGHT
 from recbole_raserec.errors import ConfigError
@@ -48,6 +49,8 @@ def wanted(batch: list[Interaction], item_seq_field: str) -> Blocks:
 class SASRec(recbole_models.SASRec):
     """Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, in RecBole's form.
 
+    With ``average_weight`` w above 0 each layer reads w :class:`MovingAverage` + (1 - w) attention.
+
     With ``score_tau`` above 0 scores are cosines divided by it: user vectors have length 1 / ``score_tau``, item
     vectors length one.
 
@@ -64,6 +67,14 @@ class SASRec(recbole_models.SASRec):
             problem = "a cosine needs every item vector, and here the softmax samples them"
             raise ConfigError("score_tau", self.score_tau, problem, "give --score_tau=0, or --softmax_negatives=0")
         self.item_embedding.sparse = self.negatives > 0  # a step touches few rows of a large catalogue
+        self.average_weight: float = config["average_weight"]
+        sizes = (
+            config["hidden_size"],
+            config["average_window"],
+            config["hidden_dropout_prob"],
+            config["layer_norm_eps"],
+        )
+        self.averages = nn.ModuleList(MovingAverage(*sizes) for _ in self.trm_encoder.layer if self.average_weight)
         use_fast_dropout(self)
         if config["hidden_act"] == "gelu":  # RecBole writes the same function out in five operations
             for layer in self.trm_encoder.layer:
@@ -94,10 +105,12 @@ class SASRec(recbole_models.SASRec):
         positions = torch.cat([torch.arange(length, device=device).repeat(rows) for rows, length, _ in shapes])
         tokens = torch.cat([window.flatten() for window in windows]).to(device)  # [T], T = sum B L
         hidden = self.dropout(self.LayerNorm(self.item_embedding(tokens) + self.position_embedding(positions)))
-        *lower, top = self.trm_encoder.layer
-        for layer in lower:
-            context = _causal_context(layer, hidden, hidden, [(b, length, length) for b, length, _ in shapes])
-            hidden = _after_attention(layer, context, hidden)
+        averages = list(self.averages) or [None] * len(self.trm_encoder.layer)
+        *lower, (top, average) = zip(self.trm_encoder.layer, averages)
+        whole = [(rows, length, length) for rows, length, _ in shapes]
+        for layer, each in lower:
+            context = _causal_context(layer, hidden, hidden, whole)
+            hidden = self._after_attention(layer, context, hidden, each and each(hidden, whole))
         asking = hidden
         if any(length != last for _, length, last in shapes):  # A < T: the top layer need not do the others
             parts = hidden.split([rows * length for rows, length, _ in shapes])
@@ -108,11 +121,23 @@ class SASRec(recbole_models.SASRec):
                 ]
             )
         context = _causal_context(top, hidden, asking, shapes)
+        averaged = average and average(hidden, shapes)
         if counts is not None:
             counts = counts.to(device)
             context, asking = context[counts], asking[counts]
-        hidden = _after_attention(top, context, asking)
+            averaged = averaged if averaged is None else averaged[counts]
+        hidden = self._after_attention(top, context, asking, averaged)
         return F.normalize(hidden, dim=-1) / self.score_tau if self.score_tau else hidden
+
+    def _after_attention(
+        self, layer: TransformerLayer, context: Tensor, asking: Tensor, averaged: Tensor | None
+    ) -> Tensor:
+        """The rest of RecBole's TransformerLayer, token by token: [A, D], [A, D] -> [A, D]."""
+        attention = layer.multi_head_attention
+        read = attention.LayerNorm(attention.out_dropout(attention.dense(context)) + asking)
+        if averaged is not None:
+            read = self.average_weight * averaged + (1 - self.average_weight) * read
+        return layer.feed_forward(read)
 
     item_bias = None
 
@@ -190,10 +215,3 @@ def _causal_context(
         context = causal_attention(q, k, v, attention.attn_dropout)  # [B, heads, P, D / heads]
         contexts.append(context.transpose(1, 2).flatten(2).flatten(0, 1))  # [B P, D]
     return torch.cat(contexts)
-
-
-def _after_attention(layer: TransformerLayer, context: Tensor, asking: Tensor) -> Tensor:
-    """The rest of RecBole's TransformerLayer, token by token: [A, D], [A, D] -> [A, D]."""
-    attention = layer.multi_head_attention
-    mixed = attention.out_dropout(attention.dense(context))
-    return layer.feed_forward(attention.LayerNorm(mixed + asking))

@@ -34,7 +34,8 @@ _AFTER_ROWS = {"epochs", "stopping_step", "regenerate", "regenerate_parts", "pat
 
 # What must agree for one model's weights to mean the same in another.
 _ARCHITECTURE = (
-    "backbone", "hidden_size", "n_layers", "n_heads", "inner_size", "hidden_act", "MAX_ITEM_LIST_LENGTH", "score_tau"
+    "backbone", "hidden_size", "n_layers", "n_heads", "inner_size", "hidden_act", "MAX_ITEM_LIST_LENGTH", "score_tau",
+    "average_weight",
 )  # fmt: skip
 
 

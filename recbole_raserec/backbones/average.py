@@ -1,0 +1,43 @@
+"""A causal moving average of each dimension, beside attention: what a layer of BSARec adds to one of SASRec."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_raserec.backbones.dropout import Dropout
+
+
+class MovingAverage(nn.Module):
+    """LayerNorm(x + dropout(low + b^2 (x - low))), low the weighted mean of the last ``window`` positions up to x's.
+
+    Shin et al., "An Attentive Inductive Bias for Sequential Recommendation beyond the Self-Attention", AAAI 2024
+    (BSARec), take low as the low frequencies of the whole history. A mean of the past is causal, so a packed window
+    serves all its prefixes. The means' weights and b are learned for each dimension; weights begin as e^(-age / 5).
+    """
+
+    def __init__(self, hidden_size: int, window: int, dropout: float, eps: float) -> None:
+        super().__init__()
+        age = torch.arange(window, dtype=torch.get_default_dtype())
+        self.logits = nn.Parameter((-0.2 * age)[:, None].repeat(1, hidden_size))  # [window, D]
+        self.high = nn.Parameter(torch.randn(hidden_size))  # b [D]
+        self.norm, self.dropout = nn.LayerNorm(hidden_size, eps=eps), Dropout(dropout)
+
+    def forward(self, hidden: Tensor, shapes: list[tuple[int, int, int]]) -> Tensor:
+        """Tokens [T, D] of blocks of windows, (B, L, P) each -> [A, D] of the last P positions of every window."""
+        parts = hidden.split([rows * length for rows, length, _ in shapes])
+        mixed = [self._mix(part.view(rows, length, -1), last) for part, (rows, length, last) in zip(parts, shapes)]
+        asking = [part.view(rows, length, -1)[:, -last:] for part, (rows, length, last) in zip(parts, shapes)]
+        mixed, asking = (torch.cat([block.flatten(0, 1) for block in blocks]) for blocks in (mixed, asking))
+        return self.norm(self.dropout(mixed) + asking)
+
+    def _mix(self, x: Tensor, last: int) -> Tensor:
+        """[B, L, D] -> low + b^2 (x - low) [B, P, D] of the last P positions."""
+        length, size = x.shape[1:]
+        weights = self.logits.softmax(dim=0)  # [window, D], the present first
+        kernel = weights[:length].flip(0).T[:, None]  # [D, 1, taps]
+        sums = F.conv1d(F.pad(x.transpose(1, 2), (kernel.size(2) - 1, 0)), kernel, groups=size).transpose(1, 2)
+        seen = torch.arange(length - last, length, device=x.device).clamp(max=len(weights) - 1)
+        low = sums[:, -last:] / weights.cumsum(dim=0)[seen]  # a mean of what there is where the history is short
+        return low + self.high**2 * (x[:, -last:] - low)

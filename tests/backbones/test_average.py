@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from recbole_raserec import SequenceDataset
+from recbole_raserec.backbones.average import MovingAverage
+from recbole_raserec.backbones.encode import encode_prefixes
+from recbole_raserec.backbones.sasrec import SASRec
+from recbole_raserec.data.batches import PackedLoader
+
+
+def shaken(module):
+    """Away from the start, where every dimension averages alike."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return module.double().eval()
+
+
+@pytest.mark.parametrize("window", [1, 3, 20])
+def test_average_is_that_of_a_loop(window):
+    torch.manual_seed(0)
+    module = shaken(MovingAverage(4, window, 0.5, 1e-12))
+    blocks = [torch.randn(2, 7, 4).double(), torch.randn(3, 2, 4).double()]
+    shapes = [(2, 7, 3), (3, 2, 2)]
+    weights, expected = module.logits.exp(), []
+    for block, (_, length, last) in zip(blocks, shapes):
+        for row in block:
+            for at in range(length - last, length):
+                ages = range(min(window, at + 1))
+                low = sum(weights[age] * row[at - age] for age in ages) / sum(weights[age] for age in ages)
+                mixed = low + module.high**2 * (row[at] - low)
+                expected.append(F.layer_norm(mixed + row[at], (4,), module.norm.weight, module.norm.bias, 1e-12))
+    found = module(torch.cat([block.flatten(0, 1) for block in blocks]), shapes)
+    torch.testing.assert_close(found, torch.stack(expected))
+
+
+@pytest.fixture
+def model_and_data(make_config):
+    no_dropout = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0}
+    config = make_config(average_weight=0.7, average_window=3, **no_dropout)
+    dataset = SequenceDataset(config)
+    train, _, _ = dataset.build()
+    return shaken(SASRec(config, dataset)), dataset, train
+
+
+def test_packed_loss_is_that_of_prefix_samples(model_and_data):
+    model, dataset, train = model_and_data
+    samples = train[torch.arange(len(train))]
+    loader = PackedLoader(dataset.sequences, "item_id_list", model.max_seq_length, budget=100, seed=0)
+    packed = sum(model.packed_loss(batch, budget=len(train)) for batch in loader)
+    packed.backward()
+    torch.testing.assert_close(packed, model.calculate_loss(samples))
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.averages.parameters())
+
+
+def test_vectors_do_not_depend_on_who_is_encoded_beside(model_and_data):
+    model, _, train = model_and_data
+    samples = train[torch.arange(len(train))]
+    alone = [model(samples["item_id_list"][r : r + 1], samples["item_length"][r : r + 1]) for r in range(40)]
+    vectors = torch.from_numpy(encode_prefixes(model, train.prefixes, model.max_seq_length, torch.device("cpu")))
+    torch.testing.assert_close(vectors[:40], torch.cat(alone).float(), rtol=1e-4, atol=1e-5)
+
+
+def test_without_weight_there_is_no_average(make_config):
+    config = make_config()
+    dataset = SequenceDataset(config)
+    dataset.build()
+    assert not [name for name in SASRec(config, dataset).state_dict() if "average" in name]
