@@ -9,7 +9,7 @@
 
 A run whose file is there is skipped; one that was stopped goes on from its last epoch; what two runs have in
 common (generated rows, a trained backbone) is made once. Each is a process of its own, and its command is printed.
-The data must be those of the table: RecBole's downloads of the same names are others.
+The data must be those of the table: RecBole's downloads of the same names are other files.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class SASRec(recbole_models.SASRec):
     def _encode(self, windows: list[Tensor], lasts: list[int], counts: Tensor | None = None) -> Tensor:
         """Blocks of windows [B, L] at once, each asked for its last P positions: their vectors end to end [A, D].
 
-        All but attention works token by token, so the blocks go through it together. ``counts`` [n]
+        All but attention and averages works token by token, so the blocks go through it together. ``counts`` [n]
         names the rows of the A that are wanted, if not all are.
         """
         shapes = [(*window.shape, last) for window, last in zip(windows, lasts)]
@@ -132,7 +132,7 @@ class SASRec(recbole_models.SASRec):
     def _after_attention(
         self, layer: TransformerLayer, context: Tensor, asking: Tensor, averaged: Tensor | None
     ) -> Tensor:
-        """The rest of RecBole's TransformerLayer, token by token: [A, D], [A, D] -> [A, D]."""
+        """The rest of RecBole's TransformerLayer, token by token: [A, D] each -> [A, D]; ``averaged`` has its share."""
         attention = layer.multi_head_attention
         read = attention.LayerNorm(attention.out_dropout(attention.dense(context)) + asking)
         if averaged is not None:

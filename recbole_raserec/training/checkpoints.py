@@ -106,7 +106,7 @@ def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, 
         held = "the last epoch of a run" if "optimizer" in state else f"stage {state['stage']}"
         mend = "give the file *-pretrain-*.pth without .last"
         raise ConfigError("pretrained", path, f"it holds {held}, not a trained backbone", mend)
-    for name in _ARCHITECTURE:
+    for name in (*_ARCHITECTURE, *(("average_window",) if config.get("average_weight") else ())):
         theirs, ours = (settings.get(name) or 0 for settings in (state["config"], config))  # old files lack the newest
         if theirs != ours:
             problem = f"it was trained with {name}={theirs}, and this run has {name}={ours}"

@@ -153,6 +153,11 @@ def test_pretrained_skips_the_first_stage_and_must_fit(make_config, tiny_data):
         with pytest.raises(ConfigError, match=says):
             RaSeRecTrainer(config, build(config)[1], build(config)[0]).fit()
 
+    narrow = pretrain(make_config(epochs=1, average_weight=0.5, average_window=3))[0].saved_model_file
+    config = make_config(pretrained=narrow, average_weight=0.5)
+    with pytest.raises(ConfigError, match="trained with average_window=3, and this run has average_window=10"):
+        RaSeRecTrainer(config, build(config)[1], build(config)[0]).fit()
+
     config = make_config(pretrained=str(stage.last_file))
     with pytest.raises(ConfigError, match="the last epoch of a run, not a trained backbone"):
         RaSeRecTrainer(config, build(config)[1], build(config)[0]).fit()
