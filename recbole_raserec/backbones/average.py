@@ -24,13 +24,14 @@ class MovingAverage(nn.Module):
         self.high = nn.Parameter(torch.randn(hidden_size))  # b [D]
         self.norm, self.dropout = nn.LayerNorm(hidden_size, eps=eps), Dropout(dropout)
 
-    def forward(self, hidden: Tensor, shapes: list[tuple[int, int, int]]) -> Tensor:
-        """Tokens [T, D] of blocks of windows, (B, L, P) each -> [A, D] of the last P positions of every window."""
+    def forward(self, hidden: Tensor, asking: Tensor, shapes: list[tuple[int, int, int]]) -> Tensor:
+        """Tokens [T, D] of blocks of windows, (B, L, P) each, and those of their last P positions [A, D] -> [A, D]."""
         parts = hidden.split([rows * length for rows, length, _ in shapes])
-        mixed = [self._mix(part.view(rows, length, -1), last) for part, (rows, length, last) in zip(parts, shapes)]
-        asking = [part.view(rows, length, -1)[:, -last:] for part, (rows, length, last) in zip(parts, shapes)]
-        mixed, asking = (torch.cat([block.flatten(0, 1) for block in blocks]) for blocks in (mixed, asking))
-        return self.norm(self.dropout(mixed) + asking)
+        mixed = [
+            self._mix(part.view(rows, length, -1), last).flatten(0, 1)
+            for part, (rows, length, last) in zip(parts, shapes)
+        ]
+        return self.norm(self.dropout(torch.cat(mixed)) + asking)
 
     def _mix(self, x: Tensor, last: int) -> Tensor:
         """[B, L, D] -> low + b^2 (x - low) [B, P, D] of the last P positions."""

@@ -110,7 +110,7 @@ class SASRec(recbole_models.SASRec):
         whole = [(rows, length, length) for rows, length, _ in shapes]
         for layer, each in lower:
             context = _causal_context(layer, hidden, hidden, whole)
-            hidden = self._after_attention(layer, context, hidden, each and each(hidden, whole))
+            hidden = self._after_attention(layer, context, hidden, each and each(hidden, hidden, whole))
         asking = hidden
         if any(length != last for _, length, last in shapes):  # A < T: the top layer need not do the others
             parts = hidden.split([rows * length for rows, length, _ in shapes])
@@ -121,7 +121,7 @@ class SASRec(recbole_models.SASRec):
                 ]
             )
         context = _causal_context(top, hidden, asking, shapes)
-        averaged = average and average(hidden, shapes)
+        averaged = average and average(hidden, asking, shapes)
         if counts is not None:
             counts = counts.to(device)
             context, asking = context[counts], asking[counts]

@@ -33,7 +33,10 @@ def test_average_is_that_of_a_loop(window):
                 low = sum(weights[age] * row[at - age] for age in ages) / sum(weights[age] for age in ages)
                 mixed = low + module.high**2 * (row[at] - low)
                 expected.append(F.layer_norm(mixed + row[at], (4,), module.norm.weight, module.norm.bias, 1e-12))
-    found = module(torch.cat([block.flatten(0, 1) for block in blocks]), shapes)
+    hidden, asking = (
+        torch.cat([block.flatten(0, 1) for block in some]) for some in (blocks, [blocks[0][:, -3:], blocks[1]])
+    )
+    found = module(hidden, asking, shapes)
     torch.testing.assert_close(found, torch.stack(expected))
 
 
