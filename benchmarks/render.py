@@ -28,6 +28,12 @@ README = HERE.parent / "README.md"
 LIMITS = {"flops": "arithmetic", "bytes": "memory"}
 PROTOCOLS = ("unmasked", "masked")
 ABLATION = ("amazon-beauty", "SASRec")
+# preset of a headline run: what the README calls its RaSeRec, and its backbone beyond the backbone's name
+SYSTEMS = {
+    None: ("RaSeRec", ""),
+    "full": ("full pipeline", " on the patterns too"),
+    "best": ("`--preset=best`", " of `--preset=best`"),
+}
 SAMPLES = 2000  # of a bootstrap
 METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20")
 COLUMNS = (*(("unmasked", metric) for metric in METRICS), ("masked", "recall@10"), ("masked", "ndcg@10"))
@@ -49,7 +55,7 @@ def headline_tables(results: list[dict], published: dict[str, dict[str, Any]]) -
             if name == data:
                 goal = [*figures[f"{backbone}, full pipeline"], *figures["masked"][1:]]
                 lines += [_published_row(label, figures) for label in (backbone, f"{backbone}, full pipeline")]
-                lines += [line for system, runs in systems.items() for line in _headline_rows(system, runs, goal)]
+                lines += [line for runs in systems.values() for line in _headline_rows(runs, goal)]
         if lines:
             parts += [f"**{data}**", "\n".join([head, *lines, _masked_row(*figures["masked"])])]
     return "\n\n".join(parts)
@@ -63,11 +69,12 @@ def _masked_row(name: str, *figures: float) -> str:
     return f"| {name}, *best published, masked* |{' |' * len(METRICS)} {' | '.join(map(_cell, figures))} | | |"
 
 
-def _headline_rows(name: str, runs: list[dict], goal: list[float]) -> list[str]:
+def _headline_rows(runs: list[dict], goal: list[float]) -> list[str]:
     """The backbone's row and RaSeRec's with either memory, bold where ``goal`` is reached."""
-    backbone, what = runs[0]["backbone"]["name"], "full pipeline" if name else "RaSeRec"
+    backbone = runs[0]["backbone"]["name"]
+    what, beyond = SYSTEMS[runs[0]["config"].get("preset")]
     labels = {
-        "backbone": f"{backbone} on the patterns too" if name else backbone,
+        "backbone": f"{backbone}{beyond}",
         "train": what,
         "train+valid": f"{what}, validation pairs in the memory",
     }
@@ -113,11 +120,16 @@ def full_table(results: list[dict]) -> str:
 def grouped(results: list[dict]) -> dict[tuple[str, str], dict[str, list[dict]]]:
     """Runs of each data set and backbone, SASRec first, by what they have beyond a backbone and its memory."""
     groups: dict[tuple[str, str], dict[str, list[dict]]] = {}
-    order = sorted(results, key=lambda run: (run["dataset"]["name"], run["backbone"]["name"] != "SASRec"))
-    for result in order:
+    for result in sorted(results, key=_place):
         of_data = groups.setdefault((result["dataset"]["name"], result["backbone"]["name"]), {})
         of_data.setdefault(system(result["config"]), []).append(result)
     return groups
+
+
+def _place(run: dict) -> tuple[str, bool, int]:
+    """Where a headline run stands in the tables."""
+    preset = list(SYSTEMS).index(run["config"].get("preset"))
+    return run["dataset"]["name"], run["backbone"]["name"] != "SASRec", preset
 
 
 def _short(metric: str) -> str:
@@ -189,8 +201,11 @@ def ablation_table(results: list[dict]) -> str:
 
 
 def training_set(config: dict) -> str:
-    """What a backbone is trained on beyond the original sequences."""
-    return f"{config['regenerate']} ({' + '.join(config['regenerate_parts'])})" if config.get("regenerate") else ""
+    """What a backbone is trained on beyond the original sequences, and whether it is the best preset's."""
+    parts = ["preset best"] if config.get("preset") == "best" else []
+    if config.get("regenerate"):
+        parts.append(f"{config['regenerate']} ({' + '.join(config['regenerate_parts'])})")
+    return ", ".join(parts)
 
 
 def system(config: dict) -> str:
@@ -204,8 +219,13 @@ def system(config: dict) -> str:
 
 
 def in_headline(config: dict) -> bool:
-    """Whether a run is one of a backbone and RaSeRec alone, or of the full pipeline; the rest is the ablation's."""
-    return not system(config) or config.get("preset") == "full"
+    """Whether a run is one of a backbone and RaSeRec alone, or of a preset; the rest is the ablation's."""
+    return not system(config) or config.get("preset") is not None
+
+
+def in_ablation(run: dict) -> bool:
+    """Whether a run shares data, backbone and its parameters with the ablation's."""
+    return (run["dataset"]["name"], run["backbone"]["name"]) == ABLATION and run["config"].get("preset") != "best"
 
 
 def _mean(values: Iterable[float]) -> str:
@@ -299,7 +319,7 @@ def main() -> None:
     headline = [run for run in results if in_headline(run["config"])]
     text = replace_block(text, "accuracy", headline_tables(headline, published))
     write_full_table(full_table(headline))
-    ablation = [run for run in results if (run["dataset"]["name"], run["backbone"]["name"]) == ABLATION]
+    ablation = [run for run in results if in_ablation(run)]
     if any(system(run["config"]) for run in ablation):
         text = replace_block(text, "ablation", ablation_table(ablation))
     bench = HERE / "results" / "bench-cpu.json"

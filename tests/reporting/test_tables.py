@@ -38,6 +38,7 @@ def test_bold_figures_are_those_that_reach_the_published():
     runs = [
         result(1, {"backbone": 0.09, "train": 0.02, "train+valid": 0.04}),
         result(2, {"backbone": 0.09, "train": 0.03, "train+valid": 0.06}),
+        result(1, dict.fromkeys(SIDES, 0.03), preset="best"),
         result(1, dict.fromkeys(SIDES, 0.02), preset="full"),
     ]
     lines = render.headline_tables(runs, published).splitlines()
@@ -51,6 +52,9 @@ def test_bold_figures_are_those_that_reach_the_published():
         "SASRec on the patterns too, seed 1",
         "full pipeline, seed 1",
         "full pipeline, validation pairs in the memory, seed 1",
+        "SASRec of `--preset=best`, seed 1",
+        "`--preset=best`, seed 1",
+        "`--preset=best`, validation pairs in the memory, seed 1",
         "Other, *best published, masked*",
     ]
     assert rows["SASRec, 2 seeds"][:6] == [".0900 ±.0000"] * 6  # a backbone is not a full pipeline
@@ -61,6 +65,22 @@ def test_bold_figures_are_those_that_reach_the_published():
     ]
     assert rows["RaSeRec, validation pairs in the memory, 2 seeds"][:6] == ["**.0500** ±.0100"] * 5 + [".0500 ±.0100"]
     assert rows["full pipeline, seed 1"][:6] == [".0200"] * 3 + ["**.0200**"] * 2 + [".0200"]
+    assert rows["`--preset=best`, seed 1"][:6] == ["**.0300**"] * 5 + [".0300"]
+
+
+def test_a_preset_stands_apart_in_the_page_of_all_figures():
+    runs = [result(1, dict.fromkeys(SIDES, 0.02), preset=preset) for preset in ("best", "full")]
+    labels = [line.split(" | ")[1] for line in render.full_table(runs).splitlines()[2:]]
+    assert labels[:2] == ["SASRec, seed 1", "RaSeRec on SASRec, mixture, seed 1"]
+    assert labels[3:5] == ["SASRec, preset best, seed 1", "RaSeRec on SASRec, preset best, mixture, seed 1"]
+
+
+def test_the_ablation_leaves_out_another_backbone():
+    of = [("SASRec", "best"), ("SASRec", "full"), ("SASRec", None), ("DuoRec", None)]
+    runs = [result(1, dict.fromkeys(SIDES, 0.02), backbone, preset) for backbone, preset in of]
+    for run in runs:
+        run["dataset"]["name"] = "amazon-beauty"
+    assert [pair for pair, run in zip(of, runs) if render.in_ablation(run)] == of[1:3]
 
 
 @pytest.mark.slow
