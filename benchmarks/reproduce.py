@@ -49,11 +49,14 @@ DATA = {
     ),
 }
 # name of the file without its seed: words of `recbole-raserec run`, the data set first
+PRESETS = {"SASRec": ("", "full", "best"), "DuoRec": ("", "full")}
 HEADLINE = {
-    f"{data.short}-{backbone.lower()}{'-full' if preset else ''}": f"--dataset={name} --backbone={backbone}{preset}"
-    for backbone in ("SASRec", "DuoRec")
+    f"{data.short}-{backbone.lower()}{preset and f'-{preset}'}": (
+        f"--dataset={name} --backbone={backbone}{preset and f' --preset={preset}'}"
+    )
+    for backbone, presets in PRESETS.items()
     for name, data in DATA.items()
-    for preset in ("", " --preset=full")
+    for preset in presets
 }
 DR4SR = "--dataset=amazon-beauty --regenerate=DR4SR"
 ABLATION = {

@@ -25,6 +25,13 @@ def test_a_preset_is_laid_over_the_properties_and_under_what_is_given():
     assert config("--preset=full")["memory"] == ["pairs", "patterns"]
 
 
+def test_preset_best_is_preset_full_on_another_backbone():
+    full, best = (config(f"--preset={name}").plain() for name in ("full", "best"))
+    assert {name for name in full if full[name] != best[name]} == {
+        "preset", "hidden_size", "inner_size", "average_weight", "score_tau", "learning_rate"
+    }  # fmt: skip
+
+
 def test_a_whole_number_names_the_same_run_as_the_decimal():
     whole, decimal = config("--alpha=1", learning_rate=1), config("--alpha=1.0", learning_rate=1.0)
     names = {checkpoints.fingerprint(made.plain(), "data", "finetune") for made in (whole, decimal)}
