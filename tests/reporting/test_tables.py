@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
-from benchmarks import render
+from benchmarks import render, tables
 from recbole_raserec.evaluation.significance import pack_ranks
 
 CONFIG = {"metrics": ["Recall", "NDCG"], "topk": [5, 10, 20]}
@@ -14,9 +16,9 @@ SIDES = ("backbone", "train", "train+valid")
 
 def result(seed, recall, backbone="SASRec", preset=None):
     """A run whose every metric is ``recall`` of its side."""
-    tests = {side: {p: dict.fromkeys(render.METRICS, recall[side]) for p in render.PROTOCOLS} for side in SIDES}
+    tests = {side: {p: dict.fromkeys(tables.METRICS, recall[side]) for p in tables.PROTOCOLS} for side in SIDES}
     extra = {"preset": preset, "mixture_weight": [0.1]} if preset else {}
-    ranks = {side: {p: pack_ranks(np.arange(1, 41), 20) for p in render.PROTOCOLS} for side in SIDES}
+    ranks = {side: {p: pack_ranks(np.arange(1, 41), 20) for p in tables.PROTOCOLS} for side in SIDES}
     return {
         "seed": seed,
         "config": {**CONFIG, **extra},
@@ -41,7 +43,7 @@ def test_bold_figures_are_those_that_reach_the_published():
         result(1, dict.fromkeys(SIDES, 0.03), preset="best"),
         result(1, dict.fromkeys(SIDES, 0.02), preset="full"),
     ]
-    lines = render.headline_tables(runs, published).splitlines()
+    lines = tables.headline_tables(runs, published).splitlines()
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in lines if line.startswith("| ")}
     assert list(rows)[1:] == [
         "SASRec, *published*",
@@ -70,7 +72,7 @@ def test_bold_figures_are_those_that_reach_the_published():
 
 def test_a_preset_stands_apart_in_the_page_of_all_figures():
     runs = [result(1, dict.fromkeys(SIDES, 0.02), preset=preset) for preset in ("best", "full")]
-    labels = [line.split(" | ")[1] for line in render.full_table(runs).splitlines()[2:]]
+    labels = [line.split(" | ")[1] for line in tables.full_table(runs).splitlines()[2:]]
     assert labels[:2] == ["SASRec, seed 1", "RaSeRec on SASRec, mixture, seed 1"]
     assert labels[3:5] == ["SASRec, preset best, seed 1", "RaSeRec on SASRec, preset best, mixture, seed 1"]
 
@@ -80,18 +82,46 @@ def test_the_ablation_leaves_out_another_backbone():
     runs = [result(1, dict.fromkeys(SIDES, 0.02), backbone, preset) for backbone, preset in of]
     for run in runs:
         run["dataset"]["name"] = "amazon-beauty"
-    assert [pair for pair, run in zip(of, runs) if render.in_ablation(run)] == of[1:3]
+    assert [pair for pair, run in zip(of, runs) if tables.in_ablation(run)] == of[1:3]
+
+
+def test_gains_of_groups_are_those_of_the_means():
+    def of_seed(seed, before, after):
+        sides = {"backbone": before, "raserec": after}
+        group = {side: {p: {"ndcg@10": figure} for p in tables.PROTOCOLS} for side, figure in sides.items()}
+        return {**result(seed, dict.fromkeys(SIDES, 0.02)), "groups": {"kind": {"tail": group}}}
+
+    runs = [of_seed(1, 0.02, 0.03), of_seed(2, 0.04, 0.03)]
+    row = tables.group_table(runs, "kind", ["tail"]).splitlines()[2]
+    assert row == "| data, RaSeRec on SASRec, 2 seeds | unmasked | .0300, .0300: +0.0 ±37.5 % |"
+    row = tables.group_table(runs[:1], "kind", ["tail"]).splitlines()[3]
+    assert row == "| data, RaSeRec on SASRec, seed 1 | masked | .0200, .0300: +50.0 % |"
+
+
+def test_what_an_older_memory_is_worth_is_told_share_by_share():
+    run = result(1, dict.fromkeys(SIDES, 0.02))
+    for number, memory in enumerate(SIDES[1:]):
+        gain = {p: {"ndcg@10": [number, -1.0, 2.04]} for p in tables.PROTOCOLS}
+        run["raserec"]["test_by_memory"][memory]["improvement"] = gain
+    run["drift"] = [{**run["raserec"]["test_by_memory"]["train"], "share": 0.25}]
+    rows = tables.drift_table(run).splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| the older 25 % of every user's training pairs",
+        "| all training pairs",
+        "| and the validation pairs",
+    ]
+    assert rows[2].endswith(" | .0200 | +1.0 [-1.0, +2.0] | .0200 | +1.0 [-1.0, +2.0] |")
 
 
 @pytest.mark.slow
 def test_the_readme_holds_what_the_result_files_say(tmp_path, monkeypatch):
     before = render.README.read_text(encoding="utf-8")
-    copy = tmp_path / "README.md"
-    copy.write_text(before.replace(" | .0", " | .9"), encoding="utf-8")  # figures that render has to put right
+    blocks = re.compile(r"<!-- (\w+) -->.*?<!-- /\1 -->", re.S)
+    copy, page = tmp_path / "README.md", tmp_path / "page.md"
+    copy.write_text(blocks.sub(lambda block: block[0].replace(".0", ".9"), before), encoding="utf-8")  # to be put right
     monkeypatch.setattr(render, "README", copy)
+    monkeypatch.setattr(render, "ALL_FIGURES", page)
     monkeypatch.setattr(render, "draw", lambda *_: None)
-    written = []
-    monkeypatch.setattr(render, "write_full_table", written.append)
     render.main()
     assert copy.read_text(encoding="utf-8") == before
-    assert written[0] in (render.HERE / "results" / "README.md").read_text(encoding="utf-8")
+    assert page.read_text(encoding="utf-8") == (render.RESULTS / "README.md").read_text(encoding="utf-8")

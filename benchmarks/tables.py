@@ -1,0 +1,311 @@
+"""Result files to the tables of the README, in markdown: no figure of them is typed by hand."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from recbole_raserec.evaluation.significance import paired_improvement, unpack_ranks
+
+LIMITS = {"flops": "arithmetic", "bytes": "memory"}
+PROTOCOLS = ("unmasked", "masked")
+ABLATION = ("amazon-beauty", "SASRec")
+# preset of a headline run: what the README calls its RaSeRec, and its backbone beyond the backbone's name
+SYSTEMS = {
+    None: ("RaSeRec", ""),
+    "full": ("full pipeline", " on the patterns too"),
+    "best": ("`--preset=best`", " of `--preset=best`"),
+}
+SAMPLES = 2000  # of a bootstrap
+KINDS = {"item_popularity": "By popularity of the test item", "history_length": "By length of the history"}
+METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20")
+COLUMNS = (*(("unmasked", metric) for metric in METRICS), ("masked", "recall@10"), ("masked", "ndcg@10"))
+
+
+def headline_tables(results: list[dict], published: dict[str, dict[str, Any]]) -> str:
+    """For each data set, ours under the published rows, unmasked; masked, the figures at 10 alone.
+
+    A figure of RaSeRec's stands bold where it reaches the published full pipeline of its backbone, a masked
+    one where it reaches the best published model that knows items by their ids alone.
+    """
+    names = [*METRICS, "masked R@10", "masked N@10", "gain in N@10, %", "masked gain, %"]
+    head = "| " + " | ".join(["system", *map(_short, names)]) + " |\n" + "|---" * (len(names) + 1) + "|"
+    groups = grouped(results)
+    parts = []
+    for data, figures in published.items():
+        lines = []
+        for (name, backbone), systems in groups.items():
+            if name == data:
+                goal = [*figures[f"{backbone}, full pipeline"], *figures["masked"][1:]]
+                lines += [_published_row(label, figures) for label in (backbone, f"{backbone}, full pipeline")]
+                lines += [line for runs in systems.values() for line in _headline_rows(runs, goal)]
+        if lines:
+            parts += [f"**{data}**", "\n".join([head, *lines, _masked_row(*figures["masked"])])]
+    return "\n\n".join(parts)
+
+
+def _published_row(label: str, figures: dict[str, Any]) -> str:
+    return f"| {label}, *published* | {' | '.join(map(_cell, figures[label]))} | | | | |"
+
+
+def _masked_row(name: str, *figures: float) -> str:
+    return f"| {name}, *best published, masked* |{' |' * len(METRICS)} {' | '.join(map(_cell, figures))} | | |"
+
+
+def _headline_rows(runs: list[dict], goal: list[float]) -> list[str]:
+    """The backbone's row and RaSeRec's with either memory, bold where ``goal`` is reached."""
+    backbone = runs[0]["backbone"]["name"]
+    what, beyond = SYSTEMS[runs[0]["config"].get("preset")]
+    labels = {
+        "backbone": f"{backbone}{beyond}",
+        "train": what,
+        "train+valid": f"{what}, validation pairs in the memory",
+    }
+    rows = []
+    for side, label in labels.items():
+        own = side == "backbone"
+        cells = [
+            _cell_of(runs, side, protocol, metric, None if own else least)
+            for (protocol, metric), least in zip(COLUMNS, goal)
+        ]
+        gains = ["" if own else _gain(runs, "backbone", runs, side, protocol) for protocol in PROTOCOLS]
+        rows.append(f"| {' | '.join([f'{label}, {_seeds(runs)}', *cells, *gains])} |")
+    return rows
+
+
+def _cell_of(runs: list[dict], side: str, protocol: str, metric: str, goal: float | None = None) -> str:
+    """Mean and half the range, the mean bold where it is at least ``goal``."""
+    values = [_test(run, side)[protocol][metric] for run in runs]
+    cell = _mean(values)
+    if goal is None or statistics.mean(values) < goal:
+        return cell
+    mean, *spread = cell.split()
+    return " ".join([f"**{mean}**", *spread])
+
+
+def _seeds(runs: list[dict]) -> str:
+    return f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
+
+
+def full_table(results: list[dict]) -> str:
+    """Every headline run's systems under both protocols: mean over the seeds and half their range.
+
+    The gain is RaSeRec's over its own backbone in N@10.
+    """
+    lines = [f"| data, protocol | system | {' | '.join(map(_short, METRICS))} | gain in N@10, % |", "|---" * 9 + "|"]
+    for (data, _), systems in grouped(results).items():
+        for protocol in PROTOCOLS:
+            for name, runs in systems.items():
+                lines += _rows_of(f"{data}, {protocol}", name, runs, protocol)
+    return "\n".join(lines)
+
+
+def grouped(results: list[dict]) -> dict[tuple[str, str], dict[str, list[dict]]]:
+    """Runs of each data set and backbone, SASRec first, by what they have beyond a backbone and its memory."""
+    groups: dict[tuple[str, str], dict[str, list[dict]]] = {}
+    for result in sorted(results, key=_place):
+        of_data = groups.setdefault((result["dataset"]["name"], result["backbone"]["name"]), {})
+        of_data.setdefault(system(result["config"]), []).append(result)
+    return groups
+
+
+def _place(run: dict) -> tuple[str, bool, int]:
+    """Where a headline run stands in the tables."""
+    preset = list(SYSTEMS).index(run["config"].get("preset"))
+    return run["dataset"]["name"], run["backbone"]["name"] != "SASRec", preset
+
+
+def _short(metric: str) -> str:
+    """recall@10 -> R@10"""
+    return metric.replace("recall", "R").replace("ndcg", "N")
+
+
+def _cell(figure: float) -> str:
+    return f"{figure:.4f}".lstrip("0")
+
+
+def _rows_of(first: str, name: str, runs: list[dict], protocol: str) -> list[str]:
+    """The backbone's row, and RaSeRec's with either memory."""
+    backbone = runs[0]["backbone"]["name"]
+    labels = {
+        "backbone": backbone,
+        "train": f"RaSeRec on {backbone}",
+        "train+valid": f"RaSeRec on {backbone}, validation pairs in the memory",
+    }
+    rows = []
+    for side, label in labels.items():
+        beyond = training_set(runs[0]["config"]) if side == "backbone" else name
+        label = ", ".join(part for part in (label, beyond, _seeds(runs)) if part)
+        cells = " | ".join(_mean([_test(run, side)[protocol][metric] for run in runs]) for metric in METRICS)
+        gain = "" if side == "backbone" else _gain(runs, "backbone", runs, side, protocol)
+        rows.append(f"| {first} | {label} | {cells} | {gain} |")
+    return rows
+
+
+def _test(run: dict, side: str) -> dict[str, dict[str, float]]:
+    return (run["backbone"] if side == "backbone" else run["raserec"]["test_by_memory"][side])["test"]
+
+
+def _gain(base: list[dict], base_side: str, new: list[dict], side: str, protocol: str) -> str:
+    """Gain in N@10 of runs over others, seed by seed, in percent with its interval over users.
+
+    A user's ranks under all seeds stay together, so the interval is of users, and the gain of the seeds' means.
+    """
+    ranks = [
+        np.stack([unpack_ranks(run["test_ranks"][of_side][protocol]) for run in runs])
+        for runs, of_side in ((base, base_side), (new, side))
+    ]
+    percent, low, high = paired_improvement(*ranks, base[0]["config"], SAMPLES, 0)["ndcg@10"]
+    return f"{percent:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def ablation_table(results: list[dict]) -> str:
+    """N@10 of every training set and memory, and its gain over the original set's backbone on the same users.
+
+    Memories hold nothing of the validation part.
+    """
+    plain = {run["seed"]: run for run in results if not system(run["config"])}
+    lines = [
+        "| training set, memory | seeds | protocol | backbone, N@10 | gain, % | with retrieval, N@10 | gain, % |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    groups: dict[str, list[dict]] = {}
+    for run in results:
+        if run["seed"] in plain:
+            groups.setdefault(system(run["config"]) or "original", []).append(run)
+    for name, runs in groups.items():
+        for protocol in PROTOCOLS:
+            cells = []
+            for side in ("backbone", "train"):
+                cells.append(_mean(_test(run, side)[protocol]["ndcg@10"] for run in runs))
+                cells.append(_gain([plain[run["seed"]] for run in runs], "backbone", runs, side, protocol))
+            lines.append(f"| {name} | {len(runs)} | {protocol} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def group_table(results: list[dict], kind: str, names: Iterable[str]) -> str:
+    """N@10 of groups of users: the backbone's, RaSeRec's, and its gain with half its range over the seeds."""
+    names = list(names)
+    lines = [f"| data, system | protocol | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    for (data, backbone), systems in grouped(results).items():
+        for runs in systems.values():
+            label = f"{data}, {SYSTEMS[runs[0]['config'].get('preset')][0]} on {backbone}, {_seeds(runs)}"
+            for protocol in PROTOCOLS:
+                cells = [_group_cell([run["groups"][kind][name] for run in runs], protocol) for name in names]
+                lines.append(f"| {label} | {protocol} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _group_cell(groups: list[dict], protocol: str) -> str:
+    """Means over the seeds of a group of users, and the gain of the means."""
+    before, after = ([group[side][protocol]["ndcg@10"] for group in groups] for side in ("backbone", "raserec"))
+    gains = [100 * (new / old - 1) for old, new in zip(before, after)]
+    spread = f" ±{(max(gains) - min(gains)) / 2:.1f}" if len(gains) > 1 else ""
+    gain = 100 * (statistics.mean(after) / statistics.mean(before) - 1)
+    return f"{_cell(statistics.mean(before))}, {_cell(statistics.mean(after))}: {gain:+.1f}{spread} %"
+
+
+def drift_table(run: dict) -> str:
+    """N@10 of one model with less or more in its memory, and the gain over its backbone."""
+    lines = ["| in the memory | unmasked N@10 | gain, % | masked N@10 | gain, % |", "|---|---|---|---|---|"]
+    older = [(f"the older {100 * part['share']:.0f} % of every user's training pairs", part) for part in run["drift"]]
+    for label, part in [
+        *older,
+        ("all training pairs", run["raserec"]["test_by_memory"]["train"]),
+        ("and the validation pairs", run["raserec"]["test_by_memory"]["train+valid"]),
+    ]:
+        cells = []
+        for protocol in PROTOCOLS:
+            percent, low, high = part["improvement"][protocol]["ndcg@10"]
+            cells += [_cell(part["test"][protocol]["ndcg@10"]), f"{percent:+.1f} [{low:+.1f}, {high:+.1f}]"]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def training_set(config: dict) -> str:
+    """What a backbone is trained on beyond the original sequences, and whether it is the best preset's."""
+    parts = ["preset best"] if config.get("preset") == "best" else []
+    if config.get("regenerate"):
+        parts.append(f"{config['regenerate']} ({' + '.join(config['regenerate_parts'])})")
+    return ", ".join(parts)
+
+
+def system(config: dict) -> str:
+    """What a run has beyond a backbone and its memory of pairs."""
+    parts = [training_set(config)]
+    if config.get("memory", ["pairs"]) != ["pairs"]:
+        parts.append(f"memory {' + '.join(config['memory'])}")
+    if any(config.get("mixture_weight", [])):
+        parts.append("mixture")
+    return ", ".join(part for part in parts if part)
+
+
+def in_headline(config: dict) -> bool:
+    """Whether a run is one of a backbone and RaSeRec alone, or of a preset; the rest is the ablation's."""
+    return not system(config) or config.get("preset") is not None
+
+
+def in_ablation(run: dict) -> bool:
+    """Whether a run shares data, backbone and its parameters with the ablation's."""
+    return (run["dataset"]["name"], run["backbone"]["name"]) == ABLATION and run["config"].get("preset") != "best"
+
+
+def _mean(values: Iterable[float]) -> str:
+    """Mean, and half the range where there are several."""
+    values = list(values)
+    text = _cell(statistics.mean(values))
+    return text if len(values) == 1 else text + f" ±{(max(values) - min(values)) / 2:.4f}".replace("0.", ".")
+
+
+def bench_table(result: dict) -> str:
+    """Peers' way and ours for each stage on Beauty, or the largest size both ran."""
+    lines = [
+        "| stage | data | peer, s | ours, s | ratio [range] | peer, MiB | ours, MiB | of the limit |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in result["stages"]:
+        if "ratio" not in row:
+            continue
+        low, high = row["spread"]
+        lines.append(
+            f"| {row['stage']} | {row['data']} | {row['peer_s']:.2f} | {row['ours_s']:.2f} "
+            f"| {row['ratio']:.3g}x [{low:.3g}, {high:.3g}] | {row['peer_mib']} | {row['ours_mib']} "
+            f"| {_share_of_limit(row)} |"
+        )
+    return "\n".join(lines)
+
+
+def _share_of_limit(row: dict) -> str:
+    return f"{100 * row['roofline']:.0f} % of {LIMITS[row['limit']]}" if "roofline" in row else ""  # older runs
+
+
+def growth_table(result: dict) -> str:
+    """How our seconds grow with the interactions: slope of log seconds over log interactions."""
+    slopes = ", ".join(f"{stage} {slope:.2f}" for stage, slope in result["growth"].items())
+    text = f"Growth with the interactions (log-log slope, synthetic data): {slopes}."
+    for row in result["stages"]:
+        if row["stage"] == "large_catalogue":
+            text += (
+                f" A SASRec epoch over {row['data']} (a million items): {row['ours_s']:.0f} s, {row['ours_mib']} MiB."
+            )
+    return text
+
+
+def paths_table(rows: list[dict]) -> str:
+    """What the fast paths change in the accuracy of a backbone: means over seeds, against the first row."""
+    lines = [
+        "| way | epochs | test N@10 unmasked | masked | change in N@10 unmasked, % | masked, % |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        test = [_mean([row["test"][protocol]["ndcg@10"]]) for protocol in PROTOCOLS]
+        changes = ["", ""]
+        if "change_percent" in row:
+            intervals = [row["change_percent"][protocol]["ndcg@10"] for protocol in PROTOCOLS]
+            changes = [f"{percent:+.1f} [{low:+.1f}, {high:+.1f}]" for percent, low, high in intervals]
+        epochs = ", ".join(str(number) for number in row["epochs"])
+        lines.append(f"| {' | '.join([row['way'], epochs, *test, *changes])} |")
+    return "\n".join(lines)
