@@ -158,7 +158,10 @@ def _gain(base: list[dict], base_side: str, new: list[dict], side: str, protocol
         np.stack([unpack_ranks(run["test_ranks"][of_side][protocol]) for run in runs])
         for runs, of_side in ((base, base_side), (new, side))
     ]
-    percent, low, high = paired_improvement(*ranks, base[0]["config"], SAMPLES, 0)["ndcg@10"]
+    return _interval(*paired_improvement(*ranks, base[0]["config"], SAMPLES, 0)["ndcg@10"])
+
+
+def _interval(percent: float, low: float, high: float) -> str:
     return f"{percent:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
@@ -219,8 +222,8 @@ def drift_table(run: dict) -> str:
     ]:
         cells = []
         for protocol in PROTOCOLS:
-            percent, low, high = part["improvement"][protocol]["ndcg@10"]
-            cells += [_cell(part["test"][protocol]["ndcg@10"]), f"{percent:+.1f} [{low:+.1f}, {high:+.1f}]"]
+            cells.append(_cell(part["test"][protocol]["ndcg@10"]))
+            cells.append(_interval(*part["improvement"][protocol]["ndcg@10"]))
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -304,8 +307,7 @@ def paths_table(rows: list[dict]) -> str:
         test = [_mean([row["test"][protocol]["ndcg@10"]]) for protocol in PROTOCOLS]
         changes = ["", ""]
         if "change_percent" in row:
-            intervals = [row["change_percent"][protocol]["ndcg@10"] for protocol in PROTOCOLS]
-            changes = [f"{percent:+.1f} [{low:+.1f}, {high:+.1f}]" for percent, low, high in intervals]
+            changes = [_interval(*row["change_percent"][protocol]["ndcg@10"]) for protocol in PROTOCOLS]
         epochs = ", ".join(str(number) for number in row["epochs"])
         lines.append(f"| {' | '.join([row['way'], epochs, *test, *changes])} |")
     return "\n".join(lines)
