@@ -83,8 +83,9 @@ GROUPS = {"headline": HEADLINE, "ablation": ABLATION, "sensitivity": SENSITIVITY
 
 
 def main(argv: list[str]) -> None:
-    defaults = {"runs": "all", "seeds": "2020,2021,2022", "data_path": "dataset", "output": str(HERE / "results")}
-    options = read_options(argv, {**defaults, "jobs": "1"})
+    output = os.path.relpath(HERE / "results")  # files name where they were written, and no folder of this machine
+    defaults = {"runs": "all", "seeds": "2020,2021,2022", "data_path": "dataset", "output": output, "jobs": "1"}
+    options = read_options(argv, defaults)
     chosen: dict[str, None] = {}
     for word in options["runs"].split(","):
         if word not in {*GROUPS, *ALL}:
@@ -123,7 +124,8 @@ def _run(name: str, seed: str, alone: Lock, options: dict[str, str]) -> int:
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     program = [sys.executable, str(HERE.parent / "run_recbole_raserec.py"), *command]
     with alone:
-        print(f"OMP_NUM_THREADS={environment['OMP_NUM_THREADS']} recbole-raserec", *command, flush=True)
+        line = f"OMP_NUM_THREADS={environment['OMP_NUM_THREADS']} recbole-raserec {' '.join(command)}"
+        print(f"{line}\n", end="", flush=True)  # one write: runs side by side do not mix their lines
         return subprocess.run(program, env=environment, check=False).returncode
 
 

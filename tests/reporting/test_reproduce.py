@@ -60,6 +60,13 @@ def test_runs_what_has_no_file_on_one_thread_each(folder, started):
     assert {env["OMP_NUM_THREADS"] for _, env in started} == {"1"}
 
 
+def test_files_of_the_table_name_no_folder_of_the_machine(folder, started, monkeypatch):
+    monkeypatch.chdir(reproduce.HERE.parent)
+    with pytest.raises(SystemExit):
+        reproduce.main(["--runs=amazon-beauty-sasrec", "--seeds=9", f"--data_path={folder / 'dataset'}"])
+    assert "--result_file=benchmarks/results/amazon-beauty-sasrec-9.json" in started[0][0]
+
+
 def test_code_is_0_where_all_runs_end_well(folder, started):
     assert reproduce_runs(folder, seeds="1") == 0
     assert len(started) == len(NAMES)
