@@ -98,7 +98,11 @@ def main(argv: list[str]) -> None:
     for words in sorted({ALL[name].split()[0] for name, _ in runs}):
         _check_data(words.removeprefix("--dataset="), Path(options["data_path"]))
     with ThreadPoolExecutor(int(options["jobs"])) as pool:
-        codes = list(pool.map(lambda run: _run(*run, seeds[run[1]], options), runs))
+        try:
+            codes = list(pool.map(lambda run: _run(*run, seeds[run[1]], options), runs))
+        except KeyboardInterrupt:  # the runs have had it too, and end with their last epoch kept
+            print("interrupted; the same command goes on", file=sys.stderr)
+            sys.exit(130)
     sys.exit(1 if any(codes) else 0)
 
 

@@ -23,7 +23,7 @@ from recbole_raserec.evaluation.portrait import portrait
 from recbole_raserec.files import check_writable
 from recbole_raserec.losses import negatives_for
 from recbole_raserec.model import RaSeRec
-from recbole_raserec.progress import bar
+from recbole_raserec.progress import bar, timed
 from recbole_raserec.ray_cluster import connected
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest
@@ -73,15 +73,14 @@ def run(
     init_logger(config)
     logging.getLogger().info(config)
 
-    start = perf_counter()
-    data = load_dataset(config)
-    seconds = {"load": perf_counter() - start}
+    seconds: dict[str, float] = {}
+    with timed(seconds, "load"):
+        data = load_dataset(config)
     manifest: dict[str, Any] | None = None
     with connected(config["ray_address"] if distributed.size() == 1 else None):
         if config["regenerate"] is not None:
-            start = perf_counter()
-            data, manifest = regenerated(config, data)
-            seconds["regenerate"] = perf_counter() - start
+            with timed(seconds, "regenerate"):
+                data, manifest = regenerated(config, data)
         trainer = train(config, data)
         ranks = trainer.test()
         drift = trainer.drift() if config["drift_shares"] else {}

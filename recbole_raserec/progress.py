@@ -1,8 +1,10 @@
-"""Progress bars in RecBole's style: with an ETA, and none with ``show_progress=False``."""
+"""Progress bars in RecBole's style (an ETA; none with ``show_progress=False``), and the seconds of each stage."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
 from typing import Any
 
 from recbole.utils import set_color
@@ -16,3 +18,11 @@ def bar(label: str, show: bool) -> Progress:
     if not show:
         return iter
     return lambda steps: tqdm(steps, ncols=100, desc=set_color(label, "pink"))
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the wall-clock seconds of the block to those of its stage."""
+    start = perf_counter()
+    yield
+    seconds[stage] = seconds.get(stage, 0.0) + perf_counter() - start

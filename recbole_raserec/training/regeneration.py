@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -19,7 +16,7 @@ from torch import Tensor
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.errors import DataError
 from recbole_raserec.model import RaSeRec
-from recbole_raserec.progress import bar
+from recbole_raserec.progress import bar, timed
 from recbole_raserec.regeneration.cluster import ray_decoder
 from recbole_raserec.regeneration.decoding import decode_all, local_decoder
 from recbole_raserec.regeneration.patterns import Patterns, mine_patterns, pair_patterns
@@ -74,7 +71,7 @@ class Regeneration:
             logging.getLogger().info(f"regenerate: taken from {self.path}")
             return _load(self.path)
         training = self.dataset.sequences.training_only()
-        with self._timed("mining"):
+        with timed(self.seconds, "mining"):
             window, support = self.config["pattern_window"], self.config["pattern_min_support"]
             patterns = mine_patterns(training, window, support)
         self._count_patterns(patterns)
@@ -87,7 +84,7 @@ class Regeneration:
 
     def _decode(self, training: Any, patterns: Patterns) -> GeneratedRows:
         config = self.config
-        with self._timed("pairs"):
+        with timed(self.seconds, "pairs"):
             pairs = Pairs(
                 training, patterns, *pair_patterns(training, patterns, config["pattern_pairs"], config["seed"])
             )
@@ -95,10 +92,10 @@ class Regeneration:
         if not len(pairs.sequence):
             problem = f"no pattern occurs in {config['pattern_min_support']} training sequences"
             raise DataError("dataset", config["dataset"], problem, "lower --pattern_min_support, or give more data")
-        with self._timed("embedding"):
+        with timed(self.seconds, "embedding"):
             vectors = self._item_vectors()
         model = self._train(pairs, vectors)
-        with self._timed("decoding"):
+        with timed(self.seconds, "decoding"):
             settings = (config["decode_gamma"], config["seed"], config["decode_max_length"], config["device"])
             address = config["ray_address"]
             if address is None:
@@ -142,7 +139,7 @@ class Regeneration:
         ).to(config["device"])
         source = f"{self.dataset.sha256} {hashlib.sha256(vectors.cpu().numpy().tobytes()).hexdigest()}"
         trainer = RegeneratorTrainer(config, model, pairs, self.dataset.sha256, source)
-        with self._timed("regenerator"):
+        with timed(self.seconds, "regenerator"):
             trainer.train(self.show_progress)
             self.seconds["regenerator"] = trainer.earlier
         self.losses = trainer.losses
@@ -164,12 +161,6 @@ class Regeneration:
             "source_sha256": self.dataset.sha256,
             "rows_sha256": rows.digest(),
         }
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        start = perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start
 
 
 def _file_digest(path: str | None) -> str:

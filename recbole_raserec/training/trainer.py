@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.evaluation.ranking import Ranks, both_protocols, rank_variants
 from recbole_raserec.model import RaSeRec
-from recbole_raserec.progress import bar
+from recbole_raserec.progress import bar, timed
 from recbole_raserec.regeneration.patterns import mine_patterns
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.retrieval.mixture import Mixture
@@ -155,9 +153,9 @@ class RaSeRecTrainer:
 
     def prepare(self, on_epoch: OnEpoch | None = None) -> Prepared:
         """Pre-train the backbone (or load ``pretrained``), fill the memory, search it."""
-        with self._timed("pretrain"):
+        with timed(self.seconds, "pretrain"):
             valid = self._pretrain(on_epoch)
-        with self._timed("memory"):
+        with timed(self.seconds, "memory"):
             vectors = self._encode(self.train_part, "encode memory")
             self.model.use_memory(self._fill_memory(vectors))
             assert self.model.memory is not None
@@ -181,7 +179,7 @@ class RaSeRecTrainer:
             queries.to(self.config["device"], k)
             for queries, k in ((prepared.train_queries, self.model.top_k), (prepared.valid_queries, self.model.depth))
         )
-        with self._timed("finetune"):
+        with timed(self.seconds, "finetune"):
             stage = FinetuneTrainer(self.config, self.model, self.dataset.sha256, train)
             self.valid["raserec"] = stage.run(valid, self.show_progress, on_epoch)
             self._remember_course(stage)
@@ -189,7 +187,7 @@ class RaSeRecTrainer:
 
     def test(self) -> dict[str, Ranks]:
         """Ranks of the test part: ``backbone``, ``train`` and ``train+valid`` (what the memory holds)."""
-        with self._timed("evaluate"):
+        with timed(self.seconds, "evaluate"):
             vectors = self._encode(self.test_part)
             plain = Queries(self.test_part, torch.from_numpy(vectors))
             ranks = {"backbone": self._rank(plain)}
@@ -206,7 +204,7 @@ class RaSeRecTrainer:
 
         A share of .5 leaves the older half of every user's training pairs in the memory.
         """
-        with self._timed("drift"):
+        with timed(self.seconds, "drift"):
             vectors, found = self._encode(self.test_part), {}
             headline = self.model.memory
             for share in self.config["drift_shares"]:
@@ -293,9 +291,3 @@ class RaSeRecTrainer:
         progress = bar(label, self.show_progress)
         found = self.model.memory.search(vectors, part.users, part.lengths, k or self.model.depth, progress)
         return Queries(part, torch.from_numpy(vectors), torch.from_numpy(found))
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        start = perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + perf_counter() - start

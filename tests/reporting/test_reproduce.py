@@ -72,6 +72,15 @@ def test_code_is_0_where_all_runs_end_well(folder, started):
     assert len(started) == len(NAMES)
 
 
+def test_interrupted_says_how_to_go_on(folder, monkeypatch, capsys):
+    def interrupt(words, **_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "run", interrupt)
+    assert reproduce_runs(folder) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [(None, "amazon-beauty.inter is missing"), ("user_id:token\n", "has SHA-256 .*, the table's data have ")],
