@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from recbole_raserec.arguments import check_known, parse_arguments
+from recbole_raserec.config.words import check_known, parse_arguments
 from recbole_raserec.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from recbole_raserec.config import Config
+    from recbole_raserec.config.config import Config
     from recbole_raserec.data.convert import convert
     from recbole_raserec.data.dataset import SequenceDataset
     from recbole_raserec.errors import ConfigError, DataError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from recbole_raserec.upstream import run_recbole
 
 _HOME = {
-    "Config": "config",
+    "Config": "config.config",
     "ConfigError": "errors",
     "DataError": "errors",
     "MemoryBank": "retrieval.memory",

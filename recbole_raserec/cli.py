@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from recbole_raserec.arguments import check_known, literal, parse_arguments
+from recbole_raserec.config.words import check_known, literal, parse_arguments
 from recbole_raserec.errors import ConfigError, RaSeRecError
 
 HELP = """recbole-raserec COMMAND --name=value ...

@@ -16,7 +16,7 @@ import torch
 from recbole.utils import init_seed
 
 from recbole_raserec import distributed
-from recbole_raserec.config import MODELS, Config
+from recbole_raserec.config.config import MODELS, Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.errors import ConfigError, RaSeRecError
 from recbole_raserec.evaluation.portrait import portrait
@@ -36,7 +36,7 @@ from recbole_raserec.result import (
     versions,
     write_result,
 )
-from recbole_raserec.rules import REGENERATIONS
+from recbole_raserec.config.checks import REGENERATIONS
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.regeneration import Regeneration
 from recbole_raserec.training.trainer import RaSeRecTrainer, finetune_source
@@ -55,7 +55,7 @@ def run(
 ) -> dict[str, Any]:
     """Pre-train a backbone, build its memory, fine-tune, evaluate; return and write the result.
 
-    The parameters are those of :class:`~recbole_raserec.config.Config`.
+    The parameters are those of :class:`~recbole_raserec.config.config.Config`.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def regenerate(
 ) -> Path:
     """Stage one alone: write the regenerated data set ``output`` beside ``dataset``, for stock RecBole.
 
-    The other parameters are those of :class:`~recbole_raserec.config.Config`.
+    The other parameters are those of :class:`~recbole_raserec.config.config.Config`.
 
     Returns
     -------

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_raserec import ConfigError, run
-from recbole_raserec.config import Config
+from recbole_raserec.config.config import Config
 from recbole_raserec.data.batches import _dealt
 from recbole_raserec.upstream import init_logger
 

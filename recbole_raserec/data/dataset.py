@@ -18,7 +18,7 @@ from recbole.data.dataset.dataset import download_url, extract_zip, rename_atomi
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_raserec.config import properties_folder
+from recbole_raserec.config.config import properties_folder
 from recbole_raserec.data.requirements import check_splittable
 from recbole_raserec.data.sequences import Prefixes, Sequences
 from recbole_raserec.errors import DataError

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from recbole_raserec.arguments import check_known, parse_arguments
-from recbole_raserec.config import Config
+from recbole_raserec.config.words import check_known, parse_arguments
+from recbole_raserec.config.config import Config
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.pipeline import build_trainer, check_outputs, load_dataset, regenerated
 from recbole_raserec.ray_cluster import connected
@@ -49,7 +49,7 @@ def tune(
 ) -> list[dict[str, Any]]:
     """Search the space of ``params_file`` for the best validation score; never looks at the test part.
 
-    The other parameters are those of :class:`~recbole_raserec.config.Config`. The folder ``output`` gets
+    The other parameters are those of :class:`~recbole_raserec.config.config.Config`. The folder ``output`` gets
     trials.csv and trials.json, best first, best.yaml for ``run --config_files=``, and the checkpoints.
 
     Parameters

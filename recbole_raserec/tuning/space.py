@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from recbole_raserec.arguments import check_known, literal
+from recbole_raserec.config.words import check_known, literal
 from recbole_raserec.errors import ConfigError
 
 NUMBERS = {"uniform": 2, "loguniform": 2, "randint": 2, "quniform": 3}  # how many each kind takes

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from recbole_raserec.config import Config
+from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.pipeline import build_trainer, regenerated
 from recbole_raserec.training.trainer import Prepared
@@ -19,7 +19,7 @@ from recbole_raserec.upstream import quieten
 
 @dataclass(frozen=True)
 class Sources:
-    """Where a configuration comes from, as :class:`~recbole_raserec.config.Config` takes it."""
+    """Where a configuration comes from, as :class:`~recbole_raserec.config.config.Config` takes it."""
 
     model: str | None
     dataset: str | None

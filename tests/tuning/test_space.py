@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_raserec.config import properties_folder
+from recbole_raserec.config.config import properties_folder
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.tuning.space import Dimension, read_space
 

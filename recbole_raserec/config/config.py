@@ -18,9 +18,9 @@ import yaml
 from recbole.utils import ModelType
 
 from recbole_raserec import distributed
-from recbole_raserec.arguments import check_known, literal, parse_arguments
+from recbole_raserec.config.words import check_known, literal, parse_arguments
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.rules import check_type, check_values
+from recbole_raserec.config.checks import check_type, check_values
 
 MODELS = ("RaSeRec",)
 DEFAULT_BACKBONE = "SASRec"
@@ -35,8 +35,9 @@ _RECBOLE_NAMES = {
 
 def properties_folder() -> Path:
     """Where the yaml files are: inside the installed package, or beside it in a clone."""
-    inside = Path(__file__).parent / "properties"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "properties"
+    package = Path(__file__).parent.parent
+    inside = package / "properties"
+    return inside if inside.is_dir() else package.parent / "properties"
 
 
 class Config(recbole.config.Config):

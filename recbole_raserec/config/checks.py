@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole.evaluator.register import metrics_dict
 
-from recbole_raserec.arguments import check_known
+from recbole_raserec.config.words import check_known
 from recbole_raserec.errors import ConfigError
 
 PARTS = ("original", "patterns", "decoded")  # of a regenerated training set
