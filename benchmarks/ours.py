@@ -21,11 +21,11 @@ from recbole_raserec.evaluation.ranking import rank_targets
 from recbole_raserec.regeneration.decoding import decode_all, local_decoder
 from recbole_raserec.regeneration.patterns import mine_patterns, pair_patterns
 from recbole_raserec.regeneration.regenerator import Regenerator
+from recbole_raserec.runtime.recbole_faults import without_anomaly_mode
 from recbole_raserec.training.backbone import BackboneTrainer
 from recbole_raserec.training.regenerator import Pairs, RegeneratorTrainer
 from recbole_raserec.training.stage import StageTrainer
 from recbole_raserec.training.trainer import FinetuneTrainer, Queries
-from recbole_raserec.upstream import without_anomaly_mode
 
 MOST_STEPS = 128  # of an epoch that are timed: all of Beauty's; of larger ones these, and the rest is inferred
 K, D, INNER, LAYERS = 20, 64, 256, 2

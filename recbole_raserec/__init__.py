@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from recbole_raserec.model import RaSeRec
     from recbole_raserec.pipeline import regenerate, run
     from recbole_raserec.retrieval.memory import MemoryBank
-    from recbole_raserec.upstream import run_recbole
+    from recbole_raserec.runtime.recbole_faults import run_recbole
 
 _HOME = {
     "Config": "config.config",
@@ -30,7 +30,7 @@ _HOME = {
     "convert": "data.convert",
     "regenerate": "pipeline",
     "run": "pipeline",
-    "run_recbole": "upstream",
+    "run_recbole": "runtime.recbole_faults",
 }
 
 __all__ = [

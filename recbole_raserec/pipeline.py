@@ -15,16 +15,13 @@ from typing import Any
 import torch
 from recbole.utils import init_seed
 
-from recbole_raserec import distributed
+from recbole_raserec.config.checks import REGENERATIONS
 from recbole_raserec.config.config import MODELS, Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.errors import ConfigError, RaSeRecError
 from recbole_raserec.evaluation.portrait import portrait
-from recbole_raserec.files import check_writable
 from recbole_raserec.losses import negatives_for
 from recbole_raserec.model import RaSeRec
-from recbole_raserec.progress import bar, timed
-from recbole_raserec.ray_cluster import connected
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest
 from recbole_raserec.result import (
@@ -36,11 +33,14 @@ from recbole_raserec.result import (
     versions,
     write_result,
 )
-from recbole_raserec.config.checks import REGENERATIONS
+from recbole_raserec.runtime import processes
+from recbole_raserec.runtime.files import check_writable
+from recbole_raserec.runtime.progress import bar, timed
+from recbole_raserec.runtime.ray import connected
+from recbole_raserec.runtime.recbole_faults import init_logger, quieten
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.regeneration import Regeneration
 from recbole_raserec.training.trainer import RaSeRecTrainer, finetune_source
-from recbole_raserec.upstream import init_logger, quieten
 
 _RESULT_MIB = 0.1
 _LOG_MIB = 8  # a run's log and TensorBoard files, generously
@@ -67,7 +67,7 @@ def run(
     """
     quieten()
     config = Config(model, dataset, config_file_list, config_dict, arguments)
-    if processes_of(config) > distributed.size():
+    if processes_of(config) > processes.size():
         return _run_together(config, (model, dataset, config_file_list, config_dict, arguments))
     check_outputs(config)
     init_logger(config)
@@ -77,7 +77,7 @@ def run(
     with timed(seconds, "load"):
         data = load_dataset(config)
     manifest: dict[str, Any] | None = None
-    with connected(config["ray_address"] if distributed.size() == 1 else None):
+    with connected(config["ray_address"] if processes.size() == 1 else None):
         if config["regenerate"] is not None:
             with timed(seconds, "regenerate"):
                 data, manifest = regenerated(config, data)
@@ -86,7 +86,7 @@ def run(
         drift = trainer.drift() if config["drift_shares"] else {}
         shown = portrait(trainer, ranks, headline_memory(config)) if config["portrait"] else None
     seconds.update(trainer.seconds)
-    if distributed.rank() > 0:
+    if processes.rank() > 0:
         return {}
     save_model(config, trainer)
 
@@ -135,15 +135,15 @@ def _process(local: int, place: tuple[int, int, str], threads: int, sources: tup
     """Process number ``local`` of this machine; the first one's result, or a user's error, goes to ``answer``."""
     offset, world_size, address = place
     torch.set_num_threads(threads)
-    distributed.join(offset + local, world_size, address)
+    processes.join(offset + local, world_size, address)
     try:
         result = run(*sources)
     except RaSeRecError as error:
         answer.write_bytes(pickle.dumps(error))
         raise
-    if distributed.rank() == 0:
+    if processes.rank() == 0:
         answer.write_bytes(pickle.dumps(result))
-    distributed.leave()
+    processes.leave()
 
 
 def regenerate(

@@ -15,7 +15,7 @@ import torch
 from recbole_raserec.evaluation.groups import group_metrics
 from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks, both_protocols
 from recbole_raserec.evaluation.significance import improvements, pack_ranks
-from recbole_raserec.files import replacing
+from recbole_raserec.runtime.files import replacing
 
 _PACKAGES = ("recbole-raserec", "recbole", "torch", "faiss-cpu", "numpy", "pandas")
 MEMORIES = {"train": "memory of training pairs", "train+valid": "memory of training and validation pairs"}

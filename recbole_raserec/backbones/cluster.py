@@ -10,8 +10,8 @@ from torch import nn
 
 from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.data.sequences import Prefixes
-from recbole_raserec.progress import Progress
-from recbole_raserec.ray_cluster import connected
+from recbole_raserec.runtime.progress import Progress
+from recbole_raserec.runtime.ray import connected
 
 _ROWS_A_TASK = 2**17
 _RETRIES = 3  # of a task whose worker was lost

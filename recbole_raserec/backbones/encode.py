@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recbole_raserec import distributed
 from recbole_raserec.data.sequences import Prefixes, ragged_arange
-from recbole_raserec.progress import Progress
+from recbole_raserec.runtime import processes
+from recbole_raserec.runtime.progress import Progress
 
 _TOKENS = 2**15  # encoded at once: enough to keep every core busy, little enough to stay in cache
 
@@ -36,7 +36,7 @@ def encode_prefixes(
             vectors[some] = hidden.float().cpu().numpy()
         return vectors
 
-    return distributed.by_share(of, len(prefixes))
+    return processes.by_share(of, len(prefixes))
 
 
 Encoded = Iterator[tuple[np.ndarray, Tensor]]  # rows [B] and their vectors [B, D]

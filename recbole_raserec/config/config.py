@@ -17,10 +17,10 @@ import torch
 import yaml
 from recbole.utils import ModelType
 
-from recbole_raserec import distributed
+from recbole_raserec.config.checks import check_type, check_values
 from recbole_raserec.config.words import check_known, literal, parse_arguments
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.config.checks import check_type, check_values
+from recbole_raserec.runtime import processes
 
 MODELS = ("RaSeRec",)
 DEFAULT_BACKBONE = "SASRec"
@@ -170,13 +170,13 @@ class Config(recbole.config.Config):
     def _init_device(self) -> None:
         self.final_config_dict.pop("local_rank", None)  # with one RecBole itself would start a group, on GPUs only
         super()._init_device()
-        number, processes = distributed.rank() - self["group_offset"], self["nproc"]
+        number, count = processes.rank() - self["group_offset"], self["nproc"]
         if number > 0:
             self.final_config_dict.update(state="ERROR", show_progress=False)  # the first one speaks
-        if processes > 1 and self["device"].type == "cuda":
-            if torch.cuda.device_count() < processes:
-                problem = f"{processes} processes need as many GPUs"
-                raise ConfigError("gpu_id", self["gpu_id"], problem, f"give {processes} of them, or a smaller nproc")
+        if count > 1 and self["device"].type == "cuda":
+            if torch.cuda.device_count() < count:
+                problem = f"{count} processes need as many GPUs"
+                raise ConfigError("gpu_id", self["gpu_id"], problem, f"give {count} of them, or a smaller nproc")
             self.final_config_dict["device"] = torch.device("cuda", max(number, 0))
             torch.cuda.set_device(self["device"])
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from recbole_raserec.data.requirements import check_splittable
 from recbole_raserec.errors import DataError
-from recbole_raserec.files import check_writable, replacing
+from recbole_raserec.runtime.files import check_writable, replacing
 
 HEADER = "user_id:token\titem_id:token\ttimestamp:float\n"
 LARGEST_ID = 2**31 - 1

@@ -16,10 +16,10 @@ from recbole.evaluator import Evaluator
 from recbole.evaluator.collector import DataStruct
 from torch import Tensor
 
-from recbole_raserec import distributed
 from recbole_raserec.data.sequences import Prefixes
-from recbole_raserec.progress import Progress
-from recbole_raserec.upstream import restore_numpy_names
+from recbole_raserec.runtime import processes
+from recbole_raserec.runtime.progress import Progress
+from recbole_raserec.runtime.recbole_faults import restore_numpy_names
 
 restore_numpy_names()
 
@@ -82,7 +82,7 @@ def rank_variants(
     block = max(1, min(block, max(most // 32 * 32, 32)))
     buffers = item_vectors.new_empty(2, len(item_vectors) * min(block, len(prefixes)))
     found = [Ranks(*(np.empty(len(prefixes), np.int32) for _ in PROTOCOLS)) for _ in range(count)]
-    rows = distributed.share(np.arange(len(prefixes)))
+    rows = processes.share(np.arange(len(prefixes)))
     for part in progress([rows[start : start + block] for start in range(0, len(rows), block)]):
         # Items by users, not users by items: the shape that a CPU multiplies faster.
         scores, below = (b[: len(item_vectors) * len(part)].view(len(item_vectors), len(part)) for b in buffers)
@@ -90,7 +90,7 @@ def rank_variants(
         scores[0] = -torch.inf
         for ranks, variant in zip(found, variants(part, scores)):
             ranks.unmasked[part], ranks.masked[part] = _ranks(variant, below, prefixes, part)
-    return [Ranks(*(distributed.gather(ranks.of(protocol)[rows]) for protocol in PROTOCOLS)) for ranks in found]
+    return [Ranks(*(processes.gather(ranks.of(protocol)[rows]) for protocol in PROTOCOLS)) for ranks in found]
 
 
 def _ranks(scores: Tensor, below: Tensor, prefixes: Prefixes, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

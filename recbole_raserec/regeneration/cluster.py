@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from recbole_raserec.data.sequences import Sequences
-from recbole_raserec.ray_cluster import connected
 from recbole_raserec.regeneration.decoding import BlockDecoder, decode_block
 from recbole_raserec.regeneration.regenerator import Regenerator
+from recbole_raserec.runtime.ray import connected
 
 _BLOCKS_A_TASK = 8
 _RETRIES = 3  # of a task whose worker was lost

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 
+from recbole_raserec.config.checks import PARTS
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import ragged_arange
 from recbole_raserec.regeneration.rows import GeneratedRows, extend
-from recbole_raserec.config.checks import PARTS
 
 
 class RegeneratedDataset(SequenceDataset):

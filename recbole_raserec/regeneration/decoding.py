@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from recbole_raserec.data.sequences import Sequences, ragged_arange
-from recbole_raserec.progress import Progress
 from recbole_raserec.regeneration.regenerator import Packed, Regenerator, bias_of
+from recbole_raserec.runtime.progress import Progress
 
 ALWAYS_RESTRICTIVE = 2  # first tokens that come from the source, whatever gamma
 _BLOCK = 64  # sequences decoded together; part of the result's definition, so not a parameter

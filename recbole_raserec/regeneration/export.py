@@ -16,8 +16,8 @@ import yaml
 
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import Prefixes
-from recbole_raserec.files import replacing
-from recbole_raserec.progress import Progress
+from recbole_raserec.runtime.files import replacing
+from recbole_raserec.runtime.progress import Progress
 
 MANIFEST = "manifest.json"
 _LINES = 2**14  # written at once

@@ -11,8 +11,8 @@ import jinja2
 
 from recbole_raserec.errors import DataError
 from recbole_raserec.evaluation.ranking import PROTOCOLS
-from recbole_raserec.files import replacing
 from recbole_raserec.reporting import figures
+from recbole_raserec.runtime.files import replacing
 
 SWEPT = ("top_k", "alpha")  # parameters of the paper's Figure 2
 # Runs that differ in nothing else are one series; these say nothing of the system.

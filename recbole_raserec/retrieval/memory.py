@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_raserec import distributed
-from recbole_raserec.progress import Progress
 from recbole_raserec.retrieval.index import build_index, log_recall
+from recbole_raserec.runtime import processes
+from recbole_raserec.runtime.progress import Progress
 
 NO_MEMORY = -1
 NO_OWNER = 0  # RecBole's padding id: no user has it
@@ -99,7 +99,7 @@ class MemoryBank:
         twice, ``NO_MEMORY`` after the last. The first n of k are what an exact search for n finds, unless
         more than a thousand memories are equally near.
         """
-        return distributed.by_share(
+        return processes.by_share(
             lambda rows: self._search(queries[rows], users[rows], lengths[rows], k, progress), len(queries)
         )
 

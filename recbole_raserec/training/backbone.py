@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_raserec import distributed
 from recbole_raserec.backbones.duorec import DuoRec
 from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.backbones.sasrec import PackedPairs
@@ -23,8 +22,9 @@ from recbole_raserec.errors import ConfigError
 from recbole_raserec.evaluation.ranking import Ranks, rank_targets
 from recbole_raserec.losses import catalogue_cross_entropy
 from recbole_raserec.model import RaSeRec
-from recbole_raserec.progress import bar
 from recbole_raserec.regeneration.personalizer import Personalizer, implicit_gradient
+from recbole_raserec.runtime import processes
+from recbole_raserec.runtime.progress import bar
 from recbole_raserec.training.stage import StageTrainer
 
 _LOT = 16  # batches whose prefixes are drawn together
@@ -87,7 +87,7 @@ class PrefixTrainer(StageTrainer):
         return [batches[number] for number in rng.permutation(len(batches))]
 
     def loss(self, batch: np.ndarray) -> Tensor:
-        mine = batch[distributed.rank() :: distributed.size()]
+        mine = batch[processes.rank() :: processes.size()]
         if len(mine) == 0:
             return self.nothing()
         interaction = self.model.transform(self.dataset, self.part[mine])
@@ -107,7 +107,7 @@ def _loader(config: Any, model: RaSeRec, sequences: Sequences) -> PackedLoader:
         budget=config["train_batch_size"],
         seed=config["seed"],
         stride=config["window_stride"],
-        part=(distributed.rank(), distributed.size()),
+        part=(processes.rank(), processes.size()),
     )
 
 

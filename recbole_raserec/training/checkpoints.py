@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.files import replacing
+from recbole_raserec.runtime.files import replacing
 
 FORMAT = 1
 

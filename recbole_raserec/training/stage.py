@@ -18,12 +18,12 @@ from torch.nn.utils.clip_grad import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
-from recbole_raserec import distributed
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.evaluation.ranking import Ranks, recbole_metrics
-from recbole_raserec.progress import bar
+from recbole_raserec.runtime import processes
+from recbole_raserec.runtime.progress import bar
+from recbole_raserec.runtime.recbole_faults import without_anomaly_mode
 from recbole_raserec.training import checkpoints
-from recbole_raserec.upstream import without_anomaly_mode
 
 FUSED = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)  # since then on CPUs too
 
@@ -136,7 +136,7 @@ class StageTrainer(Trainer):
             if on_epoch is not None:
                 on_epoch(self.stage, score)
 
-        begun = distributed.from_first(self.last_file.is_file)
+        begun = processes.from_first(self.last_file.is_file)
         finished = self.config["resume"] and begun and self._restore_last()
         if on_epoch is not None:
             for score in self.curve:
@@ -162,12 +162,12 @@ class StageTrainer(Trainer):
         self.model.train()
         total = torch.zeros((), device=self.device)
         batches = self.batches(epoch_idx)
-        if distributed.rank() > 0:
-            torch.manual_seed(seed + distributed.rank())  # the batches are those of all, the dropout is not
+        if processes.rank() > 0:
+            torch.manual_seed(seed + processes.rank())  # the batches are those of all, the dropout is not
         with without_anomaly_mode():
             for batch in bar(f"{self.stage} {epoch_idx:>3}", show_progress)(batches):
                 total += self._step(batch)
-        total = distributed.total(total)
+        total = processes.total(total)
         if not math.isfinite(total.item()):  # once an epoch: reading every loss would stall a GPU
             problem = f"the loss is {total.item()} in epoch {epoch_idx} of stage {self.stage}"
             raise ConfigError("learning_rate", self.learning_rate, problem, "make it smaller")
@@ -178,7 +178,7 @@ class StageTrainer(Trainer):
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.enable_amp):
             loss = self.loss(batch)
         loss.backward()
-        distributed.sum_gradients(self.model.parameters())
+        processes.sum_gradients(self.model.parameters())
         if self.clip_grad_norm:
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         self.optimizer.step()
@@ -251,10 +251,10 @@ class StageTrainer(Trainer):
 
     def _read(self, path: str | Path) -> dict[str, Any]:
         """A checkpoint of the first process; the others need not see its folder."""
-        return distributed.from_first(lambda: checkpoints.load(path, self.device, field="resume"))
+        return processes.from_first(lambda: checkpoints.load(path, self.device, field="resume"))
 
     def _write(self, path: str | Path, state: dict[str, Any]) -> None:
-        if distributed.rank() == 0:
+        if processes.rank() == 0:
             checkpoints.save(Path(path), state)
 
     def _restore(self, last: dict[str, Any]) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_raserec import distributed
 from recbole_raserec.backbones.cluster import encode_on_ray
 from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.backbones.scoring import scored_items, scoring_users
@@ -19,10 +18,11 @@ from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.evaluation.ranking import Ranks, both_protocols, rank_variants
 from recbole_raserec.model import RaSeRec
-from recbole_raserec.progress import bar, timed
 from recbole_raserec.regeneration.patterns import mine_patterns
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.retrieval.mixture import Mixture
+from recbole_raserec.runtime import processes
+from recbole_raserec.runtime.progress import bar, timed
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.backbone import backbone_trainer
 from recbole_raserec.training.stage import OnEpoch, StageTrainer
@@ -118,7 +118,7 @@ class FinetuneTrainer(StageTrainer):
         return order.split(self.config["finetune_batch_size"])
 
     def loss(self, batch: Tensor) -> Tensor:
-        mine = batch[distributed.rank() :: distributed.size()]
+        mine = batch[processes.rank() :: processes.size()]
         if len(mine) == 0:
             return self.nothing()
         vectors = augmented(self.raserec, self.queries, mine)
@@ -258,7 +258,7 @@ class RaSeRecTrainer:
     def _encode(self, part: Prefixes, label: str = "encode") -> np.ndarray:
         device, progress = self.config["device"], bar(label, self.show_progress)
         work = self.model.backbone, part, self.model.max_seq_length, device, progress
-        if self.config["ray_address"] is not None and distributed.size() == 1:
+        if self.config["ray_address"] is not None and processes.size() == 1:
             return encode_on_ray(self.config["ray_address"], *work)
         return encode_prefixes(*work)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.files import check_writable, replacing
+from recbole_raserec.runtime.files import check_writable, replacing
 
 _REPORTED = ("score", "stage", "validations", "finished", "backbone", "valid")
 

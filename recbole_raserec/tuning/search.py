@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 
-from recbole_raserec.config.words import check_known, parse_arguments
 from recbole_raserec.config.config import Config
+from recbole_raserec.config.words import check_known, parse_arguments
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.pipeline import build_trainer, check_outputs, load_dataset, regenerated
-from recbole_raserec.ray_cluster import connected
+from recbole_raserec.runtime.ray import connected
+from recbole_raserec.runtime.recbole_faults import init_logger, quieten
 from recbole_raserec.training import checkpoints
 from recbole_raserec.tuning.ledger import Ledger
 from recbole_raserec.tuning.space import Dimension, read_space
 from recbole_raserec.tuning.table import format_trials, write_trials
 from recbole_raserec.tuning.trial import Shared, Sources, run_trial, typed
-from recbole_raserec.upstream import init_logger, quieten
 
 SCHEDULERS = ("fifo", "asha")
 SEARCHES = ("random", "grid", "optuna")

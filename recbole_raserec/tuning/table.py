@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from recbole_raserec.files import replacing
 from recbole_raserec.result import aligned
+from recbole_raserec.runtime.files import replacing
 
 _SHOWN = 20  # rows printed; the files hold all
 

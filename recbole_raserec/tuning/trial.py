@@ -12,9 +12,9 @@ import torch
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.pipeline import build_trainer, regenerated
+from recbole_raserec.runtime.recbole_faults import quieten
 from recbole_raserec.training.trainer import Prepared
 from recbole_raserec.tuning.ledger import point_key
-from recbole_raserec.upstream import quieten
 
 
 @dataclass(frozen=True)

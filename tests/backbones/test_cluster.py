@@ -6,7 +6,7 @@ import torch
 from recbole_raserec import run
 from recbole_raserec.backbones.cluster import encode_on_ray
 from recbole_raserec.backbones.encode import encode_prefixes
-from recbole_raserec.ray_cluster import connected
+from recbole_raserec.runtime.ray import connected
 
 
 def test_encoding_on_ray_is_encoding_here(tiny, tiny_data, monkeypatch):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recbole_raserec import ConfigError, run
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.batches import _dealt
-from recbole_raserec.upstream import init_logger
+from recbole_raserec.runtime.recbole_faults import init_logger
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 5))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.files import check_writable, replacing
+from recbole_raserec.runtime.files import check_writable, replacing
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_folder(own_folder):
