@@ -32,10 +32,10 @@ from torch import Tensor, nn  # noqa: E402
 from benchmarks import read_options  # noqa: E402
 from benchmarks.bench import beauty  # noqa: E402
 from recbole_raserec import Config, RaSeRec, SequenceDataset  # noqa: E402
-from recbole_raserec.backbones.dropout import Dropout  # noqa: E402
 from recbole_raserec.backbones.sasrec import SASRec  # noqa: E402
 from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks, both_protocols  # noqa: E402
 from recbole_raserec.evaluation.significance import paired_improvement  # noqa: E402
+from recbole_raserec.nn.dropout import Dropout  # noqa: E402
 from recbole_raserec.training.backbone import BackboneTrainer  # noqa: E402
 
 WAYS: dict[str, dict[str, Any]] = {

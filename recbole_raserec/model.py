@@ -18,7 +18,7 @@ from recbole_raserec.backbones import build_backbone
 from recbole_raserec.backbones.scoring import scored_items, scoring_users
 from recbole_raserec.data.dataset import PREFIX_LENGTH
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.losses import catalogue_cross_entropy, negatives_for
+from recbole_raserec.nn.softmax import catalogue_cross_entropy, negatives_for
 from recbole_raserec.retrieval.attention import RetrievalAugmentation
 from recbole_raserec.retrieval.memory import NO_MEMORY, MemoryBank
 from recbole_raserec.retrieval.mixture import Heard, Mixture, cosines

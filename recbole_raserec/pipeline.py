@@ -20,8 +20,8 @@ from recbole_raserec.config.config import MODELS, Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.errors import ConfigError, RaSeRecError
 from recbole_raserec.evaluation.portrait import portrait
-from recbole_raserec.losses import negatives_for
 from recbole_raserec.model import RaSeRec
+from recbole_raserec.nn.softmax import negatives_for
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest
 from recbole_raserec.result import (

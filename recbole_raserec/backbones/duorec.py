@@ -14,7 +14,7 @@ from recbole_raserec.backbones.sasrec import Blocks, SASRec, wanted
 from recbole_raserec.data.batches import TARGET_AT, blocks_by_length
 from recbole_raserec.data.same_target import SameTarget
 from recbole_raserec.data.sequences import Prefixes
-from recbole_raserec.losses import catalogue_cross_entropy
+from recbole_raserec.nn.softmax import catalogue_cross_entropy
 
 
 class DuoRec(SASRec):

@@ -16,10 +16,10 @@ from recbole.model.layers import TransformerLayer
 from torch import Tensor, nn
 
 from recbole_raserec.backbones.average import MovingAverage
-from recbole_raserec.backbones.dropout import causal_attention, use_fast_dropout
 from recbole_raserec.data.batches import GENERATED, TARGET_SEQ, WEIGHT
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.losses import catalogue_cross_entropy, negatives_for
+from recbole_raserec.nn.dropout import causal_attention, use_fast_dropout
+from recbole_raserec.nn.softmax import catalogue_cross_entropy, negatives_for
 
 
 class PackedPairs(NamedTuple):

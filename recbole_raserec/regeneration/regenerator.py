@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_raserec.backbones.dropout import Dropout
+from recbole_raserec.nn.dropout import Dropout
 
 EXTRA_TOKENS = 2  # SOS and EOS, numbered after the items
 Past = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # keys, values of new tokens -> those of all so far

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_raserec.backbones.dropout import Dropout
+from recbole_raserec.nn.dropout import Dropout
 
 
 class CrossAttention(nn.Module):

@@ -20,8 +20,8 @@ from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import Prefixes, Sequences
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.evaluation.ranking import Ranks, rank_targets
-from recbole_raserec.losses import catalogue_cross_entropy
 from recbole_raserec.model import RaSeRec
+from recbole_raserec.nn.softmax import catalogue_cross_entropy
 from recbole_raserec.regeneration.personalizer import Personalizer, implicit_gradient
 from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.progress import bar

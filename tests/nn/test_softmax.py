@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_raserec.losses import negatives_for, sampled_softmax_cross_entropy, softmax_cross_entropy
+from recbole_raserec.nn.softmax import negatives_for, sampled_softmax_cross_entropy, softmax_cross_entropy
 
 
 @given(

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from recbole_raserec.backbones.dropout import Dropout, causal_attention, use_fast_dropout
+from recbole_raserec.nn.dropout import Dropout, causal_attention, use_fast_dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5, 0.9])
