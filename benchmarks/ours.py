@@ -17,9 +17,9 @@ import torch
 from recbole_raserec import Config, MemoryBank, RaSeRec, SequenceDataset
 from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.data.batches import training_windows
+from recbole_raserec.data.patterns import mine_patterns, pair_patterns
 from recbole_raserec.evaluation.ranking import rank_targets
 from recbole_raserec.regeneration.decoding import decode_all, local_decoder
-from recbole_raserec.regeneration.patterns import mine_patterns, pair_patterns
 from recbole_raserec.regeneration.regenerator import Regenerator
 from recbole_raserec.runtime.recbole_faults import without_anomaly_mode
 from recbole_raserec.training.backbone import BackboneTrainer

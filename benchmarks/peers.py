@@ -27,8 +27,8 @@ from recbole.trainer import Trainer
 from torch import nn
 
 from benchmarks import ours
+from recbole_raserec.data.patterns import mine_patterns
 from recbole_raserec.regeneration.decoding import source_tokens
-from recbole_raserec.regeneration.patterns import mine_patterns
 from recbole_raserec.regeneration.regenerator import Packed, Regenerator
 from recbole_raserec.retrieval.attention import RetrievalAugmentation
 from recbole_raserec.training.regenerator import target_tokens

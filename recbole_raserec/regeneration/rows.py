@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from recbole_raserec.config.checks import PARTS
+from recbole_raserec.data.patterns import Patterns
 from recbole_raserec.data.sequences import Sequences, ragged_arange
 from recbole_raserec.regeneration.decoding import Decoded
-from recbole_raserec.regeneration.patterns import Patterns
 
 SHORTEST = 2  # items of a row that teaches a transition
 

@@ -14,11 +14,11 @@ from recbole.utils import init_seed
 from torch import Tensor
 
 from recbole_raserec.data.dataset import SequenceDataset
+from recbole_raserec.data.patterns import Patterns, mine_patterns, pair_patterns
 from recbole_raserec.errors import DataError
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.regeneration.cluster import ray_decoder
 from recbole_raserec.regeneration.decoding import decode_all, local_decoder
-from recbole_raserec.regeneration.patterns import Patterns, mine_patterns, pair_patterns
 from recbole_raserec.regeneration.regenerator import Regenerator
 from recbole_raserec.regeneration.rows import GeneratedRows, find_leaks, rows_of_decoded, rows_of_patterns
 from recbole_raserec.runtime.progress import bar, timed

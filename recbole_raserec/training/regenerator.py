@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_raserec.data.patterns import Patterns
 from recbole_raserec.data.sequences import Sequences, ragged_arange
 from recbole_raserec.regeneration.decoding import source_tokens
-from recbole_raserec.regeneration.patterns import Patterns
 from recbole_raserec.regeneration.regenerator import Regenerator
 from recbole_raserec.training.stage import FUSED, StageTrainer
 

@@ -15,10 +15,10 @@ from recbole_raserec.backbones.cluster import encode_on_ray
 from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.backbones.scoring import scored_items, scoring_users
 from recbole_raserec.data.dataset import SequenceDataset
+from recbole_raserec.data.patterns import mine_patterns
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.evaluation.ranking import Ranks, both_protocols, rank_variants
 from recbole_raserec.model import RaSeRec
-from recbole_raserec.regeneration.patterns import mine_patterns
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.retrieval.mixture import Mixture
 from recbole_raserec.runtime import processes

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recbole_raserec.data.patterns import mine_patterns
 from recbole_raserec.data.sequences import Sequences
 from recbole_raserec.regeneration.decoding import Decoded
-from recbole_raserec.regeneration.patterns import mine_patterns
 from recbole_raserec.regeneration.rows import extend, find_leaks, rows_of_decoded, rows_of_patterns
 
 histories = st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=7), min_size=1, max_size=4)
