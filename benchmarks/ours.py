@@ -21,9 +21,9 @@ from recbole_raserec.data.patterns import mine_patterns, pair_patterns
 from recbole_raserec.evaluation.ranking import rank_targets
 from recbole_raserec.regeneration.decoding import decode_all, local_decoder
 from recbole_raserec.regeneration.regenerator import Regenerator
+from recbole_raserec.regeneration.trainer import Pairs, RegeneratorTrainer
 from recbole_raserec.runtime.recbole_faults import without_anomaly_mode
 from recbole_raserec.training.backbone import BackboneTrainer
-from recbole_raserec.training.regenerator import Pairs, RegeneratorTrainer
 from recbole_raserec.training.stage import StageTrainer
 from recbole_raserec.training.trainer import FinetuneTrainer, Queries
 

@@ -30,8 +30,8 @@ from benchmarks import ours
 from recbole_raserec.data.patterns import mine_patterns
 from recbole_raserec.regeneration.decoding import source_tokens
 from recbole_raserec.regeneration.regenerator import Packed, Regenerator
+from recbole_raserec.regeneration.trainer import target_tokens
 from recbole_raserec.retrieval.attention import RetrievalAugmentation
-from recbole_raserec.training.regenerator import target_tokens
 
 K = 20
 PEER_SEQUENCES = 20  # decoded one at a time, of all

@@ -24,6 +24,7 @@ from recbole_raserec.model import RaSeRec
 from recbole_raserec.nn.softmax import negatives_for
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest
+from recbole_raserec.regeneration.stage import Regeneration
 from recbole_raserec.result import (
     build_drift,
     build_result,
@@ -39,7 +40,6 @@ from recbole_raserec.runtime.progress import bar, timed
 from recbole_raserec.runtime.ray import connected
 from recbole_raserec.runtime.recbole_faults import init_logger, quieten
 from recbole_raserec.training import checkpoints
-from recbole_raserec.training.regeneration import Regeneration
 from recbole_raserec.training.trainer import RaSeRecTrainer, finetune_source
 
 _RESULT_MIB = 0.1

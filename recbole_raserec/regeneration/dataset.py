@@ -23,7 +23,7 @@ class RegeneratedDataset(SequenceDataset):
 
     Parameters
     ----------
-    rows : what :class:`~recbole_raserec.training.regeneration.Regeneration` made of the same data.
+    rows : what :class:`~recbole_raserec.regeneration.stage.Regeneration` made of the same data.
     """
 
     def __init__(self, config: Any, rows: GeneratedRows) -> None:

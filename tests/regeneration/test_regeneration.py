@@ -14,8 +14,8 @@ from recbole_raserec.regeneration.cluster import ray_decoder
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.decoding import decode_all, decode_block, local_decoder
 from recbole_raserec.regeneration.regenerator import Regenerator
+from recbole_raserec.regeneration.stage import Regeneration
 from recbole_raserec.training import checkpoints
-from recbole_raserec.training.regeneration import Regeneration
 
 SHORT = {
     "regenerator_epochs": 2, "regenerator_embedding_epochs": 1, "regenerator_inner_size": 32, "decode_max_length": 6,

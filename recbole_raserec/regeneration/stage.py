@@ -21,10 +21,10 @@ from recbole_raserec.regeneration.cluster import ray_decoder
 from recbole_raserec.regeneration.decoding import decode_all, local_decoder
 from recbole_raserec.regeneration.regenerator import Regenerator
 from recbole_raserec.regeneration.rows import GeneratedRows, find_leaks, rows_of_decoded, rows_of_patterns
+from recbole_raserec.regeneration.trainer import Pairs, RegeneratorTrainer
 from recbole_raserec.runtime.progress import bar, timed
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.backbone import backbone_trainer
-from recbole_raserec.training.regenerator import Pairs, RegeneratorTrainer
 
 _COLUMNS = ("items", "offsets", "part", "owner")
 
