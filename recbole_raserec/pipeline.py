@@ -19,13 +19,13 @@ from recbole_raserec.config.checks import REGENERATIONS
 from recbole_raserec.config.config import MODELS, Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.errors import ConfigError, RaSeRecError
-from recbole_raserec.evaluation.portrait import portrait
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.nn.softmax import negatives_for
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest
 from recbole_raserec.regeneration.stage import Regeneration
-from recbole_raserec.result import (
+from recbole_raserec.reporting.portrait import portrait
+from recbole_raserec.reporting.result import (
     build_drift,
     build_result,
     format_result,
@@ -59,7 +59,7 @@ def run(
 
     Returns
     -------
-    The result as :func:`~recbole_raserec.result.build_result` describes it; empty on machines other than the first.
+    The result as :func:`~recbole_raserec.reporting.result.build_result` describes it; empty on machines other than the first.
 
     Raises
     ------

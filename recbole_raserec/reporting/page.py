@@ -56,7 +56,7 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def build_page(runs: list[dict[str, Any]]) -> str:
-    """The HTML of results as :func:`~recbole_raserec.result.build_result` describes them."""
+    """The HTML of results as :func:`~recbole_raserec.reporting.result.build_result` describes them."""
     runs = [{**run, "label": label} for run, label in zip(runs, labels(runs))]
     swept = sweeps(runs)
     repeated = {id(run) for _, series in swept for run in series[1:]}

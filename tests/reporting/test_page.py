@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recbole_raserec.cli import main
-from recbole_raserec.evaluation.portrait import neighbourhood
+from recbole_raserec.reporting.portrait import neighbourhood
 from recbole_raserec.retrieval.memory import NO_MEMORY, MemoryBank
 
 
