@@ -23,6 +23,7 @@ from recbole_raserec.model import RaSeRec
 from recbole_raserec.nn.softmax import negatives_for
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest
+from recbole_raserec.regeneration.personalized import PersonalizedTrainer
 from recbole_raserec.regeneration.stage import Regeneration
 from recbole_raserec.reporting.portrait import portrait
 from recbole_raserec.reporting.result import (
@@ -40,6 +41,7 @@ from recbole_raserec.runtime.progress import bar, timed
 from recbole_raserec.runtime.ray import connected
 from recbole_raserec.runtime.recbole_faults import init_logger, quieten
 from recbole_raserec.training import checkpoints
+from recbole_raserec.training.backbone import BackboneTrainer
 from recbole_raserec.training.trainer import RaSeRecTrainer, finetune_source
 
 _RESULT_MIB = 0.1
@@ -59,7 +61,7 @@ def run(
 
     Returns
     -------
-    The result as :func:`~recbole_raserec.reporting.result.build_result` describes it; empty on machines other than the first.
+    The result as :func:`~recbole_raserec.reporting.result.build_result` says; empty on machines other than the first.
 
     Raises
     ------
@@ -233,7 +235,8 @@ def build_trainer(config: Config, dataset: SequenceDataset) -> RaSeRecTrainer:
     init_seed(config["seed"], config["reproducibility"])  # here: regeneration, or finding its rows, comes before
     model = RaSeRec(config, dataset).to(config["device"])
     check_writable("checkpoint_dir", config["checkpoint_dir"], _checkpoint_mib(model, dataset))
-    return RaSeRecTrainer(config, model, dataset)
+    packed = PersonalizedTrainer if config["regenerate"] == "DR4SR+" else BackboneTrainer
+    return RaSeRecTrainer(config, model, dataset, packed)
 
 
 def save_model(config: Config, trainer: RaSeRecTrainer) -> Path:

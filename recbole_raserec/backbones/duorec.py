@@ -12,7 +12,6 @@ from torch import Tensor
 
 from recbole_raserec.backbones.sasrec import Blocks, SASRec, wanted
 from recbole_raserec.data.batches import TARGET_AT, blocks_by_length
-from recbole_raserec.data.same_target import SameTarget
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.nn.softmax import catalogue_cross_entropy
 
@@ -64,6 +63,37 @@ class DuoRec(SASRec):
             ends[block] = start + np.arange(len(block)) * positions.size(1) + length[block] - 1
             start += positions.numel()
         return Blocks(windows, [window.size(1) for window in windows], torch.from_numpy(ends))
+
+
+class SameTarget:
+    """Draws, for a training row, another with the same target.
+
+    Parameters
+    ----------
+    prefixes : the R rows that are trained on, their ``target_at`` ascending.
+    """
+
+    def __init__(self, prefixes: Prefixes) -> None:
+        self.prefixes = prefixes
+        targets = prefixes.targets
+        self.order = np.argsort(targets, kind="stable")  # rows, those of a target together
+        place = np.empty(len(targets), np.int64)
+        place[self.order] = np.arange(len(targets))
+        ordered = targets[self.order]
+        self.begin = np.searchsorted(ordered, targets)  # [R] where a row's target begins in order
+        self.size = np.searchsorted(ordered, targets, side="right") - self.begin
+        self.own = place - self.begin  # [R] a row's own number among those of its target
+
+    def draw(self, target_at: np.ndarray) -> np.ndarray:
+        """Rows [N] drawn uniformly from the others of the same target, or the row itself if there is none.
+
+        ``target_at`` [N] names the rows by the position of their target; the numbers come from torch's generator.
+        """
+        rows = np.searchsorted(self.prefixes.target_at, target_at)
+        size, own = self.size[rows], self.own[rows]
+        drawn = (torch.rand(len(rows), dtype=torch.float64).numpy() * (size - 1)).astype(np.int64)
+        drawn += drawn >= own
+        return self.order[self.begin[rows] + np.where(size == 1, own, drawn)]
 
 
 def info_nce(first: Tensor, second: Tensor, tau: float) -> Tensor:

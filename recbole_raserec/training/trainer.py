@@ -24,7 +24,7 @@ from recbole_raserec.retrieval.mixture import Mixture
 from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.progress import bar, timed
 from recbole_raserec.training import checkpoints
-from recbole_raserec.training.backbone import backbone_trainer
+from recbole_raserec.training.backbone import BackboneTrainer, backbone_trainer
 from recbole_raserec.training.stage import OnEpoch, StageTrainer
 
 
@@ -139,8 +139,14 @@ class RaSeRecTrainer:
     mixtures : those that were tried, with the valid metric under both protocols.
     """
 
-    def __init__(self, config: Any, model: RaSeRec, dataset: SequenceDataset) -> None:
-        self.config, self.model, self.dataset = config, model, dataset
+    def __init__(
+        self,
+        config: Any,
+        model: RaSeRec,
+        dataset: SequenceDataset,
+        packed: type[BackboneTrainer] = BackboneTrainer,
+    ) -> None:
+        self.config, self.model, self.dataset, self.packed = config, model, dataset, packed
         self.show_progress = bool(config["show_progress"])
         self.train_part = dataset.sequences.train_part(generated=False)
         self.valid_part = dataset.sequences.valid_part()
@@ -244,7 +250,7 @@ class RaSeRecTrainer:
     def _pretrain(self, on_epoch: OnEpoch | None) -> dict[str, float]:
         path = self.config["pretrained"]
         if path is None:
-            stage = backbone_trainer(self.config, self.model, self.dataset)
+            stage = backbone_trainer(self.config, self.model, self.dataset, self.packed)
             valid = stage.run(self.valid_part, self.show_progress, on_epoch)
             self._remember_course(stage)
             return valid

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from recbole_raserec import SequenceDataset
-from recbole_raserec.backbones.duorec import DuoRec, info_nce
+from recbole_raserec.backbones.duorec import DuoRec, SameTarget, info_nce
 from recbole_raserec.backbones.sasrec import SASRec, wanted
 from recbole_raserec.data.batches import TARGET_AT, PackedLoader
-from recbole_raserec.data.same_target import SameTarget
 
 
 def test_info_nce_is_that_of_a_loop():
