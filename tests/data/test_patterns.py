@@ -8,9 +8,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recbole_raserec.data import patterns as patterns_module
 from recbole_raserec.data.patterns import Patterns, find_containing, mine_patterns, pair_patterns
 from recbole_raserec.data.sequences import Sequences
-from recbole_raserec.regeneration import patterns as patterns_module
 
 histories = st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=9), min_size=1, max_size=8)
 

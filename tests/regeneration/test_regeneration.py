@@ -89,7 +89,7 @@ def test_an_interrupted_regenerator_goes_on_where_it_stopped(make_config, monkey
 
     straight = made("a")
     rows = straight.run().rows.digest()
-    from recbole_raserec.training import regenerator
+    from recbole_raserec.regeneration import trainer as regenerator
 
     save = regenerator.RegeneratorTrainer._save_checkpoint
 
