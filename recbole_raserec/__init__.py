@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from recbole_raserec.data.dataset import SequenceDataset
     from recbole_raserec.errors import ConfigError, DataError
     from recbole_raserec.model import RaSeRec
-    from recbole_raserec.pipeline import regenerate, run
+    from recbole_raserec.pipeline import run
+    from recbole_raserec.regeneration.command import regenerate
+    from recbole_raserec.regeneration.dataset import RegeneratedDataset
     from recbole_raserec.retrieval.memory import MemoryBank
     from recbole_raserec.runtime.recbole_faults import run_recbole
 
@@ -26,9 +28,10 @@ _HOME = {
     "DataError": "errors",
     "MemoryBank": "retrieval.memory",
     "RaSeRec": "model",
+    "RegeneratedDataset": "regeneration.dataset",
     "SequenceDataset": "data.dataset",
     "convert": "data.convert",
-    "regenerate": "pipeline",
+    "regenerate": "regeneration.command",
     "run": "pipeline",
     "run_recbole": "runtime.recbole_faults",
 }
@@ -39,6 +42,7 @@ __all__ = [
     "DataError",
     "MemoryBank",
     "RaSeRec",
+    "RegeneratedDataset",
     "SequenceDataset",
     "convert",
     "regenerate",

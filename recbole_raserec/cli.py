@@ -70,7 +70,7 @@ def _regenerate(words: list[str]) -> None:
     if "output" not in given:
         raise ConfigError("--output", None, "not given", "name the data set to write, for example --output=NAME-dr")
     others = [word for word in words if not word.startswith("--output=")]
-    from recbole_raserec.pipeline import regenerate
+    from recbole_raserec.regeneration.command import regenerate
 
     regenerate(given["output"], config_file_list=given.get("config_files", "").split(), arguments=others)
 

@@ -1,10 +1,4 @@
-"""Sequential models that can be pre-trained and then frozen under the retrieval module.
-
-A backbone has ``item_vectors`` [V, D], an ``item_bias`` [V] or None, and
-``forward(item_seq, item_seq_len, users) -> [B, D]``. A causal one of ours also has ``encode_window`` and
-``packed_loss``, and trains on whole windows; any other RecBole sequential model is wrapped and trains
-on a sample for each prefix.
-"""
+"""Sequential models that can be pre-trained and then frozen under the retrieval module."""
 
 from __future__ import annotations
 
@@ -13,15 +7,16 @@ from typing import Any
 from recbole_raserec.backbones.adapter import Adapter, recbole_backbones
 from recbole_raserec.backbones.duorec import DuoRec
 from recbole_raserec.backbones.sasrec import SASRec
+from recbole_raserec.config.config import Config
 
-PACKED = {"SASRec": SASRec, "DuoRec": DuoRec}
+OURS = {"SASRec": SASRec, "DuoRec": DuoRec}
 
 
 def backbone_names() -> list[str]:
     """Everything that ``backbone`` may name."""
-    return sorted({*PACKED, *recbole_backbones()})
+    return sorted({*OURS, *recbole_backbones()})
 
 
-def build_backbone(config: Any, dataset: Any) -> SASRec | Adapter:
-    """The backbone named by ``config["backbone"]``."""
-    return PACKED.get(config["backbone"], Adapter)(config, dataset)
+def build_backbone(config: Config, dataset: Any) -> Any:
+    """The :class:`~recbole_raserec.backbones.protocol.Backbone` named by ``config["backbone"]``."""
+    return OURS.get(config["backbone"], Adapter)(config, dataset)

@@ -13,6 +13,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
 from recbole_raserec.backbones.scoring import scored_items, scoring_users
+from recbole_raserec.config.config import Config
 from recbole_raserec.errors import ConfigError
 
 # What a model's ``forward`` may ask for, under the names that RecBole's models give it.
@@ -34,12 +35,11 @@ def recbole_backbones() -> list[str]:
 
 
 class Adapter(nn.Module):
-    """A stock RecBole model with the face of a backbone.
+    """A stock RecBole model as a :class:`~recbole_raserec.backbones.protocol.Backbone`.
 
     Attributes
     ----------
     model : RecBole's.
-    transform : RecBole's of training batches, for example masking; called with the data set and an Interaction.
     trims : whether batches may be cut to their longest history.
 
     Raises
@@ -47,14 +47,16 @@ class Adapter(nn.Module):
     ConfigError : the model needs something that a backbone is not given, or has no item vectors to score with.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    causal = False
+
+    def __init__(self, config: Config, dataset: Any) -> None:
         super().__init__()
         name = config["backbone"]
         kind = getattr(recbole_models, name)
         self.arguments = _arguments_of(name, kind)
         if config["loss_type"] != "CE":
             raise _cannot(name, "it is not trained by cross entropy over all items (loss_type: CE)")
-        self.transform = construct_transform(config)  # first: it names fields that the model asks the config for
+        self._transform = construct_transform(config)  # first: it names fields that the model asks the config for
         self.model = kind(config, dataset)
         if not isinstance(getattr(self.model, "item_embedding", None), nn.Embedding):
             raise _cannot(name, "it has no item_embedding to score items with")
@@ -106,6 +108,10 @@ class Adapter(nn.Module):
             return self.model.gather_indexes(self.model(masked), item_seq_len - 1)
         given = {"item_seq": item_seq, "item_seq_len": item_seq_len, "users": users}
         return self.model(*(given[argument] for argument in self.arguments))
+
+    def transform(self, dataset: Any, interaction: Interaction) -> Interaction:
+        """RecBole's transform of training batches that the model asks for, for example masking."""
+        return self._transform(dataset, interaction)
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """The model's own, its parts summed."""

@@ -1,4 +1,4 @@
-"""DuoRec on packed windows: SASRec and a contrastive term between views of the same target."""
+"""DuoRec: SASRec and a contrastive term between views of the same target."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_raserec.backbones.sasrec import Blocks, SASRec, wanted
+from recbole_raserec.backbones.sasrec import SASRec
+from recbole_raserec.backbones.stack import Blocks, blocks_of, pairs_of
+from recbole_raserec.config.config import Config
 from recbole_raserec.data.batches import TARGET_AT, blocks_by_length
 from recbole_raserec.data.sequences import Prefixes
-from recbole_raserec.nn.softmax import catalogue_cross_entropy
 
 
 class DuoRec(SASRec):
@@ -23,46 +24,44 @@ class DuoRec(SASRec):
     encoding of another training prefix with the same target. InfoNCE over the 2 N views of a batch.
     """
 
-    def __init__(self, config: Any, dataset: Any) -> None:
+    def __init__(self, config: Config, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.weight, self.tau = config["contrast_weight"], config["contrast_tau"]
         self.same_target: SameTarget | None = None
 
     def use_training(self, prefixes: Prefixes) -> None:
-        """The rows that partners are drawn from; called once, before training."""
+        """The rows that partners are drawn from."""
         self.same_target = SameTarget(prefixes)
 
     def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
         """(cross entropy of every pair + ``contrast_weight`` x InfoNCE of its two views), summed, over ``budget``."""
         assert self.same_target is not None, "use_training was not called"
-        blocks = wanted(batch, self.ITEM_SEQ)
+        blocks = blocks_of(batch, self.ITEM_SEQ)
         target_at = torch.cat([block[TARGET_AT].flatten() for block in batch])
-        partners = self._rows(self.same_target.draw(target_at[blocks.counts].numpy()))
+        rows = self.same_target.draw(target_at[blocks.selected].numpy())
+        partners = prefix_blocks(self.same_target.prefixes, rows, self.max_seq_length)
         asked = len(target_at)
-        views = self._encode(
+        views = self.encode(
             blocks.windows * 2 + partners.windows,
             blocks.lasts * 2 + partners.lasts,
-            torch.cat([blocks.counts, asked + blocks.counts, 2 * asked + partners.counts]),
+            torch.cat([blocks.selected, asked + blocks.selected, 2 * asked + partners.selected]),
         )
-        hidden, second, other = views.split(len(blocks.counts))
-        pairs = self._pairs(batch, blocks, hidden)
-        items = self.item_vectors
-        loss = catalogue_cross_entropy(pairs.hidden, items, pairs.targets, self.negatives, pairs.weights)
+        hidden, second, other = views.split(len(blocks.selected))
+        loss = self.pairs_loss(pairs_of(batch, blocks, hidden))
         return (loss + self.weight * len(hidden) * info_nce(second, other, self.tau)) / budget
 
-    def _rows(self, rows: np.ndarray) -> Blocks:
-        """Training rows [N] as blocks of prefixes of like length, wanted after their last item."""
-        assert self.same_target is not None
-        prefixes = self.same_target.prefixes
-        length = np.minimum(prefixes.lengths[rows], self.max_seq_length)
-        items = torch.from_numpy(prefixes.sequences.items)
-        windows, ends, start = [], np.empty(len(rows), np.int64), 0
-        for block in blocks_by_length(length, length):
-            positions, real = (torch.from_numpy(a) for a in prefixes.windows(rows[block], int(length[block].max())))
-            windows.append(items[positions] * real)
-            ends[block] = start + np.arange(len(block)) * positions.size(1) + length[block] - 1
-            start += positions.numel()
-        return Blocks(windows, [window.size(1) for window in windows], torch.from_numpy(ends))
+
+def prefix_blocks(prefixes: Prefixes, rows: np.ndarray, max_length: int) -> Blocks:
+    """The prefixes numbered ``rows`` [N] as blocks of windows of like length, needed after their last item."""
+    length = np.minimum(prefixes.lengths[rows], max_length)
+    items = torch.from_numpy(prefixes.sequences.items)
+    windows, ends, start = [], np.empty(len(rows), np.int64), 0
+    for block in blocks_by_length(length, length):
+        positions, real = (torch.from_numpy(a) for a in prefixes.windows(rows[block], int(length[block].max())))
+        windows.append(items[positions] * real)
+        ends[block] = start + np.arange(len(block)) * positions.size(1) + length[block] - 1
+        start += positions.numel()
+    return Blocks(windows, [window.size(1) for window in windows], torch.from_numpy(ends))
 
 
 class SameTarget:

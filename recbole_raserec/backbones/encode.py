@@ -3,68 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from recbole_raserec.data.sequences import Prefixes, ragged_arange
-from recbole_raserec.runtime import processes
+from recbole_raserec.data.ragged import spans
+from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.runtime.progress import Progress
 
 _TOKENS = 2**15  # encoded at once: enough to keep every core busy, little enough to stay in cache
 
 
 @torch.no_grad()
-def encode_prefixes(
-    backbone: nn.Module,
-    prefixes: Prefixes,
-    max_length: int,
-    device: torch.device,
-    progress: Progress = iter,
-) -> np.ndarray:
-    """[R, D] float32 user vector of each row's last ``max_length`` items; dropout off."""
-    if len(prefixes) == 0:
-        raise ValueError("there is no prefix to encode")
+def encode_prefixes(backbone: Any, prefixes: Prefixes, progress: Progress = iter) -> np.ndarray:
+    """[R, D] float32 user vector of each row's last items, as many as the backbone reads; dropout off."""
     backbone.eval()
-    encode = _encode_windows if hasattr(backbone, "encode_window") else _encode_each
-
-    def of(rows: np.ndarray) -> np.ndarray:
-        mine = Prefixes(prefixes.sequences, prefixes.sequence[rows], prefixes.target_at[rows])
-        vectors = np.empty((len(rows), backbone.item_vectors.shape[1]), np.float32)
-        for some, hidden in encode(backbone, mine, max_length, device, progress) if len(rows) else ():
-            vectors[some] = hidden.float().cpu().numpy()
-        return vectors
-
-    return processes.by_share(of, len(prefixes))
+    vectors = np.empty((len(prefixes), backbone.item_vectors.shape[1]), np.float32)
+    if len(prefixes):
+        encode = _encode_windows if backbone.causal else _encode_each
+        for rows, hidden in encode(backbone, prefixes, progress):
+            vectors[rows] = hidden.float().cpu().numpy()
+    return vectors
 
 
 Encoded = Iterator[tuple[np.ndarray, Tensor]]  # rows [B] and their vectors [B, D]
 
 
-def _encode_each(
-    backbone: nn.Module, prefixes: Prefixes, max_length: int, device: torch.device, progress: Progress
-) -> Encoded:
+def _encode_each(backbone: Any, prefixes: Prefixes, progress: Progress) -> Encoded:
     """Every prefix by itself, those of like length together."""
     items = torch.from_numpy(prefixes.sequences.items)
-    lengths = np.minimum(prefixes.lengths, max_length)
+    lengths = np.minimum(prefixes.lengths, backbone.max_seq_length)
     order = np.argsort(lengths, kind="stable")
     ends = np.flatnonzero(np.diff(np.cumsum(lengths[order]) // _TOKENS)) + 1
     for rows in progress(np.split(order, ends)):
         positions, real = (torch.from_numpy(a) for a in prefixes.windows(rows, int(lengths[rows].max())))
         item_seq, users = items[positions] * real, torch.from_numpy(prefixes.users[rows])
+        device = backbone.item_vectors.device
         yield rows, backbone(*(column.to(device) for column in (item_seq, real.sum(dim=1), users)))
 
 
-def _encode_windows(
-    backbone: nn.Module, prefixes: Prefixes, max_length: int, device: torch.device, progress: Progress
-) -> Encoded:
+def _encode_windows(backbone: Any, prefixes: Prefixes, progress: Progress) -> Encoded:
     """Prefixes that begin at the same item are positions of one window, the longest of them.
 
     A causal backbone's output at a position is the user vector of the prefix that ends there.
     """
     items = torch.from_numpy(prefixes.sequences.items)
-    lengths = np.minimum(prefixes.lengths, max_length)  # [R]
+    lengths = np.minimum(prefixes.lengths, backbone.max_seq_length)  # [R]
     begin, window = np.unique(prefixes.target_at - lengths, return_inverse=True)  # [W], [R]
     by_window = np.argsort(window, kind="stable")
     first = np.searchsorted(window[by_window], np.arange(len(begin) + 1))  # rows of w: by_window[first[w]:first[w + 1]]
@@ -73,9 +59,9 @@ def _encode_windows(
     for block in progress(_blocks_of_equal_shape(longest, asked)):
         length, last = int(longest[block[0]]), int(asked[block].max())
         item_seq = items[torch.from_numpy(begin[block])[:, None] + torch.arange(length)]  # [B, L]
-        hidden = backbone.encode_window(item_seq.to(device), last)  # [B, P, D]
+        hidden = backbone.encode_window(item_seq.to(backbone.item_vectors.device), last)  # [B, P, D]
         count = np.diff(first)[block]
-        rows = by_window[np.repeat(first[block], count) + ragged_arange(count)]
+        rows = by_window[spans(first[block], count)]
         at = (
             torch.from_numpy(np.repeat(np.arange(len(block)), count)),
             torch.from_numpy(lengths[rows] - length + last - 1),

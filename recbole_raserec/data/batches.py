@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 
-from recbole_raserec.data.sequences import Sequences, ragged_arange
+from recbole_raserec.data.ragged import ragged_arange
+from recbole_raserec.data.sequences import Sequences
 
 TARGET_SEQ = "target_list"
 WEIGHT = "pair_weight"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import logging
 import os
 import tempfile
 import zipfile
@@ -12,71 +13,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from recbole.data.dataset import SequentialDataset
 from recbole.data.dataset.dataset import download_url, extract_zip, rename_atomic_files
-from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_raserec.config.config import properties_folder
+from recbole_raserec.data.atomic_files import check_header, check_no_missing
+from recbole_raserec.data.prefix_feat import PrefixFeat
 from recbole_raserec.data.requirements import check_splittable
 from recbole_raserec.data.sequences import Prefixes, Sequences
 from recbole_raserec.errors import DataError
-
-PREFIX_LENGTH = "prefix_length"
-
-
-class PrefixFeat:
-    """Stands for RecBole's augmented ``inter_feat``; a batch is padded only when it is asked for.
-
-    Parameters
-    ----------
-    inter : the interactions sorted by user and time, one tensor [n, ...] a field.
-    prefixes : the (prefix, target) rows of this part.
-    list_fields : ``{field: name of its history field}``.
-    """
-
-    def __init__(
-        self,
-        inter: Interaction,
-        prefixes: Prefixes,
-        list_fields: dict[str, str],
-        length_field: str,
-        max_length: int,
-    ) -> None:
-        self.inter, self.prefixes, self.list_fields = inter, prefixes, list_fields
-        self.length_field, self.max_length = length_field, max_length
-
-    def __len__(self) -> int:
-        return len(self.prefixes)
-
-    def __iter__(self) -> Any:
-        return iter(self.inter)
-
-    def __contains__(self, field: str) -> bool:
-        return field in self.inter
-
-    def __getitem__(self, index: Any) -> Any:
-        """A field's values at the targets ([R, ...]), or the rows ``index`` as an Interaction.
-
-        The Interaction holds what RecBole's holds: every field at the target, its history [B, L]
-        padded with 0 on the right, ``item_length`` (at most L), and, because RecBole cuts that one,
-        ``prefix_length``, the number of items before the target.
-        """
-        if isinstance(index, str):
-            return self.inter[index][torch.from_numpy(self.prefixes.target_at)]
-        rows = np.arange(len(self))[index if isinstance(index, slice) else np.asarray(index)]
-        rows = np.atleast_1d(rows)
-        positions, real = (torch.from_numpy(a) for a in self.prefixes.windows(rows, self.max_length))
-        target_at = torch.from_numpy(self.prefixes.target_at[rows])
-        fields = {field: self.inter[field][target_at] for field in self.inter}
-        fields[self.length_field] = real.sum(dim=1)
-        fields[PREFIX_LENGTH] = torch.from_numpy(self.prefixes.lengths[rows])
-        for field, list_field in self.list_fields.items():
-            history = self.inter[field][positions]  # [B, L, ...]
-            keep = real.reshape(real.shape + (1,) * (history.dim() - 2))
-            fields[list_field] = history * keep
-        return Interaction(fields)
 
 
 class SequenceDataset(SequentialDataset):
@@ -236,41 +182,12 @@ class SequenceDataset(SequentialDataset):
             ) from error
 
 
-def check_header(filepath: str, separator: str, encoding: str) -> None:
-    """Raise DataError unless the first line is ``field:type`` columns, each once, and text at all."""
-    mend = "the first line of an atomic file is like user_id:token<TAB>item_id:token<TAB>timestamp:float"
-    try:
-        with open(filepath, encoding=encoding) as file:
-            header = file.readline().rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise DataError(filepath, None, f"not a text file in {encoding}", mend) from error
-    if "\0" in header:
-        raise DataError(filepath, None, "a binary file", mend)
-    if not header.strip():
-        raise DataError(filepath, None, "the file is empty", mend)
-    names = []
-    for column in header.split(separator):
-        name, colon, kind = column.partition(":")
-        if not colon or kind not in {t.value for t in FeatureType}:
-            raise DataError(filepath, column, "not a column of the form field:type", mend)
-        names.append(name)
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(filepath, name, "this column is in the header twice", mend)
-
-
-def check_no_missing(column: pd.Series, filepath: str) -> None:
-    """Raise DataError naming the first line where ``column`` is empty, NaN or infinite."""
-    bad = column.isna()
-    if column.dtype == np.float64:
-        bad |= ~np.isfinite(column)
-    if bad.any():
-        raise DataError(
-            f"{filepath} line {int(bad.to_numpy().argmax()) + 2}",
-            str(column.name),
-            f"missing or not finite (so are {int(bad.sum())} lines in all)",
-            "fill or remove them, or convert the source again with --on_bad_line=skip",
-        )
+def load_dataset(config: Any) -> SequenceDataset:
+    """The configured data set, read and built."""
+    dataset = SequenceDataset(config)
+    dataset.build()
+    logging.getLogger().info(dataset)
+    return dataset
 
 
 def _how_to_convert(dataset: str, folder: Path) -> str:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recbole_raserec.data.sequences import Prefixes, Sequences, ragged_arange
+from recbole_raserec.data.ragged import offsets_of, ragged_arange, spans
+from recbole_raserec.data.sequences import Prefixes, Sequences
 
 Array = np.ndarray
 _CANDIDATES = 2**22  # (pattern, sequence) candidates verified at once
@@ -69,7 +70,7 @@ def mine_patterns(sequences: Sequences, window: int = 5, min_support: int = 2) -
     lengths = np.concatenate([np.full(len(t), t.shape[1]) for t in tables] or [np.zeros(0, int)])
     return Patterns(
         items=np.concatenate([t.ravel() for t in tables] or [np.zeros(0)]).astype(sequences.items.dtype),
-        offsets=np.r_[0, np.cumsum(lengths)].astype(np.int64),
+        offsets=offsets_of(lengths).astype(np.int64),
         support=np.concatenate([support for found in of_length for _, support in found] or [np.zeros(0, np.int64)]),
     )
 
@@ -190,7 +191,7 @@ class _InvertedIndex:
     def verify(self, patterns: Patterns, chunk: Array, rare_item: Array) -> tuple[Array, Array]:
         """(sequence, pattern) of the chunk's patterns ``chunk`` [C]."""
         begin, count = self._begin(rare_item), self.count(rare_item)
-        position = self.keys[np.repeat(begin, count) + ragged_arange(count)] % self.span
+        position = self.keys[spans(begin, count)] % self.span
         pattern, sequence = np.repeat(chunk, count), self.owner[position]
         once = np.r_[True, (np.diff(pattern) != 0) | (np.diff(sequence) != 0)][: len(pattern)]
         pattern, sequence = pattern[once], sequence[once]

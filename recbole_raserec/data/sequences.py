@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recbole_raserec.data.ragged import offsets_of, ragged_arange, spans
+
 Array = np.ndarray
 
 
@@ -64,8 +66,8 @@ class Sequences:
     def training_only(self) -> Sequences:
         """The original sequences without their held-out items."""
         length = self.train_lengths()[: self.original]
-        at = np.repeat(self.offsets[: self.original], length) + ragged_arange(length)
-        return Sequences(self.items[at], np.r_[0, np.cumsum(length)], self.users[: self.original])
+        at = spans(self.offsets[: self.original], length)
+        return Sequences(self.items[at], offsets_of(length), self.users[: self.original])
 
     def without_generated(self) -> Sequences:
         """The original sequences, whole."""
@@ -75,8 +77,8 @@ class Sequences:
     def recent(self, max_length: int) -> Sequences:
         """The last ``max_length`` items of each sequence."""
         length = np.minimum(self.lengths, max_length)
-        at = np.repeat(self.offsets[1:] - length, length) + ragged_arange(length)
-        return Sequences(self.items[at], np.r_[0, np.cumsum(length)], self.users)
+        at = spans(self.offsets[1:] - length, length)
+        return Sequences(self.items[at], offsets_of(length), self.users)
 
     def train_part(self, generated: bool = True) -> Prefixes:
         """Every (prefix, target) row of the training part, sequence after sequence; of generated ones on request."""
@@ -91,8 +93,7 @@ class Sequences:
         part = self.train_part()
         if self.weights is None:
             return part
-        kept = np.flatnonzero(self.weights[part.sequence] > 0)
-        return Prefixes(self, part.sequence[kept], part.target_at[kept])
+        return part.take(np.flatnonzero(self.weights[part.sequence] > 0))
 
     def valid_part(self) -> Prefixes:
         """The second last item of every original sequence of four or more."""
@@ -138,6 +139,10 @@ class Prefixes:
         """[R] number of items before the target, not cut to the model's maximum."""
         return self.target_at - self.sequences.offsets[self.sequence]
 
+    def take(self, rows: Array) -> Prefixes:
+        """The rows numbered ``rows``, in that order."""
+        return Prefixes(self.sequences, self.sequence[rows], self.target_at[rows])
+
     def windows(self, rows: Array, max_length: int) -> tuple[Array, Array]:
         """Where the last ``max_length`` items before each target lie.
 
@@ -161,12 +166,7 @@ class Prefixes:
         """
         length = self.target_at[rows] - self.sequences.offsets[self.sequence[rows]]
         row = np.repeat(np.arange(len(rows)), length)
-        item = self.sequences.items[np.repeat(self.target_at[rows] - length, length) + ragged_arange(length)]
+        item = self.sequences.items[spans(self.target_at[rows] - length, length)]
         span = int(item.max()) + 1 if len(item) else 1
         row, item = np.divmod(np.unique(row * span + item), span)
         return row, item
-
-
-def ragged_arange(counts: Array) -> Array:
-    """[sum(counts)] 0, 1, ..., counts[0] - 1, 0, 1, ..., counts[1] - 1, ..."""
-    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -6,7 +6,7 @@ those the user has not interacted with before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,12 @@ from recbole_raserec.runtime.recbole_faults import restore_numpy_names
 restore_numpy_names()
 
 PROTOCOLS = ("unmasked", "masked")
+# What the memory may hold when the test part is ranked, and how that is called in words
+MEMORIES = {"train": "memory of training pairs", "train+valid": "memory of training and validation pairs"}
 _MOST_SCORES = {"cpu": 5 * 2**18, "cuda": 2**25}  # floats held at once: what stays in cache; 128 MiB
 
-UserVectors = Callable[[np.ndarray], Tensor]  # rows [B] -> user vectors [B, D]
-# rows [B] and scores [V, B], which it may change in place -> scores to rank by, each used before the next is asked for
-Variants = Callable[[np.ndarray, Tensor], Iterable[Tensor]]
+# rows [B] and a buffer [V, B] -> their scores, written to the buffer
+Score = Callable[[np.ndarray, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -45,14 +46,9 @@ class Ranks:
         return {"unmasked": self.unmasked, "masked": self.masked}[protocol]
 
 
-def rank_targets(
-    user_vectors: UserVectors,
-    item_vectors: Tensor,
-    prefixes: Prefixes,
-    block: int,
-    progress: Progress = iter,
-) -> Ranks:
-    """Rank each row's target among all items but padding, by inner product.
+@torch.no_grad()
+def rank_targets(score: Score, items: Tensor, prefixes: Prefixes, block: int, progress: Progress = iter) -> Ranks:
+    """Rank each row's target among all items but padding.
 
     Ties and NaN count against the target: a model that scores everything alike gets no hit. Masked
     ranks subtract the distinct history items above the target; a target that is itself in the
@@ -60,37 +56,21 @@ def rank_targets(
 
     Parameters
     ----------
-    user_vectors : gives [B, D] for row numbers [B].
-    item_vectors : [V, D], row 0 is padding.
+    score : gives the scores of rows.
+    items : [V, D] the item vectors that are scored; they say how many items there are, where and in which precision.
     block : most rows ranked at once; fewer where their scores would not stay in cache.
     """
-    return rank_variants(user_vectors, item_vectors, prefixes, block, lambda _, scores: [scores], 1, progress)[0]
-
-
-@torch.no_grad()
-def rank_variants(
-    user_vectors: UserVectors,
-    item_vectors: Tensor,
-    prefixes: Prefixes,
-    block: int,
-    variants: Variants,
-    count: int,
-    progress: Progress = iter,
-) -> list[Ranks]:
-    """As :func:`rank_targets`, by each of the ``count`` things that ``variants`` makes of the inner products."""
-    most = _MOST_SCORES.get(item_vectors.device.type, 2**20) // len(item_vectors)
+    most = _MOST_SCORES.get(items.device.type, 2**20) // len(items)
     block = max(1, min(block, max(most // 32 * 32, 32)))
-    buffers = item_vectors.new_empty(2, len(item_vectors) * min(block, len(prefixes)))
-    found = [Ranks(*(np.empty(len(prefixes), np.int32) for _ in PROTOCOLS)) for _ in range(count)]
+    buffers = items.new_empty(2, len(items) * min(block, len(prefixes)))
+    ranks = Ranks(*(np.empty(len(prefixes), np.int32) for _ in PROTOCOLS))
     rows = processes.share(np.arange(len(prefixes)))
     for part in progress([rows[start : start + block] for start in range(0, len(rows), block)]):
-        # Items by users, not users by items: the shape that a CPU multiplies faster.
-        scores, below = (b[: len(item_vectors) * len(part)].view(len(item_vectors), len(part)) for b in buffers)
-        torch.mm(item_vectors, user_vectors(part).T, out=scores)  # [V, B]
+        scores, below = (b[: len(items) * len(part)].view(len(items), len(part)) for b in buffers)
+        scores = score(part, scores)  # [V, B]
         scores[0] = -torch.inf
-        for ranks, variant in zip(found, variants(part, scores)):
-            ranks.unmasked[part], ranks.masked[part] = _ranks(variant, below, prefixes, part)
-    return [Ranks(*(processes.gather(ranks.of(protocol)[rows]) for protocol in PROTOCOLS)) for ranks in found]
+        ranks.unmasked[part], ranks.masked[part] = _ranks(scores, below, prefixes, part)
+    return Ranks(*(processes.gather(ranks.of(protocol)[rows]) for protocol in PROTOCOLS))
 
 
 def _ranks(scores: Tensor, below: Tensor, prefixes: Prefixes, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from recbole.data.interaction import Interaction
 
 from recbole_raserec.config.checks import PARTS
 from recbole_raserec.data.dataset import SequenceDataset
-from recbole_raserec.data.sequences import ragged_arange
+from recbole_raserec.data.ragged import ragged_arange
 from recbole_raserec.regeneration.rows import GeneratedRows, extend
 
 

@@ -7,6 +7,7 @@ on its number and the seed alone: whoever decodes a block, and wherever, gets th
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_raserec.data.sequences import Sequences, ragged_arange
-from recbole_raserec.regeneration.regenerator import Packed, Regenerator, bias_of
+from recbole_raserec.data.ragged import offsets_of, ragged_arange
+from recbole_raserec.data.sequences import Sequences
+from recbole_raserec.regeneration.regenerator import Regenerator
+from recbole_raserec.regeneration.transformer import Packed, bias_of
 from recbole_raserec.runtime.progress import Progress
+from recbole_raserec.runtime.ray import map_on_ray
 
 ALWAYS_RESTRICTIVE = 2  # first tokens that come from the source, whatever gamma
+_BLOCKS_A_TASK = 8  # that a Ray worker decodes
 _BLOCK = 64  # sequences decoded together; part of the result's definition, so not a parameter
 _LOGITS = 2**22  # floats held at once when all items are scored
 
@@ -77,20 +82,8 @@ def decode_all(sequences: Sequences, decode_blocks: BlockDecoder, progress: Prog
     everything = np.concatenate([np.pad(t, ((0, 0), (0, 0), (0, longest - t.shape[2]))) for t in tokens])
     everything = everything[np.argsort(np.concatenate(blocks))]  # [U, K', T]
     rows = everything.reshape(-1, longest)
-    offsets = np.r_[0, np.cumsum((rows > 0).sum(axis=1))].astype(np.int64)
+    offsets = offsets_of((rows > 0).sum(axis=1)).astype(np.int64)
     return Decoded(rows[rows > 0], offsets, np.repeat(np.arange(len(everything)), everything.shape[1]))
-
-
-def local_decoder(
-    model: Regenerator, sequences: Sequences, gamma: float, seed: int, max_tokens: int, device: torch.device
-) -> BlockDecoder:
-    """Decodes block after block in this process."""
-
-    def decode_blocks(blocks: list[np.ndarray]) -> Iterable[np.ndarray]:
-        for rows in blocks:
-            yield decode_block(model, sequences, rows, gamma, seed, max_tokens, device)
-
-    return decode_blocks
 
 
 def generative_steps(rows: np.ndarray, memories: int, max_tokens: int, gamma: float, seed: int) -> Tensor:
@@ -138,6 +131,53 @@ def decode_block(
         if len(token) == 0:
             break
     return written.view(len(rows), model.diversity, max_tokens).to(torch.int32).cpu().numpy()
+
+
+def local_decoder(
+    model: Regenerator, sequences: Sequences, gamma: float, seed: int, max_tokens: int, device: torch.device
+) -> BlockDecoder:
+    """Decodes block after block in this process."""
+
+    def decode_blocks(blocks: list[np.ndarray]) -> Iterable[np.ndarray]:
+        for rows in blocks:
+            yield decode_block(model, sequences, rows, gamma, seed, max_tokens, device)
+
+    return decode_blocks
+
+
+def ray_decoder(
+    address: str,
+    model: Regenerator,
+    sequences: Sequences,
+    gamma: float,
+    seed: int,
+    max_tokens: int,
+    device: torch.device,
+    decode: Callable[..., np.ndarray] = decode_block,
+) -> BlockDecoder:
+    """As :func:`local_decoder`, on the workers of the Ray cluster at ``address``: the same rows bit for bit.
+
+    Whole blocks are sent out. ``decode`` is what a worker calls for each of them.
+    """
+    work = partial(_decode_part, settings=(gamma, seed, max_tokens, device), decode=decode)
+
+    def decode_blocks(blocks: list[np.ndarray]) -> Iterable[np.ndarray]:
+        parts = [blocks[start : start + _BLOCKS_A_TASK] for start in range(0, len(blocks), _BLOCKS_A_TASK)]
+        shared = (copy.deepcopy(model).cpu(), sequences)
+        for decoded in map_on_ray(address, work, shared, parts, on_gpu=device.type == "cuda"):
+            yield from decoded
+
+    return decode_blocks
+
+
+def _decode_part(
+    shared: tuple[Regenerator, Sequences],
+    blocks: list[np.ndarray],
+    settings: tuple[float, int, int, torch.device],
+    decode: Callable[..., np.ndarray],
+) -> list[np.ndarray]:
+    model, sequences = shared
+    return [decode(model.to(settings[-1]), sequences, rows, *settings) for rows in blocks]
 
 
 class _State:

@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_raserec.backbones.sasrec import PackedPairs
+from recbole_raserec.backbones.protocol import PackedPairs
+from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset
+from recbole_raserec.errors import ConfigError
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.nn.softmax import catalogue_cross_entropy
 from recbole_raserec.regeneration.personalizer import Personalizer, implicit_gradient
@@ -25,7 +27,7 @@ class PersonalizedTrainer(BackboneTrainer):
     step on the backbone's loss over original pairs, differentiated through the backbone's training.
     """
 
-    def __init__(self, config: Any, model: RaSeRec, dataset: SequenceDataset) -> None:
+    def __init__(self, config: Config, model: RaSeRec, dataset: SequenceDataset) -> None:
         super().__init__(config, model, dataset)
         self.personalizer = Personalizer(model.item_vectors.size(1)).to(self.device)
         self.outer_optimizer = torch.optim.SGD(
@@ -94,3 +96,16 @@ class PersonalizedTrainer(BackboneTrainer):
         super()._restore(last)
         self.personalizer.load_state_dict(last["personalizer"]["weights"])
         self.outer_optimizer.load_state_dict(last["personalizer"]["optimizer"])
+
+
+def personalized_trainer(config: Config, model: RaSeRec, dataset: SequenceDataset) -> PersonalizedTrainer:
+    """The trainer of the configured backbone under DR4SR+.
+
+    Raises
+    ------
+    ConfigError : the backbone's own loss knows no weights.
+    """
+    if model.backbone.causal:
+        return PersonalizedTrainer(config, model, dataset)
+    mend = "use DR4SR, or SASRec or DuoRec as the backbone"
+    raise ConfigError("regenerate", "DR4SR+", f"{config['backbone']}'s own loss knows no weights", mend)

@@ -11,7 +11,8 @@ import numpy as np
 
 from recbole_raserec.config.checks import PARTS
 from recbole_raserec.data.patterns import Patterns
-from recbole_raserec.data.sequences import Sequences, ragged_arange
+from recbole_raserec.data.ragged import offsets_of, ragged_arange, spans, take
+from recbole_raserec.data.sequences import Sequences
 from recbole_raserec.regeneration.decoding import Decoded
 
 SHORTEST = 2  # items of a row that teaches a transition
@@ -44,9 +45,8 @@ class GeneratedRows:
     def select(self, kept: np.ndarray) -> GeneratedRows:
         """The rows ``kept`` (numbers or a mask), in that order."""
         rows = np.arange(len(self))[kept]
-        length = self.lengths[rows]
-        at = np.repeat(self.offsets[:-1][rows], length) + ragged_arange(length)
-        return GeneratedRows(self.items[at], np.r_[0, np.cumsum(length)], self.part[rows], self.owner[rows])
+        items, offsets = take(self.items, self.offsets, rows)
+        return GeneratedRows(items, offsets, self.part[rows], self.owner[rows])
 
     def join(self, other: GeneratedRows) -> GeneratedRows:
         """Both, these first."""
@@ -94,7 +94,7 @@ def held_out_transitions(sequences: Sequences) -> tuple[np.ndarray, np.ndarray, 
     length = sequences.train_lengths()[: sequences.original]
     held_out = sequences.lengths[: sequences.original] - length
     owner = np.repeat(np.arange(sequences.original), held_out)
-    at = np.repeat(sequences.offsets[: sequences.original] + length, held_out) + ragged_arange(held_out)
+    at = spans(sequences.offsets[: sequences.original] + length, held_out)
     return owner, sequences.items[at - 1], sequences.items[at]
 
 
@@ -126,8 +126,8 @@ def cut_held_out(rows: GeneratedRows, sequences: Sequences) -> tuple[GeneratedRo
     at_row, first = np.unique(row, return_index=True)
     length = rows.lengths
     length[at_row] = leaks[first] - rows.offsets[at_row]
-    at = np.repeat(rows.offsets[:-1], length) + ragged_arange(length)
-    return dataclasses.replace(rows, items=rows.items[at], offsets=np.r_[0, np.cumsum(length)]), len(at_row)
+    at = spans(rows.offsets[:-1], length)
+    return dataclasses.replace(rows, items=rows.items[at], offsets=offsets_of(length)), len(at_row)
 
 
 def without_repeats(rows: GeneratedRows) -> GeneratedRows:

@@ -13,12 +13,14 @@ import torch
 from recbole.utils import init_seed
 from torch import Tensor
 
+from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.patterns import Patterns, mine_patterns, pair_patterns
-from recbole_raserec.errors import DataError
+from recbole_raserec.errors import ConfigError, DataError
 from recbole_raserec.model import RaSeRec
-from recbole_raserec.regeneration.cluster import ray_decoder
-from recbole_raserec.regeneration.decoding import decode_all, local_decoder
+from recbole_raserec.nn.softmax import negatives_for
+from recbole_raserec.regeneration.dataset import RegeneratedDataset
+from recbole_raserec.regeneration.decoding import decode_all, local_decoder, ray_decoder
 from recbole_raserec.regeneration.regenerator import Regenerator
 from recbole_raserec.regeneration.rows import GeneratedRows, find_leaks, rows_of_decoded, rows_of_patterns
 from recbole_raserec.regeneration.trainer import Pairs, RegeneratorTrainer
@@ -43,6 +45,23 @@ class Regenerated:
     manifest: dict[str, Any]
 
 
+def regenerated(config: Config, data: SequenceDataset) -> tuple[RegeneratedDataset, dict[str, Any]]:
+    """The data set with its generated rows, and the manifest of those.
+
+    Raises
+    ------
+    ConfigError : DR4SR+ is asked for, and the softmax is sampled.
+    """
+    if config["regenerate"] == "DR4SR+" and negatives_for(config["softmax_negatives"], data.item_num):
+        problem = "its weights are learned through the full softmax, and here it is sampled"
+        raise ConfigError("regenerate", "DR4SR+", problem, "use DR4SR, or give --softmax_negatives=0")
+    made = Regeneration(config, data).run()
+    logging.getLogger().info(f"regenerated: {made.manifest['counts']}")
+    dataset = RegeneratedDataset(config, made.rows)
+    dataset.build()
+    return dataset, made.manifest
+
+
 class Regeneration:
     """Makes :class:`Regenerated` of a data set, or finds the one an earlier run made from the same data and parameters.
 
@@ -51,7 +70,7 @@ class Regeneration:
     DataError : a pattern is asked for and the data has none.
     """
 
-    def __init__(self, config: Any, dataset: SequenceDataset) -> None:
+    def __init__(self, config: Config, dataset: SequenceDataset) -> None:
         self.config, self.dataset = config, dataset
         self.show_progress = bool(config["show_progress"])
         self.seconds: dict[str, float] = {}

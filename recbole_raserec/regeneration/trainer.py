@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from recbole_raserec.data.patterns import Patterns
-from recbole_raserec.data.sequences import Sequences, ragged_arange
+from recbole_raserec.data.ragged import ragged_arange, spans
+from recbole_raserec.data.sequences import Sequences
 from recbole_raserec.regeneration.decoding import source_tokens
 from recbole_raserec.regeneration.regenerator import Regenerator
 from recbole_raserec.training.stage import FUSED, StageTrainer
@@ -113,7 +114,7 @@ class RegeneratorTrainer(StageTrainer):
     def _batch(self, sources: np.ndarray, temperature: float) -> PairBatch:
         begin = np.searchsorted(self.pairs.sequence, sources)
         count = np.searchsorted(self.pairs.sequence, sources, side="right") - begin
-        pattern = self.pairs.pattern[np.repeat(begin, count) + ragged_arange(count)]
+        pattern = self.pairs.pattern[spans(begin, count)]
         source = source_tokens(self.pairs.sequences, sources, self.model)
         target = target_tokens(self.pairs.patterns, pattern, self.model)
         of = torch.from_numpy(np.repeat(np.arange(len(sources)), count))

@@ -10,9 +10,12 @@ import torch
 
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.evaluation.ranking import Ranks
-from recbole_raserec.model import RaSeRec
-from recbole_raserec.retrieval.memory import NO_MEMORY, MemoryBank, normalise
-from recbole_raserec.training.trainer import Queries, RaSeRecTrainer, augmented
+from recbole_raserec.model import Scorer
+from recbole_raserec.retrieval.memory import MemoryBank, normalise
+from recbole_raserec.retrieval.neighbours import NO_MEMORY
+from recbole_raserec.training.queries import Queries
+from recbole_raserec.training.rank import Ranked
+from recbole_raserec.training.remember import Reader
 
 BINS = 20  # of the similarity histograms, over [-1, 1]
 MAP_USERS, MAP_MEMORIES = 300, 3  # users on the map, and memories of each
@@ -64,36 +67,39 @@ def plane(
     }
 
 
-def portrait(trainer: RaSeRecTrainer, ranks: dict[str, Ranks], headline: str) -> dict[str, Any]:
-    """``{"neighbourhood": ..., "plane": ..., "examples": [...]}`` of the memory that ``ranks[headline]`` is of.
+def portrait(reader: Reader, dataset: Any, ranked: Ranked, headline: str, seed: int) -> dict[str, Any]:
+    """``{"neighbourhood": ..., "plane": ..., "examples": [...]}``; the examples are users drawn at random, not chosen.
 
-    The examples are users drawn at random, not chosen.
+    Parameters
+    ----------
+    headline : which of ``ranked.memories`` is shown.
+    seed : of the draws.
     """
-    model, part, seed = trainer.model, trainer.test_part, trainer.config["seed"]
-    queries = trainer.test_queries()
-    assert model.memory is not None and queries.neighbours is not None
-    vectors, found = queries.vectors.numpy(), queries.neighbours.numpy()
-    cosine = model.memory.cosines(vectors, found)
-    base, new = ranks["backbone"], ranks[headline]
-    rows = np.sort(np.random.default_rng(seed + 1).permutation(len(part))[:EXAMPLES])
-    name = item_names(trainer.dataset)
-    here = queries.to(trainer.config["device"], model.depth)
+    memory, scorer = ranked.memories[headline], reader.model.scorer()
+    part = dataset.sequences.test_part()
+    queries = reader.search(memory, part, ranked.vectors, "search test")
+    here = queries.to(scorer.item_vectors.device, reader.model.depth)
+    assert queries.neighbours is not None
+    vectors, found = ranked.vectors, queries.neighbours.indices.numpy()
+    cosine = memory.cosines(vectors, found)
+    base, new = ranked.ranks["backbone"], ranked.ranks[headline]
+    name = item_names(dataset)
     return {
-        "neighbourhood": neighbourhood(cosine, found, model.memory, part.targets),
-        "plane": plane(vectors, found, model.memory, base, new, seed),
+        "neighbourhood": neighbourhood(cosine, found, memory, part.targets),
+        "plane": plane(vectors, found, memory, base, new, seed),
         "examples": [
             {
                 "history": [name(item) for item in _history(part, row)],
                 "target": name(part.targets[row]),
                 "rank": {"backbone": int(base.unmasked[row]), "raserec": int(new.unmasked[row])},
-                **{side: [name(item) for item in items] for side, items in _best(model, here, row).items()},
+                **{side: [name(item) for item in items] for side, items in _best(scorer, here, row).items()},
                 "memories": [
-                    {"target": name(model.memory.targets[m]), "similarity": round(float(c), 4)}
+                    {"target": name(memory.targets[m]), "similarity": round(float(c), 4)}
                     for m, c in zip(found[row, :SHOWN_MEMORIES], cosine[row])
                     if m != NO_MEMORY
                 ],
             }
-            for row in rows.tolist()
+            for row in np.sort(np.random.default_rng(seed + 1).permutation(len(part))[:EXAMPLES]).tolist()
         ],
     }
 
@@ -118,15 +124,11 @@ def _history(part: Prefixes, row: int) -> np.ndarray:
 
 
 @torch.no_grad()
-def _best(model: RaSeRec, queries: Queries, row: int) -> dict[str, list[int]]:
+def _best(scorer: Scorer, queries: Queries, row: int) -> dict[str, list[int]]:
     """The items that the backbone and RaSeRec score highest for a row."""
-    at = torch.tensor([row], device=queries.vectors.device)
+    h, neighbours = queries[torch.tensor([row], device=queries.vectors.device)]
     found = {}
-    for side, vector in (("backbone", queries.vectors[at]), ("raserec", augmented(model, queries, at))):
-        user, items = model.scoring(vector)
-        scores = items @ user.T  # [V, 1]
-        scores[0] = -torch.inf
-        if side == "raserec" and queries.neighbours is not None:
-            scores = next(model.mixed(scores, queries.vectors[at], queries.neighbours[at]))
-        found[side] = scores[:, 0].topk(min(SHOWN_ITEMS, len(scores) - 1)).indices.tolist()
+    for side, memories in (("backbone", None), ("raserec", neighbours)):
+        scores = scorer(h, memories)[1:, 0]  # without padding
+        found[side] = (scores.topk(min(SHOWN_ITEMS, len(scores))).indices + 1).tolist()
     return found

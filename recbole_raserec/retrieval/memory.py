@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,9 @@ import torch
 from torch import Tensor
 
 from recbole_raserec.retrieval.index import build_index, log_recall
-from recbole_raserec.runtime import processes
+from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
 from recbole_raserec.runtime.progress import Progress
 
-NO_MEMORY = -1
 NO_OWNER = 0  # RecBole's padding id: no user has it
 _COLUMNS = ("keys", "targets", "owners", "lengths")
 _QUERIES = 4096  # searched at once: FAISS takes more than half as long for a tenth of them
@@ -24,7 +24,7 @@ _TIES = 1024  # memories as near as the last one that are told apart by their pl
 _ROUNDING = 1e-6  # of FAISS's cosines, which depend on what else is searched at the same time
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class MemoryBank:
     """N memories: the vector of a prefix, and the item that followed it.
 
@@ -42,25 +42,30 @@ class MemoryBank:
     lengths: np.ndarray
     index_factory: str = "Flat"
     index_nprobe: int = 16
-    _index: Any = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_index": None}  # FAISS's does not pickle; it is built again when it is needed
+        columns = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return columns  # FAISS's index does not pickle; it is built again when it is needed
 
     def join(self, other: MemoryBank) -> MemoryBank:
         """Both banks' memories under this bank's settings."""
         joined = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _COLUMNS}
-        return dataclasses.replace(self, **joined, _index=None)
+        return dataclasses.replace(self, **joined)
 
     def older(self, share: float) -> MemoryBank:
         """The first ``share`` of every owner's memories, and those of no owner: what was known some time ago."""
         longest = np.zeros(int(self.owners.max(initial=0)) + 1, np.int64)
         np.maximum.at(longest, self.owners, self.lengths)
         kept = (self.owners == NO_OWNER) | (self.lengths <= np.ceil(share * longest[self.owners]))
-        return dataclasses.replace(self, **{name: getattr(self, name)[kept] for name in _COLUMNS}, _index=None)
+        return dataclasses.replace(self, **{name: getattr(self, name)[kept] for name in _COLUMNS})
+
+    def neighbours(self, found: np.ndarray) -> Neighbours:
+        """The memories ``found`` [R, K] by :meth:`search`, with what is read of them; arrays are shared, not copied."""
+        targets = torch.from_numpy(self.targets).long()
+        return Neighbours(torch.from_numpy(found), torch.from_numpy(self.keys), targets)
 
     def tensors(self) -> dict[str, Tensor]:
         """The four columns as tensors, for checkpoints."""
@@ -99,13 +104,6 @@ class MemoryBank:
         twice, ``NO_MEMORY`` after the last. The first n of k are what an exact search for n finds, unless
         more than a thousand memories are equally near.
         """
-        return processes.by_share(
-            lambda rows: self._search(queries[rows], users[rows], lengths[rows], k, progress), len(queries)
-        )
-
-    def _search(
-        self, queries: np.ndarray, users: np.ndarray, lengths: np.ndarray, k: int, progress: Progress
-    ) -> np.ndarray:
         found = np.full((len(queries), k), NO_MEMORY, np.int32)
         if len(self) == 0 or len(queries) == 0:
             return found
@@ -130,7 +128,7 @@ class MemoryBank:
     ) -> np.ndarray:
         """Fill ``found[rows]`` from the ``depth`` nearest; [R] whether nothing deeper can belong there."""
         k = found.shape[1]
-        rough, near = self._filled_index().search(normalise(queries[rows]), depth)  # [R, depth] both
+        rough, near = self._index.search(normalise(queries[rows]), depth)  # [R, depth] both
         near = np.sort(near, axis=1)
         leak = (self.owners[near] == users[rows, None]) & (self.lengths[near] >= lengths[rows, None])
         cosine = np.where(leak, -np.inf, self.cosines(queries[rows], near))
@@ -145,18 +143,24 @@ class MemoryBank:
 
     def _count_leaks(self, users: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """[Q] memories of the same user with a prefix as long or longer."""
-        span = int(max(self.lengths.max(), lengths.max(initial=0))) + 1
-        mine = np.sort(self.owners.astype(np.int64) * span + self.lengths)
+        span, ordered = self._ordered
         user = users.astype(np.int64) * span
-        return np.searchsorted(mine, user + span) - np.searchsorted(mine, user + lengths)
+        return np.searchsorted(ordered, user + span) - np.searchsorted(ordered, user + np.minimum(lengths, span - 1))
 
-    def _filled_index(self) -> Any:
-        if self._index is None:
-            keys = normalise(self.keys)
-            self._index = build_index(keys, self.index_factory, self.index_nprobe)
-            if self.index_factory != "Flat":
-                log_recall(self._index, keys, min(20, len(self)), seed=0)
-        return self._index
+    @cached_property
+    def _ordered(self) -> tuple[int, np.ndarray]:
+        """One more than the longest prefix and a place beyond it, and owner x that + length of all memories, sorted."""
+        span = int(self.lengths.max()) + 2
+        return span, np.sort(self.owners.astype(np.int64) * span + self.lengths)
+
+    @cached_property
+    def _index(self) -> Any:
+        """FAISS's, filled."""
+        keys = normalise(self.keys)
+        index = build_index(keys, self.index_factory, self.index_nprobe)
+        if self.index_factory != "Flat":
+            log_recall(index, keys, min(20, len(self)), seed=0)
+        return index
 
 
 def normalise(vectors: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from recbole_raserec.retrieval.neighbours import Neighbours
+
 
 @dataclass(frozen=True)
 class Mixture:
@@ -19,42 +21,41 @@ class Mixture:
     weight: float
     tau: float
 
-
-class Heard:
-    """What the memories of B users say, ready to be mixed into their scores by any :class:`Mixture`.
-
-    Parameters
-    ----------
-    scores : [V, B], to which :meth:`mix` will write.
-    items, cosine : [B, K] of the memories; the cosine of a place without a memory is -inf.
-    """
-
-    def __init__(self, scores: Tensor, items: Tensor, cosine: Tensor) -> None:
-        order = items.argsort(dim=1)  # memories of one item side by side
-        items, self.cosine = items.gather(1, order), cosine.gather(1, order)
-        first = torch.ones_like(items, dtype=torch.bool)
-        first[:, 1:] = items[:, 1:] != items[:, :-1]
-        self.group = first.long().cumsum(dim=1) - 1
-        self.real = self.cosine > -torch.inf
-        self.scores, self.items = scores, items.T  # [V, B], [K, B]
-        self.plain = scores.gather(0, self.items)
-        self.total = scores.logsumexp(dim=0)  # [B]
-
-    def mix(self, mixture: Mixture) -> None:
-        """Turn the scores in place into others whose softmax is the mixture's, up to a constant of each column.
+    def mix(self, scores: Tensor, items: Tensor, cosine: Tensor) -> Tensor:
+        """Change scores in place into others whose softmax is the mixture's, up to a constant of each column.
 
         Only the memories' items change, so their order among the others is all that is computed. A
-        column without memories stays. What an earlier mixture did is undone.
+        column without memories stays.
+
+        Parameters
+        ----------
+        scores : [V, B]; row 0, padding, takes no share of the softmax and becomes -inf.
+        items, cosine : [B, K] of the memories; the cosine of a place without a memory is -inf.
+
+        Returns
+        -------
+        ``scores``
         """
-        logits = (self.cosine / mixture.tau).masked_fill(~self.real.any(dim=1, keepdim=True), 0)
-        share = torch.softmax(logits, dim=1) * self.real
-        # A memory's item has the shares of all memories of that item.
-        share = torch.zeros_like(share).scatter_add_(1, self.group, share).gather(1, self.group)
-        odds = torch.log(share * (mixture.weight / (1 - mixture.weight))).T  # [K, B]
-        self.scores.scatter_(0, self.items, torch.logaddexp(self.plain, odds + self.total))
+        scores[0] = -torch.inf
+        order = items.argsort(dim=1)  # memories of one item side by side
+        items, cosine = items.gather(1, order), cosine.gather(1, order)
+        real = cosine > -torch.inf
+        logits = (cosine / self.tau).masked_fill(~real.any(dim=1, keepdim=True), 0)
+        share = _summed_by_item(torch.softmax(logits, dim=1) * real, items)
+        odds = torch.log(share * (self.weight / (1 - self.weight))).T  # [K, B]
+        mixed = torch.logaddexp(scores.gather(0, items.T), odds + scores.logsumexp(dim=0))
+        return scores.scatter_(0, items.T, mixed)
 
 
-def cosines(vectors: Tensor, keys: Tensor, real: Tensor) -> Tensor:
-    """[B, D], [B, K, D], [B, K] -> [B, K] cosine of each vector and its memories' keys; -inf where none is real."""
-    cosine = torch.einsum("bd,bkd->bk", normalize(vectors, dim=1), normalize(keys, dim=2))
-    return cosine.masked_fill(~real, -torch.inf)
+def _summed_by_item(share: Tensor, items: Tensor) -> Tensor:
+    """[B, K] each memory's share becomes that of all memories of its item, which stand side by side."""
+    first = torch.ones_like(items, dtype=torch.bool)
+    first[:, 1:] = items[:, 1:] != items[:, :-1]
+    group = first.long().cumsum(dim=1) - 1
+    return torch.zeros_like(share).scatter_add_(1, group, share).gather(1, group)
+
+
+def cosines(vectors: Tensor, neighbours: Neighbours) -> Tensor:
+    """[B, K] cosine of each user vector [B, D] and its memories' keys; -inf where there is no memory."""
+    cosine = torch.einsum("bd,bkd->bk", normalize(vectors, dim=1), normalize(neighbours.vectors, dim=2))
+    return cosine.masked_fill(~neighbours.real, -torch.inf)

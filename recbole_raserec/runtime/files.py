@@ -12,6 +12,9 @@ from pathlib import Path
 
 from recbole_raserec.errors import ConfigError
 
+_RESULT_MIB = 0.1
+_LOG_MIB = 8  # a run's log and TensorBoard files, generously
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -53,6 +56,14 @@ def check_writable(field: str, folder: str | Path, need_mib: float = 0.0) -> Non
     if free < need_mib:
         problem = f"has {free:.1f} MiB free, and this needs about {need_mib:.1f}"
         raise ConfigError(field, str(folder), problem, "free some space or give another folder")
+
+
+def check_outputs(checkpoint_dir: str, result_file: str | None) -> None:
+    """Raise ConfigError now, not after hours, where a run could not write its logs, checkpoints or result."""
+    check_writable("the working folder", Path("log"), _LOG_MIB)
+    check_writable("checkpoint_dir", checkpoint_dir)
+    if result_file:
+        check_writable("result_file", Path(result_file).resolve().parent, _RESULT_MIB)
 
 
 def _missing(folder: Path) -> list[Path]:

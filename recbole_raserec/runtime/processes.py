@@ -7,8 +7,11 @@ Without a process group there is one process, and all of this does nothing.
 
 from __future__ import annotations
 
+import pickle
+import tempfile
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -84,6 +87,73 @@ def _summed_rows(gradient: Tensor) -> Tensor:
     dist.all_gather_object(parts, (gradient.indices().cpu(), gradient.values().cpu()))
     indices, values = (torch.cat(column, dim=dim) for column, dim in zip(zip(*parts), (1, 0)))
     return torch.sparse_coo_tensor(indices, values, gradient.shape).coalesce().to(gradient.device)
+
+
+class Place(NamedTuple):
+    """Where this machine's processes stand among all.
+
+    Attributes
+    ----------
+    here : processes on this machine.
+    offset : number of its first.
+    world_size : processes on all machines.
+    address : ``tcp://HOST:PORT`` of the first.
+    """
+
+    here: int
+    offset: int
+    world_size: int
+    address: str
+
+
+def place(nproc: int, world_size: int, group_offset: int, ip: str, port: str | int) -> Place:
+    """Of the parameters that RecBole names so; a ``world_size`` of -1 is ``nproc``."""
+    return Place(nproc, group_offset, nproc if world_size == -1 else world_size, f"tcp://{ip}:{port}")
+
+
+def run_together(work: Callable[..., Any], arguments: tuple[Any, ...], place: Place, failure: type[Exception]) -> Any:
+    """``work(*arguments)`` in several processes of this machine, which share its threads.
+
+    Returns
+    -------
+    What ``work`` gives in process 0; None on the other machines. A ``failure`` that a process raises is raised here.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "answer"
+        threads = max(torch.get_num_threads() // place.here, 1)
+        try:
+            torch.multiprocessing.spawn(
+                _process, (place, threads, work, arguments, failure, answer), nprocs=place.here
+            )
+        except (torch.multiprocessing.ProcessRaisedException, torch.multiprocessing.ProcessExitedException):
+            if not answer.is_file():
+                raise
+        outcome = pickle.loads(answer.read_bytes()) if answer.is_file() else None
+    if isinstance(outcome, failure):
+        raise outcome
+    return outcome
+
+
+def _process(
+    local: int,
+    place: Place,
+    threads: int,
+    work: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    failure: type[Exception],
+    answer: Path,
+) -> None:
+    """Process number ``local`` of this machine; what the first one gives, or a failure, goes to ``answer``."""
+    torch.set_num_threads(threads)
+    join(place.offset + local, place.world_size, place.address)
+    try:
+        outcome = work(*arguments)
+    except failure as error:
+        answer.write_bytes(pickle.dumps(error))
+        raise
+    if rank() == 0:
+        answer.write_bytes(pickle.dumps(outcome))
+    leave()
 
 
 def join(number: int, world_size: int, address: str) -> None:

@@ -1,18 +1,24 @@
-"""Connecting to Ray: a cluster that runs, or one of this machine's own."""
+"""Ray: connecting to a cluster, and mapping a function over parts on its workers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
+
+import torch
 
 from recbole_raserec.errors import ConfigError
+from recbole_raserec.runtime.progress import Progress
+
+_RETRIES = 3  # of a task whose worker was lost
 
 
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
     """Inside the block Ray is connected to ``address``: "local" starts it on this machine, "auto" finds a cluster.
 
-    A connection that there was before is used and stays. With None nothing is done.
+    A connection that there was before is used and stays. With None the block runs without Ray.
 
     Raises
     ------
@@ -35,3 +41,42 @@ def connected(address: str | None) -> Iterator[None]:
     finally:
         if mine:
             ray.shutdown()
+
+
+def map_on_ray(
+    address: str,
+    work: Callable[[Any, Any], Any],
+    shared: Any,
+    parts: Sequence[Any],
+    on_gpu: bool = False,
+    progress: Progress = iter,
+) -> Iterable[Any]:
+    """``work(shared, part)`` of each part, in order; Ray's workers do it.
+
+    A worker uses as many threads as this process does, since sums of floats depend on their number.
+    A task whose worker is lost is run again, three times at most.
+
+    Parameters
+    ----------
+    address : "local" starts Ray on this machine, "auto" finds the running cluster, else its address.
+    work : a function that pickles.
+    shared : what every part needs, on the CPU; it is sent to each machine once.
+    on_gpu : whether a task takes a GPU.
+
+    Raises
+    ------
+    ConfigError : there is no cluster at ``address``.
+    """
+    with connected(address):
+        import ray
+
+        threads = torch.get_num_threads()
+        task: Any = ray.remote(num_cpus=threads, num_gpus=int(on_gpu), max_retries=_RETRIES)(_work_with_threads)
+        at = ray.put(shared)
+        for pending in progress([task.remote(at, part, work, threads) for part in parts]):
+            yield ray.get(pending)
+
+
+def _work_with_threads(shared: Any, part: Any, work: Callable[[Any, Any], Any], threads: int) -> Any:
+    torch.set_num_threads(threads)
+    return work(shared, part)

@@ -1,74 +1,106 @@
-"""Stage two: training a backbone on packed windows, and DR4SR+'s learned weights of generated pairs."""
+"""Stage two: training a backbone, on whole windows or on a sample a prefix."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_raserec.backbones.duorec import DuoRec
-from recbole_raserec.backbones.encode import encode_prefixes
-from recbole_raserec.backbones.scoring import scored_items, scoring_users
+from recbole_raserec.config.config import Config
 from recbole_raserec.data.batches import PackedLoader
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import Prefixes, Sequences
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.evaluation.ranking import Ranks, rank_targets
+from recbole_raserec.evaluation.ranking import Ranks
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.runtime import processes
-from recbole_raserec.runtime.progress import bar
+from recbole_raserec.training import checkpoints
+from recbole_raserec.training.course import Course, OnEpoch
+from recbole_raserec.training.queries import Queries, encode_part, rank_queries
 from recbole_raserec.training.stage import StageTrainer
 
 _LOT = 16  # batches whose prefixes are drawn together
 
 
-class BackboneTrainer(StageTrainer):
-    """Stage two: the backbone on packed windows."""
+@dataclass(frozen=True)
+class Pretrained:
+    """What pre-training leaves behind beside the weights, which the model has.
 
-    def __init__(self, config: Any, model: RaSeRec, dataset: SequenceDataset) -> None:
+    Attributes
+    ----------
+    valid : validation metrics of the best epoch.
+    course : None where a trained backbone was given.
+    """
+
+    valid: dict[str, float]
+    course: Course | None = None
+
+
+MakeTrainer = Callable[[Config, RaSeRec, SequenceDataset], StageTrainer]
+
+
+def pretrain(
+    config: Config,
+    model: RaSeRec,
+    dataset: SequenceDataset,
+    make_trainer: MakeTrainer | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> Pretrained:
+    """Train the model's backbone, or load the one that ``pretrained`` names; it ends at its best epoch.
+
+    Parameters
+    ----------
+    make_trainer : makes the trainer; by default :func:`backbone_trainer`.
+    """
+    path = config["pretrained"]
+    if path is not None:
+        return Pretrained(checkpoints.restore_backbone(model.backbone, path, config, dataset.sha256))
+    stage = (make_trainer or backbone_trainer)(config, model, dataset)
+    valid = stage.run(dataset.sequences.valid_part(), bool(config["show_progress"]), on_epoch)
+    return Pretrained(valid, stage.course)
+
+
+class _OfBackbone(StageTrainer):
+    """Stage two, however its batches are made."""
+
+    def __init__(self, config: Config, model: RaSeRec, dataset: SequenceDataset) -> None:
         super().__init__(config, model.backbone, "pretrain", dataset.sha256, source=dataset.source)
+        self.raserec = model
+
+    def rank(self, part: Prefixes, show_progress: bool) -> Ranks:
+        queries = Queries(part, torch.from_numpy(encode_part(self.raserec, part)).to(self.device))
+        return rank_queries(self.raserec.scorer(), queries, self.config["eval_batch_size"], show_progress)
+
+
+class BackboneTrainer(_OfBackbone):
+    """Stage two of a causal backbone: packed windows."""
+
+    def __init__(self, config: Config, model: RaSeRec, dataset: SequenceDataset) -> None:
+        super().__init__(config, model, dataset)
         self.loader = packed_loader(config, model, dataset.sequences)
-        if isinstance(self.model, DuoRec):
-            self.model.use_training(dataset.sequences.trained_part())
+        self.model.use_training(dataset.sequences.trained_part())
 
     def batches(self, epoch: int) -> Iterable[list[Interaction]]:
         self.loader.set_epoch(epoch)
         return self.loader
 
     def loss(self, batch: list[Interaction]) -> Tensor:
-        return self.model.packed_loss(batch, self.loader.budget) if batch else self.nothing()
-
-    def rank(self, part: Prefixes, show_progress: bool) -> Ranks:
-        return rank_backbone(self.model, part, self.config, show_progress)
+        return self.model.packed_loss(batch, self.loader.budget) if batch else self.zero_loss()
 
 
-def rank_backbone(backbone: Any, part: Prefixes, config: Any, show_progress: bool) -> Ranks:
-    """Ranks of a part's targets by the backbone alone."""
-    device = config["device"]
-    vectors = encode_prefixes(backbone, part, backbone.max_seq_length, device)
-    bias = backbone.item_bias
-    return rank_targets(
-        lambda rows: scoring_users(torch.from_numpy(vectors[rows]).to(device), bias),
-        scored_items(backbone.item_vectors, bias),
-        part,
-        config["eval_batch_size"],
-        bar("evaluate", show_progress),
-    )
-
-
-class PrefixTrainer(StageTrainer):
-    """Stage two for a stock RecBole model: its own loss on one sample a prefix.
+class PrefixTrainer(_OfBackbone):
+    """Stage two of any other backbone: its own loss on one sample a prefix.
 
     Prefixes are drawn in random lots; where the model allows it those of a lot stand by length and a batch is
     cut to its longest history.
     """
 
-    def __init__(self, config: Any, model: RaSeRec, dataset: SequenceDataset) -> None:
-        super().__init__(config, model.backbone, "pretrain", dataset.sha256, source=dataset.source)
+    def __init__(self, config: Config, model: RaSeRec, dataset: SequenceDataset) -> None:
+        super().__init__(config, model, dataset)
         prefixes = dataset.sequences.trained_part()
         self.dataset, self.part = dataset, dataset.feat_of(prefixes)
         self.lengths = np.minimum(prefixes.lengths, self.model.max_seq_length)
@@ -85,17 +117,14 @@ class PrefixTrainer(StageTrainer):
     def loss(self, batch: np.ndarray) -> Tensor:
         mine = batch[processes.rank() :: processes.size()]
         if len(mine) == 0:
-            return self.nothing()
+            return self.zero_loss()
         interaction = self.model.transform(self.dataset, self.part[mine])
         if self.model.trims:
             interaction[self.item_seq_field] = interaction[self.item_seq_field][:, : int(self.lengths[mine].max())]
         return self.model.calculate_loss(interaction.to(self.device)) * (len(mine) / len(batch))
 
-    def rank(self, part: Prefixes, show_progress: bool) -> Ranks:
-        return rank_backbone(self.model, part, self.config, show_progress)
 
-
-def packed_loader(config: Any, model: RaSeRec, sequences: Sequences) -> PackedLoader:
+def packed_loader(config: Config, model: RaSeRec, sequences: Sequences) -> PackedLoader:
     return PackedLoader(
         sequences,
         item_seq_field=model.ITEM_SEQ,
@@ -107,20 +136,15 @@ def packed_loader(config: Any, model: RaSeRec, sequences: Sequences) -> PackedLo
     )
 
 
-def backbone_trainer(
-    config: Any, model: RaSeRec, dataset: SequenceDataset, packed: type[BackboneTrainer] = BackboneTrainer
-) -> StageTrainer:
-    """The trainer of the configured backbone on this data set; ``packed`` is that of whole windows.
+def backbone_trainer(config: Config, model: RaSeRec, dataset: SequenceDataset) -> StageTrainer:
+    """The trainer of the configured backbone on this data set.
 
     Raises
     ------
     ConfigError : pairs are to be weighted, and the backbone's own loss knows no weights.
     """
-    if hasattr(model.backbone, "packed_loss"):
-        return packed(config, model, dataset)
-    if config["regenerate"] == "DR4SR+":
-        mend = "use DR4SR, or SASRec or DuoRec as the backbone"
-        raise ConfigError("regenerate", "DR4SR+", f"{config['backbone']}'s own loss knows no weights", mend)
+    if model.backbone.causal:
+        return BackboneTrainer(config, model, dataset)
     for name in ("pattern_weight", "decode_weight"):
         if config["regenerate"] is not None and config[name] != 1:
             problem = f"{config['backbone']}'s own loss knows no weights"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,32 +22,8 @@ from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.progress import bar
 from recbole_raserec.runtime.recbole_faults import without_anomaly_mode
 from recbole_raserec.training import checkpoints
-
-FUSED = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)  # since then on CPUs too
-
-OnEpoch = Callable[[str, float], None]
-
-
-class DenseAndSparse:
-    """Two optimisers that step together: a large catalogue's rows only move when a step touched them."""
-
-    def __init__(self, dense: torch.optim.Optimizer, sparse: torch.optim.Optimizer) -> None:
-        self.parts = {"dense": dense, "sparse": sparse}
-
-    def zero_grad(self) -> None:
-        for part in self.parts.values():
-            part.zero_grad()
-
-    def step(self) -> None:
-        for part in self.parts.values():
-            part.step()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self.parts.items()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, part in self.parts.items():
-            part.load_state_dict(state[name])
+from recbole_raserec.training.course import Course, OnEpoch, seed_of
+from recbole_raserec.training.optimizers import FUSED, DenseAndSparse, averaged, lazy_and_rest
 
 
 class StageTrainer(Trainer):
@@ -96,22 +70,16 @@ class StageTrainer(Trainer):
         """Ranks of a part's targets under both protocols."""
         raise NotImplementedError
 
-    def nothing(self) -> Tensor:
-        """The loss of a process whose share of a batch is empty."""
+    def zero_loss(self) -> Tensor:
+        """Zero loss that keeps every parameter in the graph, of a process whose share of a batch is empty."""
         return 0.0 * sum(
             (parameter.sum() for parameter in self.model.parameters()), torch.zeros((), device=self.device)
         )
 
     def _build_optimizer(self, **kwargs: Any) -> Any:
         """RecBole's; with ``learner=adam`` in one fused step, and lazy for embeddings that give sparse gradients."""
-        sparse = [m for m in self.model.modules() if isinstance(m, nn.Embedding) and m.sparse]
         adam = self.learner.lower() == "adam"
-        if not adam or self.weight_decay or self.clip_grad_norm:  # none of these knows sparse gradients
-            for module in sparse:
-                module.sparse = False
-            sparse = []
-        lazy = [module.weight for module in sparse]
-        rest = [p for p in self.model.parameters() if all(p is not other for other in lazy)]
+        lazy, rest = lazy_and_rest(self.model, allowed=adam and not self.weight_decay and not self.clip_grad_norm)
         dense = super()._build_optimizer(**{"params": rest, **kwargs})
         if adam and FUSED:
             for group in dense.param_groups:
@@ -149,6 +117,11 @@ class StageTrainer(Trainer):
         self.tensorboard.close()
         return best["valid"]
 
+    @property
+    def course(self) -> Course:
+        """Of the training so far, before resumptions too."""
+        return Course(self.curve, [float(loss) for loss in self.train_loss_dict.values()], self.earlier)
+
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """RecBole's; starts the clock of the seconds that checkpoints keep for a resumption."""
         self._start = perf_counter()
@@ -157,7 +130,7 @@ class StageTrainer(Trainer):
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> float:
-        seed = _seed_of(self.config["seed"], self.stage, epoch_idx)
+        seed = seed_of(self.config["seed"], self.stage, epoch_idx)
         init_seed(seed, self.config["reproducibility"])
         self.model.train()
         total = torch.zeros((), device=self.device)
@@ -186,19 +159,6 @@ class StageTrainer(Trainer):
             self.average.update_parameters(self.model)
         return loss.detach()
 
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Inside the block the model has the moving average of its weights, where there is one."""
-        if self.average is None:
-            yield
-            return
-        own = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average.module.state_dict())
-        try:
-            yield
-        finally:
-            self.model.load_state_dict(own)
-
     def evaluate(
         self, eval_data: Any, load_best_model: bool = False, model_file: Any = None, show_progress: bool = False
     ) -> dict[str, float]:
@@ -217,14 +177,14 @@ class StageTrainer(Trainer):
         }
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, dict[str, float]]:
-        with self._averaged():
+        with averaged(self.model, self.average):
             score, self._valid_result = super()._valid_epoch(valid_data, show_progress)
         self.curve.append(float(score))
         return score, self._valid_result
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         """The best epoch so far."""
-        with self._averaged():
+        with averaged(self.model, self.average):
             state = {**self._state(epoch), "valid": self._valid_result, "curve": self.curve}
             self._write(self.saved_model_file, state)
 
@@ -258,6 +218,10 @@ class StageTrainer(Trainer):
             checkpoints.save(Path(path), state)
 
     def _restore(self, last: dict[str, Any]) -> None:
+        if list(last["state_dict"]) != list(self.model.state_dict()):
+            problem = "an older version wrote it, whose optimiser has the weights in another order"
+            mend = "finish the run with that version, or remove the file to begin anew"
+            raise ConfigError("resume", str(self.last_file), problem, mend)
         self.model.load_state_dict(last["state_dict"])
         self.optimizer.load_state_dict(last["optimizer"])
         if self.average is not None:
@@ -266,8 +230,3 @@ class StageTrainer(Trainer):
         self.best_valid_score, self.best_valid_result = last["best_valid_score"], last["best_valid_result"]
         self.curve = last["curve"]
         self.train_loss_dict, self.earlier = last.get("losses", {}), last.get("seconds", 0.0)  # older files have none
-
-
-def _seed_of(seed: int, stage: str, epoch: int) -> int:
-    """A seed of its own for every epoch of every stage."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{stage}/{epoch}".encode()).digest()[:4], "little") >> 1

@@ -9,7 +9,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.model.sequential_recommender import SASRec
 
 from recbole_raserec import DataError, SequenceDataset
-from recbole_raserec.data.dataset import PREFIX_LENGTH
+from recbole_raserec.data.prefix_feat import PREFIX_LENGTH
 
 
 def test_parts_hold_what_recboles_own_data_set_holds(make_config, monkeypatch):

@@ -10,9 +10,8 @@ import torch
 
 from recbole_raserec import Config, SequenceDataset, regenerate, run, run_recbole
 from recbole_raserec.cli import main
-from recbole_raserec.regeneration.cluster import ray_decoder
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
-from recbole_raserec.regeneration.decoding import decode_all, decode_block, local_decoder
+from recbole_raserec.regeneration.decoding import decode_all, decode_block, local_decoder, ray_decoder
 from recbole_raserec.regeneration.regenerator import Regenerator
 from recbole_raserec.regeneration.stage import Regeneration
 from recbole_raserec.training import checkpoints

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_raserec.data.patterns import mine_patterns
+from recbole_raserec.data.ragged import offsets_of
 from recbole_raserec.data.sequences import Sequences
 from recbole_raserec.regeneration.decoding import Decoded
 from recbole_raserec.regeneration.rows import extend, find_leaks, rows_of_decoded, rows_of_patterns
@@ -20,7 +21,7 @@ def of_lists(lists: list[list[int]]) -> Sequences:
 
 def decoded_of(rows: list[tuple[int, list[int]]], owners: int) -> Decoded:
     items = np.array([item for _, row in rows for item in row], np.int64)
-    offsets = np.r_[0, np.cumsum([len(row) for _, row in rows])].astype(np.int64)
+    offsets = offsets_of([len(row) for _, row in rows]).astype(np.int64)
     owner = np.array([who % owners for who, _ in rows], np.int64)
     return Decoded(items, offsets, owner)
 

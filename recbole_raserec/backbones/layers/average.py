@@ -1,4 +1,4 @@
-"""A causal moving average of each dimension, beside attention: what a layer of BSARec adds to one of SASRec."""
+"""A causal moving average of each dimension, and a layer that has it beside attention, after BSARec."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_raserec.backbones.layers.attention import CausalAttention
+from recbole_raserec.backbones.protocol import Shapes
 from recbole_raserec.nn.dropout import Dropout
 
 
@@ -17,6 +19,8 @@ class MovingAverage(nn.Module):
     serves all its prefixes. The means' weights and b are learned for each dimension; weights begin as e^(-age / 5).
     """
 
+    causal = True
+
     def __init__(self, hidden_size: int, window: int, dropout: float, eps: float) -> None:
         super().__init__()
         age = torch.arange(window, dtype=torch.get_default_dtype())
@@ -24,14 +28,15 @@ class MovingAverage(nn.Module):
         self.high = nn.Parameter(torch.randn(hidden_size))  # b [D]
         self.norm, self.dropout = nn.LayerNorm(hidden_size, eps=eps), Dropout(dropout)
 
-    def forward(self, hidden: Tensor, asking: Tensor, shapes: list[tuple[int, int, int]]) -> Tensor:
-        """Tokens [T, D] of blocks of windows, (B, L, P) each, and those of their last P positions [A, D] -> [A, D]."""
-        parts = hidden.split([rows * length for rows, length, _ in shapes])
+    def forward(self, tokens: Tensor, asking: Tensor, shapes: Shapes, selected: Tensor | None = None) -> Tensor:
+        """[T, D], [A, D] -> [A, D], or [N, D] of the selected."""
+        parts = tokens.split([rows * length for rows, length, _ in shapes])
         mixed = [
             self._mix(part.view(rows, length, -1), last).flatten(0, 1)
             for part, (rows, length, last) in zip(parts, shapes)
         ]
-        return self.norm(self.dropout(torch.cat(mixed)) + asking)
+        output = self.norm(self.dropout(torch.cat(mixed)) + asking)
+        return output if selected is None else output[selected]
 
     def _mix(self, x: Tensor, last: int) -> Tensor:
         """[B, L, D] -> low + b^2 (x - low) [B, P, D] of the last P positions."""
@@ -42,3 +47,21 @@ class MovingAverage(nn.Module):
         seen = torch.arange(length - last, length, device=x.device).clamp(max=len(weights) - 1)
         low = sums[:, -last:] / weights.cumsum(dim=0)[seen]  # a mean of what there is where the history is short
         return low + self.high**2 * (x[:, -last:] - low)
+
+
+class AttentionBesideAverage(nn.Module):
+    """``weight`` x moving average + (1 - ``weight``) x attention: the layer of BSARec, made causal."""
+
+    causal = True
+
+    def __init__(self, attention: CausalAttention, average: MovingAverage, weight: float) -> None:
+        super().__init__()
+        self.attention, self.average, self.weight = attention, average, weight
+
+    def forward(self, tokens: Tensor, asking: Tensor, shapes: Shapes, selected: Tensor | None = None) -> Tensor:
+        """[T, D], [A, D] -> [A, D], or [N, D] of the selected."""
+        context = self.attention.context(tokens, asking, shapes)
+        average = self.average(tokens, asking, shapes, selected)
+        if selected is not None:
+            context, asking = context[selected], asking[selected]
+        return self.weight * average + (1 - self.weight) * self.attention.output(context, asking)

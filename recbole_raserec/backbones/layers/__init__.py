@@ -1,0 +1,1 @@
+"""Layers: how the positions of a window are mixed."""

@@ -1,0 +1,244 @@
+"""A backbone of ours: items + layers + head, trained on whole windows where all its layers are causal."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.model.layers import FeedForward
+from torch import Tensor, nn
+
+from recbole_raserec.backbones.protocol import Head, PackedPairs, Shapes
+from recbole_raserec.config.config import Config
+from recbole_raserec.data.batches import GENERATED, TARGET_SEQ, WEIGHT
+from recbole_raserec.data.sequences import Prefixes
+from recbole_raserec.nn.dropout import use_fast_dropout
+from recbole_raserec.nn.softmax import catalogue_cross_entropy, negatives_for
+
+# Our names of weights, as patterns, and RecBole's SASRec's; those that are not here are the same in both.
+_ATTENTION = r"layers\.(\d+)\.layer\.(?:attention\.)?(query|key|value|dense|LayerNorm)\."
+_RECBOLE_NAMES = (
+    (r"norm\.", "LayerNorm."),
+    (r"layers\.(\d+)\.layer\.average\.", r"averages.\1."),
+    (_ATTENTION, r"trm_encoder.layer.\1.multi_head_attention.\2."),
+    (r"layers\.(\d+)\.feed_forward\.", r"trm_encoder.layer.\1.feed_forward."),
+)
+
+
+class Blocks(NamedTuple):
+    """Blocks of windows [B, L], their last positions asked for, and which of all those [A] are needed [N]."""
+
+    windows: list[Tensor]
+    lasts: list[int]
+    selected: Tensor
+
+
+def blocks_of(batch: list[Interaction], item_seq_field: str) -> Blocks:
+    """What a packed batch asks of a backbone: the positions that have a target."""
+    targets = torch.cat([block[TARGET_SEQ].flatten() for block in batch])  # [A], 0 where there is no pair
+    lasts = [block[TARGET_SEQ].size(1) for block in batch]
+    return Blocks([block[item_seq_field] for block in batch], lasts, targets.nonzero()[:, 0])
+
+
+class Block(nn.Module):
+    """A layer that mixes positions, and RecBole's feed-forward layer after it, position by position."""
+
+    def __init__(self, layer: nn.Module, feed_forward: FeedForward) -> None:
+        super().__init__()
+        self.layer, self.feed_forward = layer, feed_forward
+
+    def forward(self, tokens: Tensor, asking: Tensor, shapes: Shapes, selected: Tensor | None = None) -> Tensor:
+        """As :class:`~recbole_raserec.backbones.protocol.Layer`."""
+        return self.feed_forward(self.layer(tokens, asking, shapes, selected))
+
+
+class Stack(SequentialRecommender):
+    """Item and position embeddings, blocks of layers, and a head.
+
+    Initialised as RecBole's SASRec is. A state_dict has RecBole's names, so weights of RecBole's SASRec load.
+
+    Parameters
+    ----------
+    item_embedding, position_embedding : [V, D] and [longest history, D].
+    blocks : from the bottom to the top.
+    """
+
+    trims = True
+    item_bias = None
+
+    def __init__(
+        self,
+        config: Config,
+        dataset: Any,
+        item_embedding: nn.Embedding,
+        position_embedding: nn.Embedding,
+        blocks: list[Block],
+        head: Head,
+    ) -> None:
+        super().__init__(config, dataset)
+        self.item_embedding, self.position_embedding = item_embedding, position_embedding
+        self.layers = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(item_embedding.embedding_dim, eps=config["layer_norm_eps"])
+        self.dropout = nn.Dropout(config["hidden_dropout_prob"])
+        self.head, self._deviation = head, config["initializer_range"]
+        self.negatives = negatives_for(config["softmax_negatives"], self.n_items)
+        self.item_embedding.sparse = self.negatives > 0  # a step touches few rows of a large catalogue
+        self.apply(self._init_weights)
+        use_fast_dropout(self)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            module.weight.data.normal_(mean=0.0, std=self._deviation)
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            module.bias.data.zero_()
+
+    @property
+    def causal(self) -> bool:
+        """Whether all layers are."""
+        return all(block.layer.causal for block in self.layers)
+
+    @property
+    def item_vectors(self) -> Tensor:
+        """[V, D]"""
+        return self.head.items(self.item_embedding.weight)
+
+    # -- user vectors --------------------------------------------------------------------------------
+
+    def encode(self, windows: list[Tensor], lasts: list[int], selected: Tensor | None = None) -> Tensor:
+        """Blocks of windows [B, L] at once, each asked for its last P positions: their vectors end to end [A, D].
+
+        Most of the work is position by position, so the blocks go through it together. ``selected`` [N]
+        names the rows of the A that are needed, if not all are.
+        """
+        device = self.item_embedding.weight.device
+        shapes = [(*window.shape, last) for window, last in zip(windows, lasts)]
+        whole = [(rows, length, length) for rows, length, _ in shapes]
+        positions = torch.cat([torch.arange(length, device=device).repeat(rows) for rows, length, _ in shapes])
+        items = torch.cat([window.flatten() for window in windows]).to(device)  # [T], T = sum B L
+        tokens = self.dropout(self.norm(self.item_embedding(items) + self.position_embedding(positions)))
+        *lower, top = self.layers
+        for block in lower:
+            tokens = block(tokens, tokens, whole)
+        asking = _last_positions(tokens, shapes)  # the top layer need not do the others
+        selected = None if selected is None else selected.to(device)
+        return self.head.users(top(tokens, asking, shapes, selected))
+
+    def encode_window(self, item_seq: Tensor, last: int | None = None) -> Tensor:
+        """User vector after each item, or after each of the last ``last`` = P ones.
+
+        Parameters
+        ----------
+        item_seq : [B, L] item ids, oldest first, 0 on the right; L may be less than the maximum.
+
+        Returns
+        -------
+        [B, P, D], P = L by default; entries at padding mean nothing.
+        """
+        asked = last or item_seq.size(1)
+        return self.encode([item_seq], [asked]).view(len(item_seq), asked, -1)
+
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
+        """[B, L] histories and their lengths [B] -> user vectors [B, D]; whose they are does not matter."""
+        shortest, longest = int(item_seq_len.min()), int(item_seq_len.max())
+        item_seq = item_seq[:, :longest]
+        if shortest == longest:
+            return self.encode_window(item_seq, last=1)[:, 0]
+        if self.causal:
+            return self.gather_indexes(self.encode_window(item_seq), item_seq_len - 1)
+        return self._encode_unpadded(item_seq, item_seq_len)
+
+    def _encode_unpadded(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """[B, L], [B] -> [B, D]; histories of one length are a block, so that no layer sees padding."""
+        rows = [(item_seq_len == length).nonzero()[:, 0] for length in item_seq_len.unique()]
+        windows = [item_seq[of_length, : int(item_seq_len[of_length[0]])] for of_length in rows]
+        vectors = self.encode(windows, [1] * len(windows))
+        return vectors[torch.cat(rows).argsort()]
+
+    # -- RecBole's interface -------------------------------------------------------------------------
+
+    def transform(self, dataset: Any, interaction: Interaction) -> Interaction:
+        """Samples are trained on as they are."""
+        return interaction
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """Mean cross entropy over all items, of samples [B]; RecBole's where scores are inner products."""
+        return F.cross_entropy(self.full_sort_predict(interaction), interaction[self.POS_ITEM_ID])
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """[B, V] scores of all items."""
+        return self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]) @ self.item_vectors.T
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """[B] scores of the interaction's own items."""
+        vectors = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        return (vectors * self.item_vectors[interaction[self.ITEM_ID]]).sum(dim=1)
+
+    # -- training on whole windows -------------------------------------------------------------------
+
+    def use_training(self, prefixes: Prefixes) -> None:
+        """A stack's loss needs no other rows than those of the batch."""
+
+    def packed_pairs(self, batch: list[Interaction]) -> PackedPairs:
+        """The (prefix, target) pairs that carry a loss in the blocks of a packed batch.
+
+        The batch stays where the loader made it, on the CPU: which pairs there are is found there, so
+        that a GPU need not be waited for.
+        """
+        blocks = blocks_of(batch, self.ITEM_SEQ)
+        return pairs_of(batch, blocks, self.encode(*blocks))
+
+    def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
+        """Cross entropy of every pair in the blocks of a packed batch, weighted, summed, divided by ``budget``."""
+        return self.pairs_loss(self.packed_pairs(batch)) / budget
+
+    def pairs_loss(self, pairs: PackedPairs) -> Tensor:
+        """Weighted sum of the pairs' cross entropies."""
+        return catalogue_cross_entropy(pairs.hidden, self.item_vectors, pairs.targets, self.negatives, pairs.weights)
+
+    # -- names of weights ----------------------------------------------------------------------------
+
+    def state_dict(self, *args: Any, prefix: str = "", **kwargs: Any) -> dict[str, Any]:
+        """torch's, under RecBole's names."""
+        state = super().state_dict(*args, prefix=prefix, **kwargs)
+        for name in [name for name in state if name.startswith(prefix)]:
+            state[prefix + recbole_name(name[len(prefix) :])] = state.pop(name)
+        return state
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """torch calls this before the modules below read ``state_dict``, which gets our names."""
+        for name in list(super().state_dict()):
+            theirs = prefix + recbole_name(name)
+            if theirs in state_dict:
+                state_dict[prefix + name] = state_dict.pop(theirs)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def recbole_name(name: str) -> str:
+    """What RecBole's SASRec calls the weight that a stack calls ``name``."""
+    for ours, theirs in _RECBOLE_NAMES:
+        if re.match(ours, name):
+            return re.sub(ours, theirs, name, count=1)
+    return name
+
+
+def pairs_of(batch: list[Interaction], blocks: Blocks, hidden: Tensor) -> PackedPairs:
+    """``hidden`` [N, D] with what the batch says of each pair."""
+
+    def column(name: str) -> Tensor:
+        return torch.cat([block[name].flatten() for block in batch])[blocks.selected].to(hidden.device)
+
+    extra = [column(name) for name in (WEIGHT, GENERATED) if name in batch[0]]
+    return PackedPairs(hidden, column(TARGET_SEQ), *extra)
+
+
+def _last_positions(tokens: Tensor, shapes: Shapes) -> Tensor:
+    """[T, D] -> [A, D] the last P positions of each window."""
+    if all(length == last for _, length, last in shapes):
+        return tokens
+    parts = tokens.split([rows * length for rows, length, _ in shapes])
+    of_block = zip(parts, shapes)
+    return torch.cat([part.view(rows, length, -1)[:, -last:].flatten(0, 1) for part, (rows, length, last) in of_block])

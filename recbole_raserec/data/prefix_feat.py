@@ -1,0 +1,66 @@
+"""The rows of a part as RecBole's loaders and models read them, made when they are asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.data.interaction import Interaction
+
+from recbole_raserec.data.sequences import Prefixes
+
+PREFIX_LENGTH = "prefix_length"
+
+
+class PrefixFeat:
+    """Stands for RecBole's augmented ``inter_feat``; a batch is padded only when it is asked for.
+
+    Parameters
+    ----------
+    inter : the interactions sorted by user and time, one tensor [n, ...] a field.
+    prefixes : the (prefix, target) rows of this part.
+    list_fields : ``{field: name of its history field}``.
+    """
+
+    def __init__(
+        self,
+        inter: Interaction,
+        prefixes: Prefixes,
+        list_fields: dict[str, str],
+        length_field: str,
+        max_length: int,
+    ) -> None:
+        self.inter, self.prefixes, self.list_fields = inter, prefixes, list_fields
+        self.length_field, self.max_length = length_field, max_length
+
+    def __len__(self) -> int:
+        return len(self.prefixes)
+
+    def __iter__(self) -> Any:
+        return iter(self.inter)
+
+    def __contains__(self, field: str) -> bool:
+        return field in self.inter
+
+    def __getitem__(self, index: Any) -> Any:
+        """A field's values at the targets ([R, ...]), or the rows ``index`` as an Interaction.
+
+        The Interaction holds what RecBole's holds: every field at the target, its history [B, L]
+        padded with 0 on the right, ``item_length`` (at most L), and, because RecBole cuts that one,
+        ``prefix_length``, the number of items before the target.
+        """
+        if isinstance(index, str):
+            return self.inter[index][torch.from_numpy(self.prefixes.target_at)]
+        rows = np.arange(len(self))[index if isinstance(index, slice) else np.asarray(index)]
+        rows = np.atleast_1d(rows)
+        positions, real = (torch.from_numpy(a) for a in self.prefixes.windows(rows, self.max_length))
+        target_at = torch.from_numpy(self.prefixes.target_at[rows])
+        fields = {field: self.inter[field][target_at] for field in self.inter}
+        fields[self.length_field] = real.sum(dim=1)
+        fields[PREFIX_LENGTH] = torch.from_numpy(self.prefixes.lengths[rows])
+        for field, list_field in self.list_fields.items():
+            history = self.inter[field][positions]  # [B, L, ...]
+            keep = real.reshape(real.shape + (1,) * (history.dim() - 2))
+            fields[list_field] = history * keep
+        return Interaction(fields)

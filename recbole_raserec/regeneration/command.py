@@ -1,0 +1,67 @@
+"""Stage one alone: a regenerated data set on disk, for stock RecBole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from recbole_raserec.config.checks import REGENERATIONS
+from recbole_raserec.config.config import MODELS, Config
+from recbole_raserec.data.dataset import load_dataset
+from recbole_raserec.errors import ConfigError
+from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest
+from recbole_raserec.regeneration.stage import regenerated
+from recbole_raserec.reporting.result import peak_rss_mib, versions
+from recbole_raserec.runtime.files import check_outputs, check_writable
+from recbole_raserec.runtime.progress import bar
+from recbole_raserec.runtime.recbole_faults import init_logger, quieten
+
+
+def regenerate(
+    output: str,
+    dataset: str | None = None,
+    config_file_list: Sequence[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    arguments: Sequence[str] = (),
+) -> Path:
+    """Write the regenerated data set ``output`` beside ``dataset``.
+
+    The other parameters are those of :class:`~recbole_raserec.config.config.Config`.
+
+    Returns
+    -------
+    Path of the manifest in the folder ``data_path/output``.
+
+    Raises
+    ------
+    ConfigError, DataError : before any training.
+    """
+    quieten()
+    begin = perf_counter()
+    config = Config(MODELS[0], dataset, config_file_list, config_dict, arguments)
+    config["regenerate"] = config["regenerate"] or REGENERATIONS[0]
+    folder = Path(config["data_path"]).parent / output
+    check_output(output, config["dataset"], folder)
+    check_outputs(config["checkpoint_dir"], config["result_file"])
+    init_logger(config)
+    data, manifest = regenerated(config, load_dataset(config))
+    made = {"name": output, "source": config["dataset"], **manifest, "versions": versions()}
+    path = export(data, folder, made, bar("write", bool(config["show_progress"])))
+    print(format_manifest(made))
+    print(f"wrote {folder} in {perf_counter() - begin:.0f} s; peak memory {peak_rss_mib():.0f} MiB")
+    return path
+
+
+def check_output(output: str, source: str, folder: Path) -> None:
+    """Raise ConfigError where ``output`` is no name, or would overwrite a data set that regeneration did not write."""
+    if not re.fullmatch(r"[\w.+-]+", output) or set(output) <= {"."}:
+        raise ConfigError("output", output, "not a folder name", "the folder above it is that of --dataset")
+    if output == source:
+        raise ConfigError("output", output, "this is the source", f"for example --output={output}-dr")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        problem = f"{folder} exists and was not written by regenerate"
+        raise ConfigError("output", output, problem, "give another name")
+    check_writable("output", folder)

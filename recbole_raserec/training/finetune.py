@@ -1,0 +1,111 @@
+"""Stage three: on a filled memory and a frozen backbone, RecBole's Trainer turns to the fine-tuning objective."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recbole_raserec.config.config import Config
+from recbole_raserec.evaluation.ranking import Ranks, both_protocols
+from recbole_raserec.model import RaSeRec
+from recbole_raserec.retrieval.mixture import Mixture
+from recbole_raserec.runtime import processes
+from recbole_raserec.training import checkpoints
+from recbole_raserec.training.course import Course, OnEpoch
+from recbole_raserec.training.queries import Queries, rank_queries
+from recbole_raserec.training.remember import Remembered
+from recbole_raserec.training.stage import StageTrainer
+
+
+def finetune_source(model: RaSeRec, data_sha256: str) -> str:
+    """What fine-tuning starts from: these data and this backbone, wherever it came from."""
+    return f"{data_sha256} {checkpoints.weights_digest(model.backbone.state_dict())}"
+
+
+class FinetuneTrainer(StageTrainer):
+    """Trains the augmentation module over cached queries and neighbours; no step encodes or searches."""
+
+    def __init__(self, config: Config, model: RaSeRec, data_sha256: str, queries: Queries) -> None:
+        super().__init__(config, model.augmentation, "finetune", data_sha256, finetune_source(model, data_sha256))
+        self.raserec, self.queries = model, queries
+        self.epochs = config["finetune_epochs"]
+        self.eval_step = min(config["eval_step"], self.epochs)
+        self.stopping_step = config["finetune_stopping_step"]
+        self.learning_rate = config["finetune_learning_rate"]
+        self.optimizer = self._build_optimizer(weight_decay=0.0)
+        self.targets = torch.from_numpy(queries.prefixes.targets).to(self.device)
+
+    def batches(self, epoch: int) -> Iterable[Tensor]:
+        order = torch.randperm(len(self.targets)).to(self.device)  # seeded by the epoch
+        return order.split(self.config["finetune_batch_size"])
+
+    def loss(self, batch: Tensor) -> Tensor:
+        mine = batch[processes.rank() :: processes.size()]
+        if len(mine) == 0:
+            return self.zero_loss()
+        return self.raserec.loss(*self.queries[mine], self.targets[mine]) * (len(mine) / len(batch))
+
+    def rank(self, part: Queries, show_progress: bool) -> Ranks:
+        self.raserec.eval()
+        return rank_queries(self.raserec.scorer(), part, self.config["eval_batch_size"], show_progress)
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What fine-tuning leaves behind beside the weights and the mixture, which the model has.
+
+    Attributes
+    ----------
+    valid : validation metrics of the best epoch, under the chosen mixture.
+    mixture : the chosen one; None where no other than none was tried.
+    tried : each mixture that was tried, with the valid metric under both protocols.
+    """
+
+    valid: dict[str, float]
+    course: Course
+    mixture: Mixture | None = None
+    tried: list[dict[str, float]] = field(default_factory=list)
+
+
+def finetune(
+    config: Config, model: RaSeRec, data_sha256: str, remembered: Remembered, on_epoch: OnEpoch | None = None
+) -> Finetuned:
+    """Train the augmentation; the model ends at its best epoch, with the mixture that validates best."""
+    train = remembered.train.to(config["device"], model.top_k)
+    valid = remembered.valid.to(config["device"], model.depth)
+    stage = FinetuneTrainer(config, model, data_sha256, train)
+    metrics = stage.run(valid, bool(config["show_progress"]), on_epoch)
+    pairs = product(config["mixture_weight"], config["mixture_tau"])
+    mixtures = list(dict.fromkeys(Mixture(weight, tau if weight else 1.0) for weight, tau in pairs))
+    if not any(mixture.weight for mixture in mixtures):
+        return Finetuned(metrics, stage.course)
+    return _with_best_mixture(config, model, valid, mixtures, stage.course)
+
+
+def _with_best_mixture(
+    config: Any, model: RaSeRec, valid: Queries, mixtures: list[Mixture], course: Course
+) -> Finetuned:
+    """Keep the mixture that validates best under both protocols together.
+
+    A larger weight can raise unmasked figures and lower masked ones (Beauty: benchmarks/TRIED.md).
+    """
+    metric = config["valid_metric"].lower()
+    model.eval()
+    found = {
+        mixture: both_protocols(
+            rank_queries(model.scorer(mixture), valid, config["eval_batch_size"], bool(config["show_progress"])), config
+        )
+        for mixture in mixtures
+    }
+    tried = [
+        {"weight": mixture.weight, "tau": mixture.tau, **{protocol: of[metric] for protocol, of in metrics.items()}}
+        for mixture, metrics in found.items()
+    ]
+    best = max(mixtures, key=lambda mixture: sum(of[metric] for of in found[mixture].values()))
+    model.mixture = best
+    return Finetuned(found[best]["unmasked"], course, best, tried)

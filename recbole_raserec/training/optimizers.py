@@ -1,0 +1,63 @@
+"""Optimisers: fused where torch has it, lazy for the item vectors of a large catalogue; and averaged weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+FUSED = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)  # since then on CPUs too
+
+
+class DenseAndSparse:
+    """Two optimisers that step together: a large catalogue's rows only move when a step touched them."""
+
+    def __init__(self, dense: torch.optim.Optimizer, sparse: torch.optim.Optimizer) -> None:
+        self.parts = {"dense": dense, "sparse": sparse}
+
+    def zero_grad(self) -> None:
+        for part in self.parts.values():
+            part.zero_grad()
+
+    def step(self) -> None:
+        for part in self.parts.values():
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+
+
+def lazy_and_rest(model: nn.Module, allowed: bool) -> tuple[list[Tensor], list[Tensor]]:
+    """Weights of the embeddings that give sparse gradients, and all others.
+
+    Unless ``allowed`` no embedding gives any from now on: weight decay, clipping and most optimisers cannot read them.
+    """
+    sparse = [module for module in model.modules() if isinstance(module, nn.Embedding) and module.sparse]
+    if not allowed:
+        for module in sparse:
+            module.sparse = False
+        sparse = []
+    lazy = [module.weight for module in sparse]
+    return lazy, [p for p in model.parameters() if all(p is not other for other in lazy)]
+
+
+@contextmanager
+def averaged(model: nn.Module, average: AveragedModel | None) -> Iterator[None]:
+    """Inside the block the model has the moving average of its weights, where there is one."""
+    if average is None:
+        yield
+        return
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(average.module.state_dict())
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)

@@ -1,0 +1,99 @@
+"""Parts of the data under a frozen backbone: encoded once, searched once, ranked as often as needed.
+
+Where several processes train together they share the rows out here, so that a memory bank and an encoder know
+of one process only.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_raserec.backbones.encode import encode_prefixes
+from recbole_raserec.data.sequences import Prefixes
+from recbole_raserec.evaluation.ranking import Ranks, rank_targets
+from recbole_raserec.model import RaSeRec, Scorer
+from recbole_raserec.retrieval.memory import MemoryBank
+from recbole_raserec.retrieval.neighbours import Neighbours
+from recbole_raserec.runtime import processes
+from recbole_raserec.runtime.progress import Progress, bar
+from recbole_raserec.runtime.ray import map_on_ray
+
+_ROWS_A_TASK = 2**17  # that a Ray worker encodes
+
+
+@dataclass(frozen=True)
+class Queries:
+    """R rows with their user vectors and memories.
+
+    Attributes
+    ----------
+    prefixes : the rows.
+    vectors : [R, D] user vectors of the backbone.
+    neighbours : memories of each row; None where none were searched.
+    """
+
+    prefixes: Prefixes
+    vectors: Tensor
+    neighbours: Neighbours | None = None
+
+    def __getitem__(self, rows: Tensor) -> tuple[Tensor, Neighbours | None]:
+        """Vectors and memories of the rows [B]."""
+        return self.vectors[rows], None if self.neighbours is None else self.neighbours[rows]
+
+    def to(self, device: torch.device, k: int) -> Queries:
+        """The same on ``device``, with the ``k`` nearest memories."""
+        near = None if self.neighbours is None else self.neighbours.nearest(k).to(device)
+        return Queries(self.prefixes, self.vectors.to(device), near)
+
+
+def encode_part(
+    model: RaSeRec,
+    part: Prefixes,
+    progress: Progress = iter,
+    ray_address: str | None = None,
+    rows_a_task: int = _ROWS_A_TASK,
+) -> np.ndarray:
+    """[R, D] user vectors of the backbone, dropout off.
+
+    Several processes share the rows; else Ray does it where there is a ``ray_address``.
+    """
+    if ray_address is None or processes.size() > 1 or len(part) == 0:
+        backbone = model.backbone
+        return processes.by_share(lambda rows: encode_prefixes(backbone, part.take(rows), progress), len(part))
+    device = model.item_vectors.device
+    shared = copy.deepcopy(model.backbone).cpu(), part, device
+    bounds = [*range(0, len(part), rows_a_task), len(part)]
+    ends = list(zip(bounds, bounds[1:]))
+    return np.concatenate(
+        list(map_on_ray(ray_address, _encode_rows, shared, ends, on_gpu=device.type == "cuda", progress=progress))
+    )
+
+
+def _encode_rows(shared: tuple[Any, Prefixes, torch.device], ends: tuple[int, int]) -> np.ndarray:
+    backbone, part, device = shared
+    return encode_prefixes(backbone.to(device), part.take(np.arange(*ends)))
+
+
+def search_part(memory: MemoryBank, part: Prefixes, vectors: np.ndarray, k: int, progress: Progress = iter) -> Queries:
+    """The part with the ``k`` nearest memories of each row; several processes share the rows."""
+
+    def search(rows: np.ndarray) -> np.ndarray:
+        return memory.search(vectors[rows], part.users[rows], part.lengths[rows], k, progress)
+
+    found = processes.by_share(search, len(part))
+    return Queries(part, torch.from_numpy(vectors), memory.neighbours(found))
+
+
+def rank_queries(scorer: Scorer, queries: Queries, block: int, show_progress: bool) -> Ranks:
+    """Ranks of the rows' targets; the queries are where the scorer is, and dropout is off."""
+
+    def score(rows: np.ndarray, out: Tensor) -> Tensor:
+        return scorer(*queries[torch.from_numpy(rows).to(queries.vectors.device)], out=out)
+
+    return rank_targets(score, scorer.items, queries.prefixes, block, bar("evaluate", show_progress))

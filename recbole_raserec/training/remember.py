@@ -1,0 +1,81 @@
+"""The stage between pre-training and fine-tuning: what the backbone saw becomes a memory bank, and is searched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recbole_raserec.data.patterns import mine_patterns
+from recbole_raserec.data.sequences import Prefixes, Sequences
+from recbole_raserec.model import RaSeRec
+from recbole_raserec.retrieval.memory import MemoryBank
+from recbole_raserec.runtime.progress import bar
+from recbole_raserec.training.queries import Queries, encode_part, search_part
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Encodes and searches parts of the data for one model.
+
+    Attributes
+    ----------
+    ray_address : where Ray encodes; None for this process.
+    """
+
+    model: RaSeRec
+    index_factory: str
+    index_nprobe: int
+    ray_address: str | None
+    show_progress: bool
+
+    def encode(self, part: Prefixes, label: str = "encode") -> np.ndarray:
+        """[R, D] user vectors of the backbone."""
+        return encode_part(self.model, part, bar(label, self.show_progress), self.ray_address)
+
+    def bank(self, part: Prefixes, keys: np.ndarray) -> MemoryBank:
+        """Memories of the rows of a part, whose vectors are ``keys`` [R, D]."""
+        return MemoryBank(keys, part.targets, part.users, part.lengths, self.index_factory, self.index_nprobe)
+
+    def search(self, memory: MemoryBank, part: Prefixes, vectors: np.ndarray, label: str, k: int = 0) -> Queries:
+        """The part with the ``k`` nearest memories of each row, by default as many as ranking reads."""
+        return search_part(memory, part, vectors, k or self.model.depth, bar(label, self.show_progress))
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """All that fine-tuning starts from beside the backbone.
+
+    Attributes
+    ----------
+    memory : training pairs, patterns or both.
+    train, valid : the parts with the nearest memories of every row.
+    """
+
+    memory: MemoryBank
+    train: Queries
+    valid: Queries
+
+
+def remember(reader: Reader, sequences: Sequences, parts: Sequence[str], window: int, min_support: int) -> Remembered:
+    """Fill a memory bank and search it for every training and validation row; the backbone is frozen.
+
+    Parameters
+    ----------
+    parts : what the bank holds: "pairs", "patterns" or both.
+    window, min_support : of the patterns, see :func:`~recbole_raserec.data.patterns.mine_patterns`.
+    """
+    train, valid = sequences.train_part(generated=False), sequences.valid_part()
+    vectors = reader.encode(train, "encode memory")
+    banks = [reader.bank(train, vectors)] if "pairs" in parts else []
+    if "patterns" in parts:
+        patterns = mine_patterns(sequences.training_only(), window, min_support).prefixes()
+        banks.append(reader.bank(patterns, reader.encode(patterns, "encode patterns")))
+    memory = banks[0] if len(banks) == 1 else banks[0].join(banks[1])
+    reader.model.remember(memory)
+    return Remembered(
+        memory=memory,
+        train=reader.search(memory, train, vectors, "search train", reader.model.top_k),
+        valid=reader.search(memory, valid, reader.encode(valid), "search valid"),
+    )
