@@ -11,8 +11,13 @@ from recbole.trainer import Trainer
 
 from recbole_raserec import MemoryBank, RaSeRec, SequenceDataset
 from recbole_raserec.evaluation.ranking import recbole_metrics
+from recbole_raserec.pipeline import bank_settings, build_model, reader_of
+from recbole_raserec.runtime import processes
 from recbole_raserec.training import checkpoints
-from recbole_raserec.training.trainer import RaSeRecTrainer
+from recbole_raserec.training.backbone import pretrain
+from recbole_raserec.training.finetune import finetune
+from recbole_raserec.training.rank import rank
+from recbole_raserec.training.remember import Reader, Remembered, remember
 
 
 @dataclass
@@ -21,7 +26,8 @@ class Trained:
     train: SequenceDataset
     test: SequenceDataset
     model: RaSeRec
-    trainer: RaSeRecTrainer
+    reader: Reader
+    remembered: Remembered
 
 
 @pytest.fixture(params=[0.0, 0.4], ids=["attention", "attention and mixture"])
@@ -29,11 +35,13 @@ def trained(make_config, request) -> Trained:
     config = make_config(mixture_weight=request.param, mixture_top_k=7)
     dataset = SequenceDataset(config)
     train, _, test = dataset.build()
-    model = RaSeRec(config, dataset)
-    trainer = RaSeRecTrainer(config, model, dataset)
-    trainer.fit()
+    model = build_model(config, dataset)
+    reader = reader_of(config, model)
+    pretrain(config, model, dataset)
+    remembered = remember(reader, dataset.sequences, **bank_settings(config))
+    finetune(config, model, dataset.sha256, remembered)
     model.eval()
-    return Trained(config, train, test, model, trainer)
+    return Trained(config, train, test, model, reader, remembered)
 
 
 def every_row(part: SequenceDataset) -> Any:
@@ -42,7 +50,8 @@ def every_row(part: SequenceDataset) -> Any:
 
 def test_recboles_own_trainer_and_evaluator_give_our_figures(trained):
     """Stock RecBole scores through full_sort_predict, ranks by its collector; we rank cached vectors."""
-    ours = trained.trainer.test()["train"].unmasked
+    memory = trained.remembered.memory
+    ours = rank(trained.reader, trained.test.sequences, memory, block=16).ranks["train"].unmasked
     loader = FullSortEvalDataLoader(trained.config, trained.test, None)
     stock = Trainer(trained.config, trained.model).evaluate(loader, load_best_model=False)
     assert recbole_metrics(ours, trained.config) == pytest.approx(dict(stock), abs=1e-9)
@@ -74,7 +83,7 @@ def test_fine_tuning_leaves_the_backbone_alone(trained):
 
 
 def test_the_memory_holds_the_training_pairs(trained):
-    memory, train = trained.trainer.memory, trained.train.prefixes
+    memory, train = trained.remembered.memory, trained.train.prefixes
     assert np.array_equal(memory.targets, train.targets)
     batch = every_row(trained.train)
     vectors = trained.model(batch["item_id_list"], batch["item_length"])
@@ -87,16 +96,35 @@ def test_calculate_loss_is_the_backbones_until_there_is_a_memory(tiny):
     batch = every_row(SequenceDataset(config).build()[0])
     expected = model.backbone.calculate_loss(batch)
     torch.testing.assert_close(model.calculate_loss(batch), expected)
-    model.use_memory(MemoryBank(np.zeros((0, 16), np.float32), *(np.zeros(0, int) for _ in range(3))))
+    model.remember(MemoryBank(np.zeros((0, 16), np.float32), *(np.zeros(0, int) for _ in range(3))))
     # Nothing to retrieve: vectors stay as they are, and so does the loss.
     torch.testing.assert_close(model.calculate_loss(batch), expected)
 
 
-def test_leaks_are_judged_by_the_real_length_not_recboles_cut_one(trained):
+def test_leaks_are_judged_by_the_real_length_not_recboles_cut_one(trained, monkeypatch):
     """RecBole cuts item_length to 8 here; the user's own memories of longer prefixes are still earlier."""
-    asked = []
-    search = trained.model.memory.search
-    trained.model.memory.search = lambda q, users, lengths, k: asked.append(lengths) or search(q, users, lengths, k)
+    asked, search = [], MemoryBank.search
+
+    def listening(memory, queries, users, lengths, k):
+        asked.append(lengths)
+        return search(memory, queries, users, lengths, k)
+
+    monkeypatch.setattr(MemoryBank, "search", listening)
     trained.model.full_sort_predict(every_row(trained.test))
     assert np.array_equal(asked[0], trained.test.prefixes.lengths)
     assert asked[0].max() > 8
+
+
+def test_memories_are_an_argument_and_leave_the_model_as_it_was(trained):
+    batch = every_row(trained.test)
+    before = trained.model.full_sort_predict(batch)
+    rank(trained.reader, trained.test.sequences, trained.remembered.memory.older(0.5), block=16)
+    assert torch.equal(trained.model.full_sort_predict(batch), before)
+
+
+def test_under_recboles_own_processes_each_keeps_its_rows(trained, monkeypatch):
+    """RecBole's run_recbole gives each process rows of its own; a model that shares them out would mix them up."""
+    alone = trained.model.full_sort_predict(trained.test[[1, 2, 3]])
+    monkeypatch.setattr(processes, "size", lambda: 2)
+    monkeypatch.setattr(processes, "rank", lambda: 1)
+    assert torch.equal(trained.model.full_sort_predict(trained.test[[1, 2, 3]]), alone)

@@ -23,6 +23,8 @@ _ARGUMENTS = {
 }  # fmt: skip
 # Models whose output does not depend on how much padding follows a history.
 _TRIMMED = {"GRU4Rec", "NARM", "STAMP"}
+# Models whose loss draws from RecBole's table of all prefixes, 50 items each, which is never made here.
+_OF_ALL_PREFIXES = {"FEARec"}
 
 
 def recbole_backbones() -> list[str]:
@@ -56,8 +58,13 @@ class Adapter(nn.Module):
         self.arguments = _arguments_of(name, kind)
         if config["loss_type"] != "CE":
             raise _cannot(name, "it is not trained by cross entropy over all items (loss_type: CE)")
+        if name in _OF_ALL_PREFIXES:
+            raise _cannot(name, "its loss needs RecBole's table of all prefixes, which is not made here")
         self._transform = construct_transform(config)  # first: it names fields that the model asks the config for
-        self.model = kind(config, dataset)
+        try:
+            self.model = kind(config, dataset)
+        except (KeyError, ValueError) as error:  # of a field or a feature that the data set does not have
+            raise _cannot(name, f"it cannot be built on this data set ({error})") from error
         if not isinstance(getattr(self.model, "item_embedding", None), nn.Embedding):
             raise _cannot(name, "it has no item_embedding to score items with")
         self.n_items, self.max_seq_length = dataset.item_num, config["MAX_ITEM_LIST_LENGTH"]

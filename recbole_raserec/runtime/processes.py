@@ -122,9 +122,7 @@ def run_together(work: Callable[..., Any], arguments: tuple[Any, ...], place: Pl
         answer = Path(folder) / "answer"
         threads = max(torch.get_num_threads() // place.here, 1)
         try:
-            torch.multiprocessing.spawn(
-                _process, (place, threads, work, arguments, failure, answer), nprocs=place.here
-            )
+            torch.multiprocessing.spawn(_process, (place, threads, work, arguments, failure, answer), nprocs=place.here)
         except (torch.multiprocessing.ProcessRaisedException, torch.multiprocessing.ProcessExitedException):
             if not answer.is_file():
                 raise

@@ -9,7 +9,8 @@ import torch
 
 from recbole_raserec import SequenceDataset
 from recbole_raserec.backbones.duorec import DuoRec, SameTarget, info_nce
-from recbole_raserec.backbones.sasrec import SASRec, wanted
+from recbole_raserec.backbones.sasrec import SASRec
+from recbole_raserec.backbones.stack import blocks_of
 from recbole_raserec.data.batches import TARGET_AT, PackedLoader
 
 
@@ -59,7 +60,7 @@ def test_the_packed_loss_is_sasrecs_and_the_contrast_of_both_views(make_config, 
     batch = next(iter(PackedLoader(dataset.sequences, "item_id_list", 8, budget=64, seed=0)))
     pairs = plain.packed_pairs(batch)
     target_at = torch.cat([block[TARGET_AT].flatten() for block in batch])
-    rows = partners(target_at[wanted(batch, "item_id_list").counts].numpy())
+    rows = partners(target_at[blocks_of(batch, "item_id_list").selected].numpy())
     samples = dataset.feat_of(part)[torch.from_numpy(rows)]
     assert torch.equal(pairs.targets, samples["item_id"])
     other = plain(samples["item_id_list"], samples["item_length"])

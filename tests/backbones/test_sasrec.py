@@ -64,7 +64,7 @@ def test_a_batch_is_divided_by_its_budget(twins):
 
 def test_encoding_many_prefixes_is_encoding_each(twins):
     ours, _, _, train, _ = twins
-    vectors = encode_prefixes(ours, train.prefixes, ours.max_seq_length, torch.device("cpu"))
+    vectors = encode_prefixes(ours, train.prefixes)
     batch = train[torch.arange(len(train))]
     alone = ours(batch["item_id_list"], batch["item_length"])
     torch.testing.assert_close(torch.from_numpy(vectors), alone, rtol=1e-4, atol=1e-5)
@@ -90,7 +90,7 @@ def test_score_tau_makes_scores_cosines_wherever_they_are_taken(make_config, bac
     loader = PackedLoader(dataset.sequences, "item_id_list", ours.max_seq_length, budget=100, seed=0)
     packed = sum(SASRec.packed_loss(ours, batch, budget=len(own)) for batch in loader)
     torch.testing.assert_close(packed, mean)
-    vectors = torch.from_numpy(encode_prefixes(ours, train.prefixes, ours.max_seq_length, torch.device("cpu")))
+    vectors = torch.from_numpy(encode_prefixes(ours, train.prefixes))
     torch.testing.assert_close(vectors @ ours.item_vectors.float().T, expected.float(), rtol=1e-4, atol=1e-5)
 
 

@@ -25,7 +25,10 @@ def test_ranks_are_those_of_a_sorted_list(users, items, block, seed):
     part = random_sequences(rng, users, items).test_part()
     vectors = rng.integers(-2, 3, (users, 2)).astype(np.float32)  # integers: plenty of ties
     catalogue = rng.integers(-2, 3, (items, 2)).astype(np.float32)
-    ranks = rank_targets(lambda rows: torch.from_numpy(vectors[rows]), torch.from_numpy(catalogue), part, block)
+    table = torch.from_numpy(catalogue)
+    ranks = rank_targets(
+        lambda rows, out: torch.mm(table, torch.from_numpy(vectors[rows]).T, out=out), table, part, block
+    )
     for row in range(users):
         scores = catalogue @ vectors[row]
         target = int(part.targets[row])
@@ -38,7 +41,7 @@ def test_ranks_are_those_of_a_sorted_list(users, items, block, seed):
 
 def test_a_model_of_nan_hits_nothing():
     part = random_sequences(np.random.default_rng(0), 5, 30).test_part()
-    ranks = rank_targets(lambda rows: torch.full((len(rows), 2), torch.nan), torch.ones(30, 2), part, 8)
+    ranks = rank_targets(lambda rows, out: out.fill_(torch.nan), torch.ones(30, 2), part, 8)
     assert recbole_metrics(ranks.unmasked, CONFIG)["recall@5"] == 0
 
 

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
+
 import faiss
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.retrieval import memory as memory_module
 from recbole_raserec.retrieval.index import build_index
-from recbole_raserec.retrieval.memory import NO_MEMORY, NO_OWNER, MemoryBank, normalise
+from recbole_raserec.retrieval.memory import NO_OWNER, MemoryBank, normalise
+from recbole_raserec.retrieval.neighbours import NO_MEMORY
 
 
 def random_bank(rng: np.random.Generator, size: int, users: int, **settings) -> MemoryBank:
@@ -48,7 +52,8 @@ def test_search_is_brute_force_without_leaks(size, users, k, seed):
 def test_of_equally_near_memories_the_first_are_found_however_many_are_sought(size, users, k, seed):
     rng = np.random.default_rng(seed)
     bank = random_bank(rng, size, users)
-    bank.keys = rng.integers(-1, 2, (size, 4)).astype(np.float32)  # at most 81 different ones
+    keys = rng.integers(-1, 2, (size, 4)).astype(np.float32)  # at most 81 different ones
+    bank = dataclasses.replace(bank, keys=keys)
     queries = rng.integers(-1, 2, (6, 4)).astype(np.float32)
     who, lengths = rng.integers(1, users + 1, 6), rng.integers(1, 9, 6)
     deep = bank.search(queries, who, lengths, 40)
@@ -130,3 +135,27 @@ def test_the_older_memories_are_each_owners_first(owners, share):
         mine = np.flatnonzero(owners == owner).tolist()
         expected += mine if owner == NO_OWNER else mine[: int(np.ceil(share * len(mine)))]
     assert kept == expected
+
+
+def test_the_bank_is_sorted_once_however_often_it_is_searched(monkeypatch):
+    sort, sorts = np.sort, []
+
+    def counting(array, *more, **how):
+        sorts.append(np.ndim(array))
+        return sort(array, *more, **how)
+
+    monkeypatch.setattr(memory_module.np, "sort", counting)
+    bank = random_bank(np.random.default_rng(4), 60, 3)
+    for _ in range(3):
+        bank.search(bank.keys[:5], np.full(5, 1), np.full(5, 3), 4)
+    assert sorts.count(1) == 1
+
+
+def test_neighbours_are_read_from_the_bank():
+    bank = random_bank(np.random.default_rng(5), 30, 3)
+    found = bank.search(bank.keys[:4], np.full(4, 99), np.full(4, 1), 40)
+    near = bank.neighbours(found)
+    assert near.real.sum(dim=1).tolist() == [30] * 4
+    assert np.array_equal(near.vectors[:, :30].numpy(), bank.keys[found[:, :30]])
+    rows = near[torch.tensor([2, 0])].nearest(3)
+    assert np.array_equal(rows.items.numpy(), bank.targets[found[[2, 0], :3]])

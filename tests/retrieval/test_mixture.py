@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_raserec.retrieval.mixture import Heard, Mixture, cosines
+from recbole_raserec.retrieval.mixture import Mixture, cosines
+from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
 
 
 @given(
@@ -24,10 +25,7 @@ def test_the_softmax_of_the_mixed_scores_is_the_mixture(weight, tau, users, memo
     found = rng.integers(1, items, (users, memories))  # few items: the same ones come several times
     cosine = rng.uniform(-1, 1, (users, memories))
     cosine[rng.random((users, memories)) < 0.3] = -np.inf  # places without a memory
-    mixed = torch.from_numpy(scores.copy())
-    heard = Heard(mixed, torch.from_numpy(found), torch.from_numpy(cosine))
-    heard.mix(Mixture(0.5, 0.3))  # is undone by the next
-    heard.mix(Mixture(weight, tau))
+    mixed = Mixture(weight, tau).mix(torch.from_numpy(scores.copy()), torch.from_numpy(found), torch.from_numpy(cosine))
     for user in range(users):
         of_scores = np.exp(scores[:, user]) / np.exp(scores[:, user]).sum()
         real = np.isfinite(cosine[user])
@@ -40,6 +38,7 @@ def test_the_softmax_of_the_mixed_scores_is_the_mixture(weight, tau, users, memo
 
 
 def test_the_cosine_of_no_memory_is_below_all():
-    found = cosines(torch.tensor([[3.0, 0.0]]), torch.tensor([[[1.0, 1.0], [5.0, 0.0]]]), torch.tensor([[True, False]]))
+    keys, targets = torch.tensor([[1.0, 1.0], [5.0, 0.0]]), torch.tensor([1, 2])
+    found = cosines(torch.tensor([[3.0, 0.0]]), Neighbours(torch.tensor([[0, NO_MEMORY]]), keys, targets))
     assert found[0, 0].item() == pytest.approx(0.5**0.5)
     assert found[0, 1] == -torch.inf

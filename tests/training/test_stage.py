@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_raserec import ConfigError, RaSeRec, SequenceDataset
-from recbole_raserec.training import checkpoints
+from recbole_raserec import ConfigError, RaSeRec, SequenceDataset, run
+from recbole_raserec.training import backbone, checkpoints
 from recbole_raserec.training.backbone import BackboneTrainer
-from recbole_raserec.training.stage import DenseAndSparse, _seed_of
-from recbole_raserec.training.trainer import RaSeRecTrainer
+from recbole_raserec.training.course import seed_of
+from recbole_raserec.training.optimizers import DenseAndSparse
 
 
 def build(config):
@@ -35,6 +35,11 @@ def pretrain(config, stop_after=None):
     return stage, model.backbone.state_dict()
 
 
+def load_into(config):
+    dataset, model = build(config)
+    return backbone.pretrain(config, model, dataset)
+
+
 # With sampling, item vectors have an optimiser of their own.
 @pytest.mark.parametrize("how", [{}, {"softmax_negatives": 8}, {"ema_decay": 0.9}])
 def test_a_resumed_run_is_the_uninterrupted_one(make_config, how):
@@ -49,6 +54,15 @@ def test_a_resumed_run_is_the_uninterrupted_one(make_config, how):
     assert checkpoints.load(resumed.last_file, "cpu")["seconds"] > resumed.earlier > 0
     for name, value in weights.items():
         assert torch.equal(value, again[name]), name
+
+
+def test_a_run_of_weights_in_another_order_is_not_resumed(make_config):
+    stage, _ = pretrain(make_config(epochs=2))
+    last = checkpoints.load(stage.last_file, "cpu")
+    reverse = dict(reversed(last["state_dict"].items()))
+    checkpoints.save(stage.last_file, {**last, "state_dict": reverse, "finished": False})
+    with pytest.raises(ConfigError, match="weights in another order"):
+        pretrain(make_config(epochs=2, resume=True))
 
 
 @pytest.mark.parametrize(("more", "lazy"), [({}, True), ({"weight_decay": 0.1}, False), ({"learner": "sgd"}, False)])
@@ -66,7 +80,7 @@ def test_with_a_sampled_softmax_a_step_moves_only_the_rows_it_used(make_config, 
 
 
 def test_every_epoch_of_every_stage_has_its_own_seed():
-    seeds = {_seed_of(seed, stage, epoch) for seed in (1, 2) for stage in ("a", "b") for epoch in range(50)}
+    seeds = {seed_of(seed, stage, epoch) for seed in (1, 2) for stage in ("a", "b") for epoch in range(50)}
     assert len(seeds) == 200
 
 
@@ -82,10 +96,7 @@ def test_seconds_are_those_of_every_process_that_trained(make_config):
     config = make_config(epochs=1, finetune_epochs=1, resume=True)
 
     def seconds():
-        dataset, model = build(config)
-        trainer = RaSeRecTrainer(config, model, dataset)
-        trainer.fit()
-        return trainer.seconds
+        return run(dataset="tiny", config_dict=config.external_config_dict)["seconds"]
 
     seconds()
     for file in Path(config["checkpoint_dir"]).glob("*.last.pth"):
@@ -140,34 +151,30 @@ def test_pretrained_skips_the_first_stage_and_must_fit(make_config, tiny_data):
     stage, weights = pretrain(make_config(epochs=2))
     path = stage.saved_model_file
 
-    config = make_config(pretrained=path)
-    dataset, model = build(config)
-    trainer = RaSeRecTrainer(config, model, dataset)
-    trainer.fit()
-    assert "pretrain" not in trainer.curves
+    dataset, model = build(make_config())
+    pretrained = backbone.pretrain(make_config(pretrained=path), model, dataset)
+    assert pretrained.course is None
     assert all(torch.equal(weights[name], value) for name, value in model.backbone.state_dict().items())
 
     others = ({"n_heads": 4}, "n_heads=2"), ({"hidden_size": 32}, "hidden_size=16"), ({"score_tau": 0.1}, "score_tau=0")
     for overrides, says in others:
         config = make_config(pretrained=path, **overrides)
         with pytest.raises(ConfigError, match=says):
-            RaSeRecTrainer(config, build(config)[1], build(config)[0]).fit()
+            load_into(config)
 
     narrow = pretrain(make_config(epochs=1, average_weight=0.5, average_window=3))[0].saved_model_file
     config = make_config(pretrained=narrow, average_weight=0.5)
     with pytest.raises(ConfigError, match="trained with average_window=3, and this run has average_window=10"):
-        RaSeRecTrainer(config, build(config)[1], build(config)[0]).fit()
+        load_into(config)
 
     config = make_config(pretrained=str(stage.last_file))
     with pytest.raises(ConfigError, match="the last epoch of a run, not a trained backbone"):
-        RaSeRecTrainer(config, build(config)[1], build(config)[0]).fit()
+        load_into(config)
 
     inter = tiny_data / "tiny" / "tiny.inter"
     inter.write_text(inter.read_text() + "40\t3\t99\n")
-    config = make_config(pretrained=path)
-    dataset, model = build(config)
     with pytest.raises(ConfigError, match="trained on other data"):
-        RaSeRecTrainer(config, model, dataset).fit()
+        load_into(make_config(pretrained=path))
 
 
 def test_resuming_does_not_mix_backbones(make_config):
@@ -177,9 +184,7 @@ def test_resuming_does_not_mix_backbones(make_config):
     names = []
     for stage in (first, second):
         config = make_config(pretrained=stage.saved_model_file, resume=True)
-        dataset, model = build(config)
-        trainer = RaSeRecTrainer(config, model, dataset)
-        trainer.fit()
+        run(dataset="tiny", config_dict=config.external_config_dict)
         names.append(sorted(path.name for path in Path("saved").glob("*finetune*.last.pth")))
     assert len(names[0]) == 1
     assert len(names[1]) == 2

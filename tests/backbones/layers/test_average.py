@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from recbole_raserec import SequenceDataset
-from recbole_raserec.backbones.average import MovingAverage
 from recbole_raserec.backbones.encode import encode_prefixes
+from recbole_raserec.backbones.layers.average import MovingAverage
 from recbole_raserec.backbones.sasrec import SASRec
 from recbole_raserec.data.batches import PackedLoader
 
@@ -56,14 +56,15 @@ def test_packed_loss_is_that_of_prefix_samples(model_and_data):
     packed = sum(model.packed_loss(batch, budget=len(train)) for batch in loader)
     packed.backward()
     torch.testing.assert_close(packed, model.calculate_loss(samples))
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.averages.parameters())
+    averages = [block.layer.average for block in model.layers]
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for average in averages for p in average.parameters())
 
 
 def test_vectors_do_not_depend_on_who_is_encoded_beside(model_and_data):
     model, _, train = model_and_data
     samples = train[torch.arange(len(train))]
     alone = [model(samples["item_id_list"][r : r + 1], samples["item_length"][r : r + 1]) for r in range(40)]
-    vectors = torch.from_numpy(encode_prefixes(model, train.prefixes, model.max_seq_length, torch.device("cpu")))
+    vectors = torch.from_numpy(encode_prefixes(model, train.prefixes))
     torch.testing.assert_close(vectors[:40], torch.cat(alone).float(), rtol=1e-4, atol=1e-5)
 
 
