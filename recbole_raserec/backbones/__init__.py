@@ -10,16 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from recbole_raserec.backbones.adapter import Adapter, recbole_backbones
+from recbole_raserec.backbones.adapter import Adapter
 from recbole_raserec.backbones.duorec import DuoRec
 from recbole_raserec.backbones.sasrec import SASRec
 
 PACKED = {"SASRec": SASRec, "DuoRec": DuoRec}
-
-
-def backbone_names() -> list[str]:
-    """Everything that ``backbone`` may name."""
-    return sorted({*PACKED, *recbole_backbones()})
 
 
 def build_backbone(config: Any, dataset: Any) -> SASRec | Adapter:
