@@ -15,7 +15,6 @@ from typing import Any
 import recbole.config
 import torch
 import yaml
-from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType, ModelType
 
 from recbole_raserec.config.checks import check_type, check_values
@@ -34,22 +33,23 @@ from recbole_raserec.errors import ConfigError
 from recbole_raserec.runtime import processes
 
 
-class _RankingModel(SequentialRecommender):
-    """All that RecBole's Config reads of a model class: its two kinds."""
+class _ModelKinds:
+    """Stands for the model class, of which RecBole's Config reads only these two."""
 
+    type = ModelType.SEQUENTIAL
     input_type = InputType.POINTWISE
 
 
 class Config(recbole.config.Config):
-    """RecBole's Config for this plugin.
+    """RecBole's Config with this plugin's parameters.
 
     Parameters
     ----------
     model, dataset : names; by default those among the other sources.
     config_file_list : yaml files.
     config_dict : parameters.
-    arguments : command line, each ``--name=value`` (RecBole's reads ``sys.argv`` by itself; this
-        one only what it is given, so that importing programs keep their own command line).
+    arguments : words of the command line, each ``--name=value``. RecBole's Config reads ``sys.argv`` by itself;
+        this one does not, so that programs that import it keep their own command line.
 
     Raises
     ------
@@ -147,7 +147,7 @@ class Config(recbole.config.Config):
             raise ConfigError("dataset", None, "not given", "add --dataset=ml-100k or your own")
         if not re.fullmatch(r"[\w.+-]+", str(data)) or str(data) in {".", ".."}:
             raise ConfigError("dataset", data, "not a folder name", "put the folder above it in --data_path")
-        return name, _RankingModel, str(data)
+        return name, _ModelKinds, str(data)
 
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
         backbone = self.external_config_dict.get("backbone", PARAMETERS["backbone"].default)
@@ -168,7 +168,6 @@ class Config(recbole.config.Config):
         ):
             if file.is_file():
                 self.internal_config_dict.update(self._load_properties(file))
-        self.internal_config_dict["MODEL_TYPE"] = ModelType.SEQUENTIAL
 
     def _init_device(self) -> None:
         self.final_config_dict.pop("local_rank", None)  # with one RecBole itself would start a group, on GPUs only
