@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from recbole_raserec.backbones.adapter import Adapter, recbole_backbones
+from recbole_raserec.backbones.adapter import Adapter
 from recbole_raserec.backbones.duorec import DuoRec
 from recbole_raserec.backbones.sasrec import SASRec
 from recbole_raserec.config.config import Config
 
 OURS = {"SASRec": SASRec, "DuoRec": DuoRec}
-
-
-def backbone_names() -> list[str]:
-    """Everything that ``backbone`` may name."""
-    return sorted({*OURS, *recbole_backbones()})
 
 
 def build_backbone(config: Config, dataset: Any) -> Any:

@@ -9,7 +9,6 @@ import recbole.model.sequential_recommender as recbole_models
 import torch
 from recbole.data.interaction import Interaction
 from recbole.data.transform import construct_transform
-from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
 from recbole_raserec.backbones.scoring import scored_items, scoring_users
@@ -25,15 +24,6 @@ _ARGUMENTS = {
 _TRIMMED = {"GRU4Rec", "NARM", "STAMP"}
 # Models whose loss draws from RecBole's table of all prefixes, 50 items each, which is never made here.
 _OF_ALL_PREFIXES = {"FEARec"}
-
-
-def recbole_backbones() -> list[str]:
-    """Names of RecBole's sequential models, whether or not they can serve."""
-    return sorted(
-        name
-        for name, value in vars(recbole_models).items()
-        if inspect.isclass(value) and issubclass(value, SequentialRecommender) and value is not SequentialRecommender
-    )
 
 
 class Adapter(nn.Module):

@@ -1,4 +1,4 @@
-"""What each parameter's value may be; all of it is checked before any data is read."""
+"""Checks of all values before any data is read: each against its row, and those of several parameters together."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from recbole.evaluator.register import metrics_dict
 
+from recbole_raserec.config.parameters import PARAMETERS
+from recbole_raserec.config.ranges import FLOAT, types_of
 from recbole_raserec.config.words import check_known
 from recbole_raserec.errors import ConfigError
 
@@ -15,139 +17,9 @@ PARTS = ("original", "patterns", "decoded")  # of a regenerated training set
 MEMORY_PARTS = ("pairs", "patterns")
 REGENERATIONS = ("DR4SR", "DR4SR+")
 
-# Values whose type the default does not tell: None means "off" for each of them.
-_OPTIONAL_TYPES: dict[str, tuple[type, ...]] = {
-    "preset": (str,),
-    "pretrained": (str,),
-    "regenerate": (str,),
-    "regenerator_pretrained": (str,),
-    "ray_address": (str,),
-    "regenerate_parts": (str, list, tuple),
-    "memory": (str, list, tuple),
-    "result_file": (str,),
-    "gpu_id": (str, int, tuple),
-    "port": (str, int),
-    "clip_grad_norm": (dict,),
-    "load_col": (dict,),
-    "unload_col": (dict,),
-    "train_neg_sample_args": (dict,),
-    "user_inter_num_interval": (str,),
-    "item_inter_num_interval": (str,),
-    "metrics": (str, list, tuple),
-    "topk": (int, list, tuple),
-    "drift_shares": (float, list, tuple),
-    "mixture_weight": (float, int, list, tuple),
-    "mixture_tau": (float, int, list, tuple),
-}
-
-
-def _at_least(low: float) -> tuple[Callable[[Any], bool], str]:
-    return (lambda value: value >= low), f"must be at least {low}"
-
-
-def _above_zero() -> tuple[Callable[[Any], bool], str]:
-    return (lambda value: 0 < value < math.inf), "must be positive"
-
-
-def _share(include_one: bool = True) -> tuple[Callable[[Any], bool], str]:
-    if include_one:
-        return (lambda value: 0 <= value <= 1), "must lie in [0, 1]"
-    return (lambda value: 0 <= value < 1), "must lie in [0, 1)"
-
-
-def _one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
-    return (lambda value: value in names), f"must be one of {', '.join(names)}"
-
-
-RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "alpha": _share(),
-    "beta": _share(),
-    "top_k": _at_least(1),
-    "mixture_top_k": _at_least(1),
-    "attn_tau": _above_zero(),
-    "cross_heads": _at_least(1),
-    "cross_inner_size": _at_least(1),
-    "cross_initializer_range": _above_zero(),
-    "cross_layer_norm_eps": _above_zero(),
-    "cross_dropout_prob": _share(include_one=False),
-    "index_nprobe": _at_least(1),
-    "finetune_epochs": _at_least(1),
-    "finetune_learning_rate": _above_zero(),
-    "finetune_batch_size": _at_least(1),
-    "finetune_stopping_step": _at_least(0),
-    "ema_decay": _share(include_one=False),
-    "window_stride": _at_least(1),
-    "softmax_negatives": _at_least(-1),
-    "pattern_window": _at_least(2),
-    "pattern_min_support": _at_least(1),
-    "pattern_pairs": _at_least(1),
-    "pattern_weight": _at_least(0),
-    "regenerator_embedding_epochs": _at_least(1),
-    "regenerator_epochs": _at_least(1),
-    "regenerator_learning_rate": _above_zero(),
-    "regenerator_batch_size": _at_least(1),
-    "regenerator_n_layers": _at_least(1),
-    "regenerator_n_heads": _at_least(1),
-    "regenerator_inner_size": _at_least(1),
-    "regenerator_dropout_prob": _share(include_one=False),
-    "regenerator_diversity": _at_least(1),
-    "regenerator_entropy_weight": _at_least(0),
-    "decode_gamma": _share(),
-    "decode_max_length": _at_least(2),
-    "decode_weight": _at_least(0),
-    "personalize_warmup_epochs": _at_least(0),
-    "personalize_every": _at_least(1),
-    "personalize_learning_rate": _above_zero(),
-    "personalize_terms": _at_least(0),
-    "bootstrap_samples": _at_least(100),
-    "epochs": _at_least(1),
-    "eval_step": _at_least(1),
-    "stopping_step": _at_least(0),
-    "train_batch_size": _at_least(1),
-    "eval_batch_size": _at_least(1),
-    "learning_rate": _above_zero(),
-    "weight_decay": _at_least(0),
-    "nproc": _at_least(1),
-    "world_size": ((lambda value: value == -1 or value >= 1), "must be -1 (nproc) or at least 1"),
-    "group_offset": _at_least(0),
-    "seed": ((lambda value: 0 <= value < 2**31), "must lie in [0, 2^31)"),
-    "metric_decimal_place": _at_least(1),
-    "MAX_ITEM_LIST_LENGTH": _at_least(1),
-    "n_layers": _at_least(1),
-    "n_heads": _at_least(1),
-    "hidden_size": _at_least(1),
-    "inner_size": _at_least(1),
-    "hidden_dropout_prob": _share(include_one=False),
-    "attn_dropout_prob": _share(include_one=False),
-    "layer_norm_eps": _above_zero(),
-    "initializer_range": _above_zero(),
-    "hidden_act": _one_of("gelu", "relu", "swish", "tanh", "sigmoid"),
-    "average_weight": _share(),
-    "average_window": _at_least(1),
-    "score_tau": ((lambda value: 0 <= value < math.inf), "must be 0 (inner products) or positive"),
-    "contrast_weight": _at_least(0),
-    "contrast_tau": _above_zero(),
-    "learner": _one_of("adam", "adamw", "sgd", "adagrad", "rmsprop"),
-    "state": _one_of("INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL"),
-}
-
-# What the protocol of every result rests on (leave-one-out, full ranking).
-_EVAL_ARGS = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
-
-# RecBole's parameters that packed training, safe checkpoints and the fixed protocol leave no place for.
-_FIXED = {
-    "benchmark_filename": None,
-    "train_neg_sample_args": None,
-    "save_dataset": False,
-    "save_dataloaders": False,
-    "transform": None,
-    "shuffle": True,
-    "enable_scaler": False,
-}
-
 
 def check_values(final: dict[str, Any], given: set[str]) -> None:
-    """Raise ConfigError unless all values of ``final`` can be used together; names of parts become lists.
+    """Raise ConfigError unless ``final`` can be used; names of parts and lists of numbers get one form.
 
     Parameters
     ----------
@@ -172,27 +44,25 @@ def check_values(final: dict[str, Any], given: set[str]) -> None:
 
 
 def check_type(name: str, value: Any, default: Any) -> Any:
-    """``value`` in the type of ``default``; None is left for RecBole where the default is None."""
-    allowed = _OPTIONAL_TYPES.get(name)
-    if allowed is None and default is not None:
-        allowed = (float, int) if isinstance(default, float) else (type(default),)
-    if allowed is None or (value is None and (default is None or name in _OPTIONAL_TYPES)):
+    """``value`` in the type that its row allows, or, without a row that says so, in that of ``default``."""
+    row = PARAMETERS.get(name)
+    allowed = (row.types if row else ()) or types_of(default)
+    if not allowed or (value is None and default is None):
         return value
-    is_bool = isinstance(value, bool)
-    if not isinstance(value, allowed) or (is_bool and bool not in allowed):
-        names = " or ".join(kind.__name__ for kind in allowed)
+    fits = isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
+    if not fits:
+        names = " or ".join(kind.__name__ for kind in allowed if kind is not type(None))
         raise ConfigError(name, value, f"is of type {type(value).__name__}, not {names}", f"give it as {names}")
-    if isinstance(default, float) and isinstance(value, int) and name not in _OPTIONAL_TYPES:
+    if allowed == FLOAT:
         return float(value)  # or `8` and `8.0` would name two runs
-    return list(value) if isinstance(value, tuple) and name != "gpu_id" else value
+    return list(value) if isinstance(value, tuple) and list in allowed else value
 
 
 def _check_ranges(final: dict[str, Any]) -> None:
-    for name, (holds, problem) in RULES.items():
+    for name, row in PARAMETERS.items():
         value = final.get(name)
-        shown = value.upper() if name == "state" and isinstance(value, str) else value
-        if name in final and (value is None or not holds(shown)):
-            raise ConfigError(name, value, problem, "see its line in properties/")
+        if row.range and name in final and (value is None or not row.range.holds(value)):
+            raise ConfigError(name, value, row.range.problem, "see its line in properties/")
     width = "embedding_size" if "embedding_size" in final else "hidden_size"
     for heads, size in (("n_heads", "hidden_size"), ("cross_heads", width), ("regenerator_n_heads", width)):
         if heads in final and size in final and final[size] % final[heads]:
@@ -238,18 +108,19 @@ def _check_metrics(final: dict[str, Any]) -> None:
         raise ConfigError("valid_metric", final["valid_metric"], problem, f"one of {', '.join(computed)}")
 
 
-def _check_protocol(final: dict[str, Any], given_names: set[str]) -> None:
-    given = dict(_EVAL_ARGS, **(final["eval_args"] if isinstance(final["eval_args"], dict) else {}))
-    if given["mode"] in ({"valid": "full", "test": "full"}, {"valid": "full"}, {"test": "full"}):
-        given["mode"] = "full"
-    if given != _EVAL_ARGS:
+def _check_protocol(final: dict[str, Any], given: set[str]) -> None:
+    only = PARAMETERS["eval_args"].default
+    protocol = dict(only, **(final["eval_args"] if isinstance(final["eval_args"], dict) else {}))
+    if protocol["mode"] in ({"valid": "full", "test": "full"}, {"valid": "full"}, {"test": "full"}):
+        protocol["mode"] = "full"
+    if protocol != only:
         problem = "results here are leave-one-out by time with full ranking"
-        raise ConfigError("eval_args", final["eval_args"], problem, f"leave it out, or give {_EVAL_ARGS}")
-    final["eval_args"] = dict(_EVAL_ARGS)
-    for name, only in _FIXED.items():
-        if name in given_names and final.get(name) not in (only, None):
+        raise ConfigError("eval_args", final["eval_args"], problem, f"leave it out, or give {only}")
+    final["eval_args"] = dict(only)
+    for name, row in PARAMETERS.items():
+        if row.fixed and name in given and final.get(name) not in (row.default, None):
             raise ConfigError(name, final[name], "RecBole has this, and here it would change nothing", "leave it out")
-    if "loss_type" in given_names and final["loss_type"] != "CE":
+    if "loss_type" in given and final["loss_type"] != "CE":
         raise ConfigError(
             "loss_type", final["loss_type"], "training is by cross entropy over all items", "leave it out"
         )

@@ -15,41 +15,41 @@ from typing import Any
 import recbole.config
 import torch
 import yaml
-from recbole.utils import ModelType
+from recbole.utils import InputType, ModelType
 
 from recbole_raserec.config.checks import check_type, check_values
+from recbole_raserec.config.parameters import PARAMETERS
+from recbole_raserec.config.properties import (
+    BASED_ON,
+    MODELS,
+    REGENERATION,
+    backbone_names,
+    dataset_names,
+    preset_names,
+    properties_folder,
+)
 from recbole_raserec.config.words import check_known, literal, parse_arguments
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.runtime import processes
 
-MODELS = ("RaSeRec",)
-DEFAULT_BACKBONE = "SASRec"
 
-# Names RecBole reads although no yaml of its own declares them.
-_RECBOLE_NAMES = {
-    "model", "dataset", "config_file", "config_files", "nproc", "world_size", "ip", "port", "offset",
-    "group_offset", "local_rank", "verbose", "reg_weight", "device", "single_spec", "eval_type",
-    "saved", "valid_neg_sample_args", "test_neg_sample_args",
-}  # fmt: skip
+class _ModelKinds:
+    """Stands for the model class, of which RecBole's Config reads only these two."""
 
-
-def properties_folder() -> Path:
-    """Where the yaml files are: inside the installed package, or beside it in a clone."""
-    package = Path(__file__).parent.parent
-    inside = package / "properties"
-    return inside if inside.is_dir() else package.parent / "properties"
+    type = ModelType.SEQUENTIAL
+    input_type = InputType.POINTWISE
 
 
 class Config(recbole.config.Config):
-    """RecBole's Config for this plugin.
+    """RecBole's Config with this plugin's parameters.
 
     Parameters
     ----------
     model, dataset : names; by default those among the other sources.
     config_file_list : yaml files.
     config_dict : parameters.
-    arguments : command line, each ``--name=value`` (RecBole's reads ``sys.argv`` by itself; this
-        one only what it is given, so that importing programs keep their own command line).
+    arguments : words of the command line, each ``--name=value``. RecBole's Config reads ``sys.argv`` by itself;
+        this one does not, so that programs that import it keep their own command line.
 
     Raises
     ------
@@ -82,6 +82,10 @@ class Config(recbole.config.Config):
         """Every parameter as JSON types, for result files and checkpoints."""
         return {name: _plain(value) for name, value in sorted(self.final_config_dict.items())}
 
+    def known_datasets(self) -> list[str]:
+        """Names of data sets that have parameters of their own."""
+        return dataset_names()
+
     # -- sources ---------------------------------------------------------------------------------
 
     def _build_yaml_loader(self) -> type[yaml.SafeLoader]:
@@ -110,6 +114,12 @@ class Config(recbole.config.Config):
             raise ConfigError("config_files", str(file), "not a mapping", "write lines like alpha: 0.5")
         return content or {}
 
+    def _load_properties(self, file: Path) -> dict[str, Any]:
+        """A file of properties/, laid over the one that it is based on."""
+        values = self._load_yaml(file)
+        base = values.pop(BASED_ON, None)
+        return values if base is None else {**self._load_properties(file.parent / base), **values}
+
     def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
         for name, value in config_dict.items():
             if isinstance(value, str):
@@ -124,10 +134,6 @@ class Config(recbole.config.Config):
         self.external_config_dict.pop("config_files", None)  # already read
 
     def _get_model_and_dataset(self, model: Any, dataset: Any) -> tuple[str, type, str]:
-        # Imported late: both stand to the right of this module.
-        from recbole_raserec.backbones import backbone_names
-        from recbole_raserec.model import RaSeRec
-
         given = model if model is not None else self.external_config_dict.get("model")
         if given is None:
             raise ConfigError("model", None, "not given", "add --model=RaSeRec")
@@ -141,31 +147,27 @@ class Config(recbole.config.Config):
             raise ConfigError("dataset", None, "not given", "add --dataset=ml-100k or your own")
         if not re.fullmatch(r"[\w.+-]+", str(data)) or str(data) in {".", ".."}:
             raise ConfigError("dataset", data, "not a folder name", "put the folder above it in --data_path")
-        return name, RaSeRec, str(data)
+        return name, _ModelKinds, str(data)
 
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
-        from recbole_raserec.backbones import backbone_names
-
-        folder = properties_folder()
-        backbone = self.external_config_dict.get("backbone", DEFAULT_BACKBONE)
+        backbone = self.external_config_dict.get("backbone", PARAMETERS["backbone"].default)
         check_known("backbone", backbone, backbone_names())
         preset = self.external_config_dict.get("preset")
         if preset is not None:
-            check_known("preset", preset, sorted(file.stem for file in (folder / "preset").glob("*.yaml")))
+            check_known("preset", preset, preset_names())
         super()._load_internal_config_dict(model, model_class, dataset)
-        recbole_models = Path(recbole.__file__).parent / "properties" / "model"
+        folder = properties_folder()
         for file in (
-            recbole_models / f"{backbone}.yaml",
+            Path(recbole.__file__).parent / "properties" / "model" / f"{backbone}.yaml",
             folder / "overall.yaml",
-            folder / "model" / "DR4SR.yaml",
+            folder / "model" / f"{REGENERATION}.yaml",
             folder / "model" / f"{backbone}.yaml",
             folder / "model" / f"{model}.yaml",
             folder / "dataset" / f"{dataset}.yaml",
             *([] if preset is None else [folder / "preset" / f"{preset}.yaml"]),
         ):
             if file.is_file():
-                self.internal_config_dict.update(self._load_yaml(file))
-        self.internal_config_dict["MODEL_TYPE"] = ModelType.SEQUENTIAL
+                self.internal_config_dict.update(self._load_properties(file))
 
     def _init_device(self) -> None:
         self.final_config_dict.pop("local_rank", None)  # with one RecBole itself would start a group, on GPUs only
@@ -181,7 +183,8 @@ class Config(recbole.config.Config):
             torch.cuda.set_device(self["device"])
 
     def _get_final_config_dict(self) -> dict[str, Any]:
-        known = set(self.internal_config_dict) | _RECBOLE_NAMES
+        known = set(self.internal_config_dict)
+        known.update(name for name, row in PARAMETERS.items() if row.part != "backbone")
         known.update(name for names in self.parameters.values() for name in names)
         for name, value in self.external_config_dict.items():
             check_known("parameter", name, known, value)

@@ -17,7 +17,6 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.dataset.dataset import download_url, extract_zip, rename_atomic_files
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_raserec.config.config import properties_folder
 from recbole_raserec.data.atomic_files import check_header, check_no_missing
 from recbole_raserec.data.prefix_feat import PrefixFeat
 from recbole_raserec.data.requirements import check_splittable
@@ -154,8 +153,7 @@ class SequenceDataset(SequentialDataset):
         url = self._get_download_url("url", allow_none=True)
         if url is None:
             known = [path.name for path in folder.parent.glob("*") if path.is_dir()]
-            known += [path.stem for path in (properties_folder() / "dataset").glob("*.yaml")]
-            near = difflib.get_close_matches(self.dataset_name, known, 1)
+            near = difflib.get_close_matches(self.dataset_name, known + self.config.known_datasets(), 1)
             raise DataError(
                 "dataset",
                 self.dataset_name,

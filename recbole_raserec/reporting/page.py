@@ -9,26 +9,13 @@ from typing import Any
 
 import jinja2
 
+from recbole_raserec.config.parameters import affects
 from recbole_raserec.errors import DataError
 from recbole_raserec.evaluation.ranking import PROTOCOLS
 from recbole_raserec.reporting import figures
 from recbole_raserec.runtime.files import replacing
 
-SWEPT = ("top_k", "alpha")  # parameters of the paper's Figure 2
-# Runs that differ in nothing else are one series; these say nothing of the system.
-_INCIDENTAL = {
-    "result_file",
-    "data_path",
-    "checkpoint_dir",
-    "resume",
-    "show_progress",
-    "config_files",
-    "portrait",
-    "drift_shares",
-    "device",
-    "pretrained",
-    "preset",
-}
+SWEPT = ("top_k", "alpha")  # the parameters of the paper's Figure 2, in its order
 
 
 def write_report(results: Sequence[str | Path], output: str | Path) -> Path:
@@ -106,7 +93,7 @@ def _short_label(run: dict[str, Any]) -> str:
 
 
 def _differs(name: str, configs: list[dict[str, Any]]) -> bool:
-    return name not in _INCIDENTAL and any(config.get(name) != configs[0].get(name) for config in configs)
+    return affects(name) != "nothing" and any(config.get(name) != configs[0].get(name) for config in configs)
 
 
 def _shown(value: Any) -> str:
@@ -137,7 +124,7 @@ def sweeps(runs: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]
     for name in SWEPT:
         alike: dict[str, list[dict[str, Any]]] = {}
         for run in runs:
-            rest = {key: value for key, value in run["config"].items() if key not in {name, *_INCIDENTAL}}
+            rest = {key: value for key, value in run["config"].items() if key != name and affects(key) != "nothing"}
             alike.setdefault(json.dumps([run["dataset"]["sha256"], rest], sort_keys=True), []).append(run)
         found += [(name, series) for series in alike.values() if len({run["config"][name] for run in series}) > 1]
     return found

@@ -10,33 +10,17 @@ from typing import Any
 import torch
 from torch import nn
 
+from recbole_raserec.config.config import Config
+from recbole_raserec.config.parameters import PARAMETERS, affects, is_of
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.runtime.files import replacing
 
 FORMAT = 1
 
-# Parameters that change neither weights nor figures, so two runs that differ in them are the same run.
-_INCIDENTAL = {
-    "checkpoint_dir", "config_files", "data_path", "device", "eval_batch_size", "gpu_id", "log_wandb",
-    "pretrained", "result_file", "resume", "show_progress", "state", "use_gpu", "wandb_project",
-    "bootstrap_samples", "drift_shares", "portrait", "memory_include_valid", "regenerator_pretrained",
-    "preset", "ray_address", "nproc", "world_size", "group_offset", "ip", "port", "local_rank", "offset",
-    "single_spec",
-}  # fmt: skip
-# Parameters of stage three, on which a backbone does not depend.
-_STAGE_THREE = {"top_k", "alpha", "beta", "attn_tau", "memory"}
-_STAGE_THREE_PREFIXES = ("finetune_", "cross_", "index_", "mixture_")
-
-# Parameters of regeneration, which say nothing where nothing is regenerated ...
-_REGENERATION_PREFIXES = ("regenerat", "pattern_", "decode_", "personalize_")
-# ... and those of later stages, on which the generated rows do not depend.
-_AFTER_ROWS = {"epochs", "stopping_step", "regenerate", "regenerate_parts", "pattern_weight", "decode_weight"}
-
-# What must agree for one model's weights to mean the same in another.
-_ARCHITECTURE = (
-    "backbone", "hidden_size", "n_layers", "n_heads", "inner_size", "hidden_act", "MAX_ITEM_LIST_LENGTH", "score_tau",
-    "average_weight",
-)  # fmt: skip
+# Each stage depends on the parameters that affect (``parameters.AFFECTS``) one of these.
+_BACKBONE = ("rows", "backbone")
+_FINETUNE = (*_BACKBONE, "memory", "finetune")
+_READ = {"regenerate": ("rows",), "pretrain": _BACKBONE, "finetune": _FINETUNE, "raserec": (*_FINETUNE, "mixture")}
 
 
 def fingerprint(config: dict[str, Any], source: str, stage: str) -> str:
@@ -50,26 +34,17 @@ def fingerprint(config: dict[str, Any], source: str, stage: str) -> str:
 
 def relevant(config: dict[str, Any], stage: str) -> dict[str, Any]:
     """The parameters that the figures of ``stage`` ("regenerate", "pretrain", "finetune", "raserec") depend on."""
-    kept = {name: value for name, value in config.items() if name not in _INCIDENTAL}
-    if stage != "raserec":  # the mixture needs no training
-        kept = {name: value for name, value in kept.items() if not name.startswith("mixture_")}
-    if stage not in ("finetune", "raserec"):
-        kept = {n: v for n, v in kept.items() if n not in _STAGE_THREE and not n.startswith(_STAGE_THREE_PREFIXES)}
+    kept = {name: value for name, value in config.items() if affects(name) in _READ[stage]}
     if stage == "regenerate":
-        kept = {
-            name: value
-            for name, value in kept.items()
-            if name not in _AFTER_ROWS and not name.startswith("personalize_")
-        }
         kept["decodes"] = "decoded" in config["regenerate_parts"]
     elif config.get("regenerate") is None:
-        kept = {name: value for name, value in kept.items() if not name.startswith(_REGENERATION_PREFIXES)}
+        kept = {name: value for name, value in kept.items() if not is_of(name, "regeneration")}
     return kept
 
 
 def is_stage_three(name: str) -> bool:
-    """Whether only fine-tuning depends on this parameter."""
-    return name in _STAGE_THREE or name.startswith(_STAGE_THREE_PREFIXES)
+    """Whether a parameter affects only fine-tuning and what comes after it."""
+    return affects(name) in _READ["raserec"] and affects(name) not in _READ["pretrain"]
 
 
 def weights_digest(state_dict: dict[str, torch.Tensor]) -> str:
@@ -106,7 +81,10 @@ def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, 
         held = "the last epoch of a run" if "optimizer" in state else f"stage {state['stage']}"
         mend = "give the file *-pretrain-*.pth without .last"
         raise ConfigError("pretrained", path, f"it holds {held}, not a trained backbone", mend)
-    for name in (*_ARCHITECTURE, *(("average_window",) if config.get("average_weight") else ())):
+    names = [name for name, row in PARAMETERS.items() if row.architecture]
+    if not config.get("average_weight"):
+        names.remove("average_window")
+    for name in names:
         theirs, ours = (settings.get(name) or 0 for settings in (state["config"], config))  # old files lack the newest
         if theirs != ours:
             problem = f"it was trained with {name}={theirs}, and this run has {name}={ours}"
@@ -116,7 +94,7 @@ def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, 
         raise ConfigError("pretrained", path, problem, "pre-train on this data set")
 
 
-def restore_backbone(backbone: nn.Module, path: str, config: Any, data_sha256: str) -> dict[str, float]:
+def restore_backbone(backbone: nn.Module, path: str, config: Config, data_sha256: str) -> dict[str, float]:
     """Load a trained backbone's weights from ``path``; its validation metrics."""
     state = load(path, config["device"])
     check_fits(state, config.plain(), data_sha256, path)

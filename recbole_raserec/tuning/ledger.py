@@ -1,4 +1,4 @@
-"""What has ended of a search, on disk: a search that was killed goes on from it."""
+"""The ended trials of a search, on disk; a search that was killed goes on from them."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Ledger:
 
     Parameters
     ----------
-    folder : of the files.
-    resume : False refuses a folder that has some.
+    folder : holds the files.
+    resume : False refuses a folder that has some already.
     """
 
     def __init__(self, folder: Path, resume: bool) -> None:
@@ -36,11 +36,11 @@ class Ledger:
         check_writable("output", folder)
 
     def read(self) -> dict[str, dict[str, Any]]:
-        """What the trials that did not fail reported last, by their point."""
+        """The last report of each trial that did not fail, by the key of its point."""
         return {path.stem: trial["report"] for path, trial in self._entries() if trial["status"] != "failed"}
 
     def trials(self) -> list[dict[str, Any]]:
-        """All that have ended, best first, failed ones last."""
+        """All trials that have ended, the best first and failed ones last."""
         entries = [{name: value for name, value in trial.items() if name != "report"} for _, trial in self._entries()]
         return sorted(entries, key=lambda trial: (trial["score"] is None, -(trial["score"] or 0.0)))
 
@@ -49,19 +49,22 @@ class Ledger:
         with replacing(self.folder / f"{point_key(point)}.json") as temporary:
             temporary.write_text(json.dumps(trial, indent=1) + "\n", encoding="utf-8")
 
-    def write_failures(self, results: Any, typed: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        """Remember the failed ones of Ray Tune's ResultGrid; its callback is told before it knows the error."""
+    def write_failures(self, results: Any, as_run: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Remember the failed trials of Ray Tune's ResultGrid; its callback runs before their error is known.
+
+        ``as_run`` gives a sampled point the values that the configuration had.
+        """
         for result in results:
             if result.error is not None:
                 error = str(result.error).strip().splitlines()[-1]
-                failed = {"point": typed(result.config), "status": "failed", "score": None, "error": error}
+                failed = {"point": as_run(result.config), "status": "failed", "score": None, "error": error}
                 self.write(result.config, failed)
 
     def _entries(self) -> list[tuple[Path, dict[str, Any]]]:
         return [(path, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(self.folder.glob("*.json"))]
 
-    def callback(self, typed: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
-        """Ray Tune's callback that writes here, in the process that runs the search."""
+    def callback(self, as_run: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+        """Ray Tune's callback that writes here, in the process that runs the search; ``as_run`` as above."""
         from ray.tune import Callback
 
         ledger = self
@@ -74,7 +77,7 @@ class Ledger:
                 known = ledger.folder / f"{point_key(trial.config)}.json"
                 if known.is_file() and json.loads(known.read_text(encoding="utf-8"))["status"] != "failed":
                     return  # it was only reported again
-                point = typed(trial.config)
+                point = as_run(trial.config)
                 seconds = round(last.get("time_total_s", 0.0), 1)
                 shown = {name: report.get(name) for name in ("score", "backbone", "validations", "valid")}
                 rest = {"seconds": seconds, "error": None, "report": report}

@@ -1,4 +1,4 @@
-"""A search on Ray Tune: data are loaded once, what trials have in common is made once, what ended never again."""
+"""A search on Ray Tune. The data are loaded once, and what all trials share is computed once."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from recbole_raserec.config.config import Config
+from recbole_raserec.config.parameters import affects
 from recbole_raserec.config.words import check_known, parse_arguments
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.pipeline import build_trainer, check_outputs, load_dataset, regenerated
@@ -21,14 +22,10 @@ from recbole_raserec.training import checkpoints
 from recbole_raserec.tuning.ledger import Ledger
 from recbole_raserec.tuning.space import Dimension, read_space
 from recbole_raserec.tuning.table import format_trials, write_trials
-from recbole_raserec.tuning.trial import Shared, Sources, run_trial, typed
+from recbole_raserec.tuning.trial import Shared, Sources, run_trial, with_whole_numbers
 
 SCHEDULERS = ("fifo", "asha")
 SEARCHES = ("random", "grid", "optuna")
-# Of stage three as well, but the memory or the search in it depends on them.
-_MEMORY = {"memory", "index_factory", "index_nprobe"}
-# Words of a trial's configuration that its yaml leaves to the reader.
-_OWN_WORDS = {"checkpoint_dir", "resume"}
 _ASHA_FACTOR = 3  # a rung lets one trial in three go on
 
 
@@ -88,7 +85,7 @@ def tune(
     resources = resources_per_trial or _resources(config)
     _run_on_ray(shared, space, config, ledger, ray_address, resources, num_samples, search, scheduler)
     trials = ledger.trials()
-    write_trials(folder, trials, _best_yaml(sources, trials))
+    write_trials(folder, trials, _best_yaml(sources, trials, set(_own_values(folder))))
     print(format_trials(trials, config["valid_metric"].lower()))
     return trials
 
@@ -101,19 +98,23 @@ def _sources(
     values: dict[str, Any] | None,
     arguments: Sequence[str],
 ) -> Sources:
-    """Those of the trials: their checkpoints are the search's own, and one that began goes on."""
+    """The sources of every trial. Checkpoints go to the search's own folder, and a trial that had begun goes on."""
     given = {**(values or {}), **parse_arguments(arguments)}
     for name in ("checkpoint_dir", "result_file"):
         if name in given:
             raise ConfigError(name, given[name], "a search writes to --output", "leave it out")
-    own = {"checkpoint_dir": str(folder / "checkpoints"), "resume": True}
     words = tuple(word for word in arguments if not word.startswith("--config_files="))
-    return Sources(model, dataset, tuple(files or ()), {**(values or {}), **own}, words)
+    return Sources(model, dataset, tuple(files or ()), {**(values or {}), **_own_values(folder)}, words)
+
+
+def _own_values(folder: Path) -> dict[str, Any]:
+    """What the search itself gives to every trial."""
+    return {"checkpoint_dir": str(folder / "checkpoints"), "resume": True}
 
 
 def _check_space(space: list[Dimension], sources: Sources, config: Config) -> None:
-    """Raise ConfigError where a dimension cannot be searched, or one of its values would be refused."""
-    of_data = {*config.parameters["Dataset"], *config.parameters["Evaluation"], "MAX_ITEM_LIST_LENGTH"}
+    """Raise ConfigError where a dimension cannot be searched or a run would refuse one of its values."""
+    of_data = {*config.parameters["Dataset"], *config.parameters["Evaluation"]}  # RecBole's own lists
     given = parse_arguments(sources.arguments)
     for dimension in space:
         name = dimension.name
@@ -124,7 +125,7 @@ def _check_space(space: list[Dimension], sources: Sources, config: Config) -> No
             problem = "is in the params_file too"
             raise ConfigError(f"--{name}", given[name], problem, "leave one of the two out")
         for value in dimension.examples:
-            sources.config(typed({name: value}, config))
+            sources.config(with_whole_numbers({name: value}, config))
 
 
 def _share(config: Config, space: list[Dimension], sources: Sources, known: dict[str, dict[str, Any]]) -> Shared:
@@ -137,12 +138,12 @@ def _share(config: Config, space: list[Dimension], sources: Sources, known: dict
             data, _ = regenerated(config, data)
         trainer = build_trainer(config.changed(**_deepest(config, space)), data)
         ready = trainer.prepare()
-        prepared = ready if names.isdisjoint(_MEMORY) else None
+        prepared = ready if all(affects(name) != "memory" for name in names) else None
     return Shared(sources, data, prepared, Path.cwd(), torch.get_num_threads(), known)
 
 
 def _deepest(config: Config, space: list[Dimension]) -> dict[str, Any]:
-    """Settings under which as many memories are searched as any trial will read."""
+    """Values under which the search finds as many memories as any trial will read."""
     tried = {dimension.name: dimension.examples for dimension in space}
     most = {name: int(max(tried.get(name, [config[name]]))) for name in ("top_k", "mixture_top_k")}
     return {**most, **({"mixture_weight": [0.5]} if "mixture_weight" in tried else {})}
@@ -171,8 +172,8 @@ def _run_on_ray(
     shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed; what had ended is in the ledger
     most = config["epochs"] + config["finetune_epochs"] + 1
 
-    def tell(point: dict[str, Any]) -> dict[str, Any]:
-        return typed(point, config)
+    def as_run(point: dict[str, Any]) -> dict[str, Any]:
+        return with_whole_numbers(point, config)
 
     with connected(address):
         results = tune.Tuner(
@@ -188,11 +189,11 @@ def _run_on_ray(
             run_config=run_config(
                 name="trials",
                 storage_path=str(scratch.resolve()),
-                callbacks=[ledger.callback(tell)],
+                callbacks=[ledger.callback(as_run)],
                 verbose=1,
             ),
         ).fit()
-        ledger.write_failures(results, tell)
+        ledger.write_failures(results, as_run)
 
 
 def _algorithm(search: str, seed: int) -> Any:
@@ -213,11 +214,14 @@ def _scheduler(name: str, most: int) -> Any:
     return ASHAScheduler(max_t=most, grace_period=max(1, most // _ASHA_FACTOR**2), reduction_factor=_ASHA_FACTOR)
 
 
-def _best_yaml(sources: Sources, trials: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """What was given and the best point: all that ``run`` needs; None where no trial finished."""
+def _best_yaml(sources: Sources, trials: list[dict[str, Any]], left_out: set[str]) -> dict[str, Any] | None:
+    """What was given, but for ``left_out``, and the best point: all that ``run`` needs.
+
+    None where no trial finished.
+    """
     finished = [trial for trial in trials if trial["status"] == "finished"]
     if not finished:
         return None
     config = sources.config(finished[0]["point"])
-    given = {name: config.plain()[name] for name in config.external_config_dict if name not in _OWN_WORDS}
+    given = {name: config.plain()[name] for name in config.external_config_dict if name not in left_out}
     return {"model": config["model"], "dataset": config["dataset"], **given}

@@ -1,4 +1,4 @@
-"""One trial: a configuration at a point of the space, trained and validated; the test part is never ranked."""
+"""One trial: a configuration at a point of the space is trained and validated. The test part is never ranked."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Sources:
 
 @dataclass(frozen=True)
 class Shared:
-    """What every trial reads, one copy a node in Ray's object store."""
+    """What every trial reads. Ray's object store holds one copy on each node."""
 
     sources: Sources
     data: SequenceDataset
@@ -46,7 +46,7 @@ class Shared:
 
 
 def run_trial(point: dict[str, Any], shared: Shared) -> None:
-    """One trial: reports the best validation score so far after every epoch, at the end RaSeRec's own."""
+    """Train and validate at ``point``; reports the best score so far after each epoch, and RaSeRec's at the end."""
     known = shared.known.get(point_key(point))
     if known is not None:
         _report(known)
@@ -55,7 +55,7 @@ def run_trial(point: dict[str, Any], shared: Shared) -> None:
     if shared.working_folder.is_dir():
         os.chdir(shared.working_folder)  # relative paths mean what they mean to the driver, though Ray has moved here
     torch.set_num_threads(shared.threads)
-    config = shared.sources.config(typed(point, shared.sources.config({}))).changed(show_progress=False)
+    config = shared.sources.config(with_whole_numbers(point, shared.sources.config({}))).changed(show_progress=False)
     data = shared.data
     if config["regenerate"] is not None and shared.prepared is None:
         data, _ = regenerated(config, data)
@@ -83,8 +83,8 @@ def _report(metrics: dict[str, Any]) -> None:
         session.report(metrics)
 
 
-def typed(point: dict[str, Any], config: Config) -> dict[str, Any]:
-    """``point`` with whole numbers where the parameter is one; samplers give floats."""
+def with_whole_numbers(point: dict[str, Any], config: Config) -> dict[str, Any]:
+    """``point`` with an int for every parameter that is one; samplers give floats."""
     return {
         name: int(value) if isinstance(value, float) and value.is_integer() and _is_whole(config, name) else value
         for name, value in point.items()

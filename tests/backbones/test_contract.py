@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from recbole_raserec import Config, ConfigError, RaSeRec, SequenceDataset
-from recbole_raserec.backbones import backbone_names, build_backbone
+from recbole_raserec import Config, ConfigError, RaSeRec, SequenceDataset, backbones
+from recbole_raserec.backbones import build_backbone
 from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.backbones.heads import InnerProduct
 from recbole_raserec.backbones.sasrec import attention_blocks
 from recbole_raserec.backbones.stack import Block, Stack
+from recbole_raserec.config.properties import backbone_names, properties_folder
 from recbole_raserec.data.batches import PackedLoader
 from recbole_raserec.training.backbone import BackboneTrainer, PrefixTrainer, backbone_trainer
 
@@ -92,6 +93,11 @@ def case(request, of_backbone):
         for parameter in backbone.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return Case(backbone, again, dataset, train)
+
+
+def test_every_backbone_of_ours_has_its_yaml():
+    assert set(backbones.OURS) <= set(backbone_names())
+    assert all((properties_folder() / "model" / f"{name}.yaml").is_file() for name in backbones.OURS)
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
