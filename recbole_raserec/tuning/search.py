@@ -14,15 +14,18 @@ import torch
 from recbole_raserec.config.config import Config
 from recbole_raserec.config.parameters import affects
 from recbole_raserec.config.words import check_known, parse_arguments
+from recbole_raserec.data.dataset import load_dataset
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.pipeline import build_trainer, check_outputs, load_dataset, regenerated
+from recbole_raserec.pipeline import build_model
+from recbole_raserec.regeneration.stage import regenerated
+from recbole_raserec.runtime.files import check_outputs
 from recbole_raserec.runtime.ray import connected
 from recbole_raserec.runtime.recbole_faults import init_logger, quieten
 from recbole_raserec.training import checkpoints
 from recbole_raserec.tuning.ledger import Ledger
 from recbole_raserec.tuning.space import Dimension, read_space
 from recbole_raserec.tuning.table import format_trials, write_trials
-from recbole_raserec.tuning.trial import Shared, Sources, run_trial, with_whole_numbers
+from recbole_raserec.tuning.trial import Shared, Sources, Start, run_trial, with_whole_numbers
 
 SCHEDULERS = ("fifo", "asha")
 SEARCHES = ("random", "grid", "optuna")
@@ -79,7 +82,7 @@ def tune(
     for dimension in space:
         dimension.domain(search == "grid")
     ledger = Ledger(folder / "ended", resume)
-    check_outputs(config)
+    check_outputs(config["checkpoint_dir"], config["result_file"])
     init_logger(config)
     shared = _share(config, space, sources, ledger.read())
     resources = resources_per_trial or _resources(config)
@@ -131,15 +134,15 @@ def _check_space(space: list[Dimension], sources: Sources, config: Config) -> No
 def _share(config: Config, space: list[Dimension], sources: Sources, known: dict[str, dict[str, Any]]) -> Shared:
     """Load the data; where only fine-tuning is searched, also train the backbone and search its memory."""
     data = load_dataset(config)
-    prepared = None
+    start = None
     names = {dimension.name for dimension in space}
     if all(checkpoints.is_stage_three(name) for name in names):
         if config["regenerate"] is not None:
             data, _ = regenerated(config, data)
-        trainer = build_trainer(config.changed(**_deepest(config, space)), data)
-        ready = trainer.prepare()
-        prepared = ready if all(affects(name) != "memory" for name in names) else None
-    return Shared(sources, data, prepared, Path.cwd(), torch.get_num_threads(), known)
+        deepest = config.changed(**_deepest(config, space))
+        made = Start.made(deepest, build_model(deepest, data), data)
+        start = made if all(affects(name) != "memory" for name in names) else None
+    return Shared(sources, data, start, Path.cwd(), torch.get_num_threads(), known)
 
 
 def _deepest(config: Config, space: list[Dimension]) -> dict[str, Any]:

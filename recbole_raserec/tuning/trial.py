@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset
-from recbole_raserec.pipeline import build_trainer, regenerated
+from recbole_raserec.model import RaSeRec
+from recbole_raserec.pipeline import bank_settings, build_model, reader_of, trainer_maker
+from recbole_raserec.regeneration.stage import regenerated
 from recbole_raserec.runtime.recbole_faults import quieten
-from recbole_raserec.training.trainer import Prepared
+from recbole_raserec.training.backbone import Pretrained, pretrain
+from recbole_raserec.training.course import OnEpoch
+from recbole_raserec.training.finetune import finetune
+from recbole_raserec.training.remember import Remembered, remember
 from recbole_raserec.tuning.ledger import point_key
 
 
@@ -34,12 +40,34 @@ class Sources:
 
 
 @dataclass(frozen=True)
+class Start:
+    """All that fine-tuning starts from. Trials that differ in nothing before it share one.
+
+    Attributes
+    ----------
+    backbone : trained weights on the CPU.
+    """
+
+    backbone: dict[str, Tensor]
+    pretrained: Pretrained
+    remembered: Remembered
+
+    @classmethod
+    def made(cls, config: Config, model: RaSeRec, data: SequenceDataset, on_epoch: OnEpoch | None = None) -> Start:
+        """Pre-train the model's backbone, fill a memory and search it."""
+        pretrained = pretrain(config, model, data, trainer_maker(config), on_epoch)
+        remembered = remember(reader_of(config, model), data.sequences, **bank_settings(config))
+        weights = {name: value.cpu() for name, value in model.backbone.state_dict().items()}
+        return cls(weights, pretrained, remembered)
+
+
+@dataclass(frozen=True)
 class Shared:
     """What every trial reads. Ray's object store holds one copy on each node."""
 
     sources: Sources
     data: SequenceDataset
-    prepared: Prepared | None
+    start: Start | None
     working_folder: Path
     threads: int
     known: dict[str, dict[str, Any]]
@@ -57,18 +85,21 @@ def run_trial(point: dict[str, Any], shared: Shared) -> None:
     torch.set_num_threads(shared.threads)
     config = shared.sources.config(with_whole_numbers(point, shared.sources.config({}))).changed(show_progress=False)
     data = shared.data
-    if config["regenerate"] is not None and shared.prepared is None:
+    if config["regenerate"] is not None and shared.start is None:
         data, _ = regenerated(config, data)
-    trainer = build_trainer(config, data)
+    model = build_model(config, data)
     seen: list[float] = []
 
     def after_epoch(stage: str, score: float) -> None:
         seen.append(score)
         _report({"score": max(seen), "stage": stage, "validations": len(seen)})
 
-    trainer.fit(shared.prepared, after_epoch)
-    valid, metric = trainer.valid["raserec"], config["valid_metric"].lower()
-    backbone = trainer.valid["backbone"][metric]
+    start = shared.start or Start.made(config, model, data, after_epoch)
+    model.backbone.load_state_dict(start.backbone)
+    model.remember(start.remembered.memory)
+    valid = finetune(config, model, data.sha256, start.remembered, after_epoch).valid
+    metric = config["valid_metric"].lower()
+    backbone = start.pretrained.valid[metric]
     _report({"score": valid[metric], "validations": len(seen), "finished": True, "backbone": backbone, "valid": valid})
 
 

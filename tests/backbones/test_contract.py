@@ -28,8 +28,8 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 # Their forward, loss or scores are not those of a history and its next item; each is refused with its reason.
 REFUSED = {
-    "CORE", "DIEN", "DIN", "FDSA", "FEARec", "FPMC", "GRU4RecCPR", "GRU4RecF", "GRU4RecKG", "HGN", "KSR", "NPE", "RepeatNet",
-    "S3Rec", "SASRecCPR", "SASRecF", "TransRec",
+    "CORE", "DIEN", "DIN", "FDSA", "FEARec", "FPMC", "GRU4RecCPR", "GRU4RecF", "GRU4RecKG", "HGN", "KSR", "NPE",
+    "RepeatNet", "S3Rec", "SASRecCPR", "SASRecF", "TransRec",
 }  # fmt: skip
 OTHER_LAYER = "a stack with a layer that is not causal"
 
