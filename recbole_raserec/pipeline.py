@@ -27,7 +27,7 @@ from recbole_raserec.training.backbone import MakeTrainer, backbone_trainer, pre
 from recbole_raserec.training.finetune import finetune
 from recbole_raserec.training.model_file import checkpoints_mib, save_model
 from recbole_raserec.training.rank import rank, rank_drift
-from recbole_raserec.training.remember import Reader, remember
+from recbole_raserec.training.remember import BankSettings, Reader, remember
 
 
 def run(
@@ -64,11 +64,11 @@ def run(
     with connected(config["ray_address"] if processes.size() == 1 else None):
         data, manifest = load(config, seconds)
         raserec = build_model(config, data)
-        reader = reader_of(config, raserec)
+        reader = Reader.of(config, raserec)
         with timed(seconds, "pretrain"):
             pretrained = pretrain(config, raserec, data, trainer_maker(config))
         with timed(seconds, "memory"):
-            remembered = remember(reader, data.sequences, **bank_settings(config))
+            remembered = remember(reader, data.sequences, BankSettings.of(config))
         with timed(seconds, "finetune"):
             finetuned = finetune(config, raserec, data.sha256, remembered)
         with timed(seconds, "evaluate"):
@@ -109,15 +109,3 @@ def build_model(config: Config, data: SequenceDataset) -> RaSeRec:
 def trainer_maker(config: Config) -> MakeTrainer:
     """What makes the backbone's trainer: DR4SR+ has one of its own."""
     return personalized_trainer if config["regenerate"] == "DR4SR+" else backbone_trainer
-
-
-def reader_of(config: Config, model: RaSeRec) -> Reader:
-    """Encodes and searches for the model, as configured."""
-    index = config["index_factory"], config["index_nprobe"]
-    return Reader(model, *index, config["ray_address"], bool(config["show_progress"]))
-
-
-def bank_settings(config: Config) -> dict[str, Any]:
-    """What :func:`~recbole_raserec.training.remember.remember` is told of the memory bank."""
-    window, min_support = config["pattern_window"], config["pattern_min_support"]
-    return {"parts": config["memory"], "window": window, "min_support": min_support}

@@ -11,13 +11,13 @@ from recbole.trainer import Trainer
 
 from recbole_raserec import MemoryBank, RaSeRec, SequenceDataset
 from recbole_raserec.evaluation.ranking import recbole_metrics
-from recbole_raserec.pipeline import bank_settings, build_model, reader_of
+from recbole_raserec.pipeline import build_model
 from recbole_raserec.runtime import processes
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.backbone import pretrain
 from recbole_raserec.training.finetune import finetune
 from recbole_raserec.training.rank import rank
-from recbole_raserec.training.remember import Reader, Remembered, remember
+from recbole_raserec.training.remember import BankSettings, Reader, Remembered, remember
 
 
 @dataclass
@@ -36,9 +36,9 @@ def trained(make_config, request) -> Trained:
     dataset = SequenceDataset(config)
     train, _, test = dataset.build()
     model = build_model(config, dataset)
-    reader = reader_of(config, model)
+    reader = Reader.of(config, model)
     pretrain(config, model, dataset)
-    remembered = remember(reader, dataset.sequences, **bank_settings(config))
+    remembered = remember(reader, dataset.sequences, BankSettings.of(config))
     finetune(config, model, dataset.sha256, remembered)
     model.eval()
     return Trained(config, train, test, model, reader, remembered)

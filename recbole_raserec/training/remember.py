@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recbole_raserec.config.config import Config
 from recbole_raserec.data.patterns import mine_patterns
 from recbole_raserec.data.sequences import Prefixes, Sequences
 from recbole_raserec.model import RaSeRec
@@ -29,6 +30,12 @@ class Reader:
     index_nprobe: int
     ray_address: str | None
     show_progress: bool
+
+    @classmethod
+    def of(cls, config: Config, model: RaSeRec) -> Reader:
+        """As configured."""
+        index = config["index_factory"], config["index_nprobe"]
+        return cls(model, *index, config["ray_address"], bool(config["show_progress"]))
 
     def encode(self, part: Prefixes, label: str = "encode") -> np.ndarray:
         """[R, D] user vectors of the backbone."""
@@ -58,19 +65,34 @@ class Remembered:
     valid: Queries
 
 
-def remember(reader: Reader, sequences: Sequences, parts: Sequence[str], window: int, min_support: int) -> Remembered:
-    """Fill a memory bank and search it for every training and validation row; the backbone is frozen.
+@dataclass(frozen=True)
+class BankSettings:
+    """What a memory bank is filled with.
 
-    Parameters
+    Attributes
     ----------
-    parts : what the bank holds: "pairs", "patterns" or both.
+    parts : "pairs", "patterns" or both.
     window, min_support : of the patterns, see :func:`~recbole_raserec.data.patterns.mine_patterns`.
     """
+
+    parts: Sequence[str]
+    window: int
+    min_support: int
+
+    @classmethod
+    def of(cls, config: Config) -> BankSettings:
+        """As configured."""
+        return cls(config["memory"], config["pattern_window"], config["pattern_min_support"])
+
+
+def remember(reader: Reader, sequences: Sequences, settings: BankSettings) -> Remembered:
+    """Fill a memory bank and search it for every training and validation row; the backbone is frozen."""
     train, valid = sequences.train_part(generated=False), sequences.valid_part()
     vectors = reader.encode(train, "encode memory")
-    banks = [reader.bank(train, vectors)] if "pairs" in parts else []
-    if "patterns" in parts:
-        patterns = mine_patterns(sequences.training_only(), window, min_support).prefixes()
+    banks = [reader.bank(train, vectors)] if "pairs" in settings.parts else []
+    if "patterns" in settings.parts:
+        mined = mine_patterns(sequences.training_only(), settings.window, settings.min_support)
+        patterns = mined.prefixes()
         banks.append(reader.bank(patterns, reader.encode(patterns, "encode patterns")))
     memory = banks[0] if len(banks) == 1 else banks[0].join(banks[1])
     reader.model.remember(memory)

@@ -13,13 +13,13 @@ from torch import Tensor
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.model import RaSeRec
-from recbole_raserec.pipeline import bank_settings, build_model, reader_of, trainer_maker
+from recbole_raserec.pipeline import build_model, trainer_maker
 from recbole_raserec.regeneration.stage import regenerated
 from recbole_raserec.runtime.recbole_faults import quieten
 from recbole_raserec.training.backbone import Pretrained, pretrain
 from recbole_raserec.training.course import OnEpoch
 from recbole_raserec.training.finetune import finetune
-from recbole_raserec.training.remember import Remembered, remember
+from recbole_raserec.training.remember import BankSettings, Reader, Remembered, remember
 from recbole_raserec.tuning.ledger import point_key
 
 
@@ -56,7 +56,7 @@ class Start:
     def made(cls, config: Config, model: RaSeRec, data: SequenceDataset, on_epoch: OnEpoch | None = None) -> Start:
         """Pre-train the model's backbone, fill a memory and search it."""
         pretrained = pretrain(config, model, data, trainer_maker(config), on_epoch)
-        remembered = remember(reader_of(config, model), data.sequences, **bank_settings(config))
+        remembered = remember(Reader.of(config, model), data.sequences, BankSettings.of(config))
         weights = {name: value.cpu() for name, value in model.backbone.state_dict().items()}
         return cls(weights, pretrained, remembered)
 

@@ -1,0 +1,83 @@
+"""Figures, ranks and names of checkpoints are, digit for digit, those of commit b0783d2, before the house was moved.
+
+``python tests/end_to_end/test_golden.py FOLDER`` writes golden.json anew from the package that is installed; do so
+only in a commit of its own that says why figures change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+GOLDEN = Path(__file__).parent / "golden.json"
+# One thread, and kernels that every x86-64 processor has: sums in another order would be other floats.
+KERNELS = {
+    "OMP_NUM_THREADS": "1",
+    "ATEN_CPU_CAPABILITY": "default",
+    "MKL_CBWR": "COMPATIBLE",
+    "OPENBLAS_CORETYPE": "Haswell",
+}
+# The users of ml-100k with 100 to 200 ratings, two epochs of each stage.
+SMALL = (
+    "--dataset=ml-100k --user_inter_num_interval=[100,201) --MAX_ITEM_LIST_LENGTH=20 --window_stride=20 --epochs=2 "
+    "--finetune_epochs=2 --bootstrap_samples=100 --top_k=5 --cross_inner_size=32 --learning_rate=0.01 "
+    "--show_progress=False --gpu_id= "
+)
+OURS = "--hidden_size=16 --inner_size=32 "
+REGENERATED = (
+    "--regenerate=DR4SR --memory=pairs,patterns --mixture_weight=[0,0.1] --pattern_min_support=20 "
+    "--regenerator_epochs=1 --regenerator_embedding_epochs=1 --regenerator_n_heads=2 --regenerator_inner_size=32 --decode_max_length=6 "
+    "--mixture_top_k=20"
+)
+VARIANTS = {
+    "plain": OURS,
+    "regenerated": OURS + REGENERATED,
+    "duorec": OURS + "--backbone=DuoRec",
+    "gru4rec": "--backbone=GRU4Rec --hidden_size=16 --embedding_size=16",
+    "average": OURS + "--average_weight=0.7 --score_tau=0.07 --ema_decay=0.99",
+}
+
+
+def run(variant: str, folder: Path) -> dict[str, Any]:
+    """What is compared of a run of the command line in ``folder``."""
+    words = f"run --model=RaSeRec {SMALL}{VARIANTS[variant]} --checkpoint_dir=saved --result_file=result.json"
+    program = [sys.executable, "-c", "from recbole_raserec.cli import script; script()", *words.split()]
+    done = subprocess.run(program, cwd=folder, env={**os.environ, **KERNELS}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    model = torch.load(next((folder / "saved").glob("*-RaSeRec-*.pth")), weights_only=True)
+    digest = hashlib.sha256()
+    for name, value in sorted(model["state_dict"].items()):
+        digest.update(name.encode() + value.numpy().tobytes())
+    same = ("backbone", "raserec", "test_ranks", "valid_curves", "train_losses", "improvement", "improvement_masked")
+    checkpoints = sorted(path.name for path in (folder / "saved").glob("*.pth"))
+    return {**{name: result[name] for name in same}, "checkpoints": checkpoints, "weights": digest.hexdigest()}
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="figures are those of x86-64 kernels")
+@pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=[] if name == "plain" else pytest.mark.slow) for name in VARIANTS]
+)
+def test_figures_ranks_and_checkpoints_are_those_of_before(variant, own_folder):
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))[variant]
+    found = json.loads(json.dumps(run(variant, own_folder)))
+    for name, value in golden.items():
+        assert found[name] == value, name
+
+
+if __name__ == "__main__":
+    made = {}
+    for variant in VARIANTS:
+        folder = Path(sys.argv[1]) / variant
+        folder.mkdir(parents=True)
+        made[variant] = run(variant, folder)
+    GOLDEN.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
