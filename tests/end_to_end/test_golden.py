@@ -35,8 +35,8 @@ SMALL = (
 OURS = "--hidden_size=16 --inner_size=32 "
 REGENERATED = (
     "--regenerate=DR4SR --memory=pairs,patterns --mixture_weight=[0,0.1] --pattern_min_support=20 "
-    "--regenerator_epochs=1 --regenerator_embedding_epochs=1 --regenerator_n_heads=2 --regenerator_inner_size=32 --decode_max_length=6 "
-    "--mixture_top_k=20"
+    "--regenerator_epochs=1 --regenerator_embedding_epochs=1 --regenerator_n_heads=2 --regenerator_inner_size=32 "
+    "--decode_max_length=6 --mixture_top_k=20"
 )
 VARIANTS = {
     "plain": OURS,
