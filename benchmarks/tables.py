@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from recbole_raserec.evaluation.significance import paired_improvement, unpack_ranks
+from recbole_raserec.evaluation.metrics import Metrics
+from recbole_raserec.evaluation.significance import Resampling, paired_improvement, unpack_ranks
 
 LIMITS = {"flops": "arithmetic", "bytes": "memory"}
 PROTOCOLS = ("unmasked", "masked")
@@ -19,7 +20,7 @@ SYSTEMS = {
     "full": ("full pipeline", " on the patterns too"),
     "best": ("`--preset=best`", " of `--preset=best`"),
 }
-SAMPLES = 2000  # of a bootstrap
+RESAMPLING = Resampling(2000, seed=0)
 KINDS = {"item_popularity": "By popularity of the test item", "history_length": "By length of the history"}
 METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20")
 COLUMNS = (*(("unmasked", metric) for metric in METRICS), ("masked", "recall@10"), ("masked", "ndcg@10"))
@@ -158,7 +159,7 @@ def _gain(base: list[dict], base_side: str, new: list[dict], side: str, protocol
         np.stack([unpack_ranks(run["test_ranks"][of_side][protocol]) for run in runs])
         for runs, of_side in ((base, base_side), (new, side))
     ]
-    return _interval(*paired_improvement(*ranks, base[0]["config"], SAMPLES, 0)["ndcg@10"])
+    return _interval(*paired_improvement(*ranks, Metrics.of(base[0]["config"]), RESAMPLING)["ndcg@10"])
 
 
 def _interval(percent: float, low: float, high: float) -> str:

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from recbole_raserec.evaluation.groups import group_metrics
-from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks, both_protocols
-from recbole_raserec.evaluation.significance import improvements, pack_ranks
+from recbole_raserec.evaluation.metrics import Metrics, both_protocols
+from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks
+from recbole_raserec.evaluation.significance import Resampling, improvements, pack_ranks
 from recbole_raserec.runtime.files import replacing
 
 _PACKAGES = ("recbole-raserec", "recbole", "torch", "faiss-cpu", "numpy", "pandas")
@@ -40,10 +41,11 @@ def build_result(
     ``train_losses`` are sums over the batches of each epoch.
     """
     headline = headline_memory(config)
+    metrics, resampling = Metrics.of(config), Resampling.of(config)
     by_memory: dict[str, dict[str, Any]] = {
         memory: {
-            "test": both_protocols(ranks[memory], config),
-            "improvement": improvements(ranks["backbone"], ranks[memory], config),
+            "test": both_protocols(ranks[memory], metrics),
+            "improvement": improvements(ranks["backbone"], ranks[memory], metrics, resampling),
         }
         for memory in MEMORIES
     }
@@ -59,7 +61,7 @@ def build_result(
         "backbone": {
             "name": config["backbone"],
             "valid": valid["backbone"],
-            "test": both_protocols(ranks["backbone"], config),
+            "test": both_protocols(ranks["backbone"], metrics),
         },
         "raserec": {
             "name": config["model"],
@@ -74,13 +76,14 @@ def build_result(
             sequences.test_part(),
             sequences.training_only().items,
             dataset.item_num,
-            config,
+            metrics,
+            resampling,
         ),
         "improvement": by_memory[headline]["improvement"]["unmasked"],
         "improvement_masked": by_memory[headline]["improvement"]["masked"],
         "test_users": len(ranks["backbone"].unmasked),
         "test_ranks": {
-            side: {p: pack_ranks(ranks[side].of(p), max(config["topk"])) for p in PROTOCOLS}
+            side: {p: pack_ranks(ranks[side].of(p), metrics.depth) for p in PROTOCOLS}
             for side in ("backbone", *MEMORIES)
         },
         "seconds": {stage: round(value, 2) for stage, value in seconds.items()},
@@ -105,8 +108,8 @@ def build_drift(config: Any, backbone: Ranks, drift: dict[float, tuple[int, Rank
         {
             "share": share,
             "memories": memories,
-            "test": both_protocols(ranks, config),
-            "improvement": improvements(backbone, ranks, config),
+            "test": both_protocols(ranks, Metrics.of(config)),
+            "improvement": improvements(backbone, ranks, Metrics.of(config), Resampling.of(config)),
         }
         for share, (memories, ranks) in drift.items()
     ]

@@ -17,7 +17,8 @@ from recbole_raserec.backbones.scoring import scored_items, scoring_users
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.patterns import mine_patterns
 from recbole_raserec.data.sequences import Prefixes
-from recbole_raserec.evaluation.ranking import Ranks, both_protocols, rank_variants
+from recbole_raserec.evaluation.metrics import Metrics, both_protocols
+from recbole_raserec.evaluation.ranking import Ranks, rank_variants
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.retrieval.mixture import Mixture
@@ -239,7 +240,7 @@ class RaSeRecTrainer:
         if not any(mixture.weight for mixture in tried):
             return
         ranks = rank_queries(self.model, valid, self.config["eval_batch_size"], self.show_progress, tried)
-        found = {mixture: both_protocols(each, self.config) for mixture, each in zip(tried, ranks)}
+        found = {mixture: both_protocols(each, Metrics.of(self.config)) for mixture, each in zip(tried, ranks)}
         self.mixtures = [
             {**asdict(mixture), **{protocol: valid[metric] for protocol, valid in found[mixture].items()}}
             for mixture in tried
