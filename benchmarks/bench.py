@@ -138,7 +138,7 @@ def _measure(stage: str, side: str, folder: Path, name: str, repeats: int) -> di
 
 def _one(stage: str, side: str, folder: str, name: str, repeats: str) -> None:
     from benchmarks import ours, peers
-    from recbole_raserec.reporting.result import peak_rss_mib
+    from recbole_raserec.runtime.machine import peak_rss_mib
 
     module = {"ours": ours, "peer": peers}[side]
     seconds, share, *work = module.STAGES[stage](Path(folder), name, int(repeats))
@@ -196,7 +196,7 @@ def _gigabytes() -> float:
 
 
 def _versions() -> dict[str, str]:
-    from recbole_raserec.reporting.result import versions
+    from recbole_raserec.runtime.machine import versions
 
     return versions()
 

@@ -31,12 +31,11 @@ from recbole_raserec.reporting.result import (
     build_result,
     format_result,
     headline_memory,
-    peak_rss_mib,
-    versions,
     write_result,
 )
 from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.files import check_writable
+from recbole_raserec.runtime.machine import peak_rss_mib, versions
 from recbole_raserec.runtime.progress import bar, timed
 from recbole_raserec.runtime.ray import connected
 from recbole_raserec.runtime.recbole_faults import init_logger, quieten

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import platform
-import resource
-import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from recbole_raserec.evaluation.groups import group_metrics
 from recbole_raserec.evaluation.metrics import Metrics, both_protocols
 from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks
 from recbole_raserec.evaluation.significance import Resampling, improvements, pack_ranks
 from recbole_raserec.runtime.files import replacing
+from recbole_raserec.runtime.machine import machine, peak_rss_mib, versions
 
-_PACKAGES = ("recbole-raserec", "recbole", "torch", "faiss-cpu", "numpy", "pandas")
 MEMORIES = {"train": "memory of training pairs", "train+valid": "memory of training and validation pairs"}
 
 
@@ -92,7 +86,7 @@ def build_result(
         "train_losses": losses,
         "config": config.plain(),
         "versions": versions(),
-        "machine": _machine(config),
+        "machine": machine(str(config["device"])),
         "seed": config["seed"],
     }
 
@@ -149,39 +143,6 @@ def format_result(result: dict[str, Any]) -> str:
         + f"; peak memory {result['peak_rss_mib']:.0f} MiB",
     ]  # fmt: skip
     return "\n".join(lines)
-
-
-def _machine(config: Any) -> dict[str, Any]:
-    """Threads belong to it: sums in another order are other floats, and other figures in the last digits."""
-    threads = torch.get_num_threads()
-    system = {"processor": platform.machine(), "system": platform.system()}
-    return {"device": str(config["device"]), "threads": threads, **system}
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that figures depend on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from a clone
-            from recbole_raserec import __version__
-
-            found[package] = __version__ if package == "recbole-raserec" else "unknown"
-    return found
-
-
-def peak_rss_mib() -> float:
-    """Largest resident memory of this process so far, MiB.
-
-    On Linux from its status, since getrusage's also counts what the process that started it held.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return round(int(peak.split()[1]) / 2**10, 1)
-    peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak_rss / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 def _gain(interval: list[float | None]) -> str:
