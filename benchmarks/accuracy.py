@@ -37,6 +37,7 @@ from recbole_raserec.evaluation.metrics import Metrics, both_protocols  # noqa: 
 from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks  # noqa: E402
 from recbole_raserec.evaluation.significance import Resampling, paired_improvement  # noqa: E402
 from recbole_raserec.nn.dropout import Dropout  # noqa: E402
+from recbole_raserec.runtime.files import json_line  # noqa: E402
 from recbole_raserec.training.backbone import BackboneTrainer  # noqa: E402
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -136,7 +137,7 @@ def main(argv: list[str]) -> None:
     rows = [{"way": way, "changed": WAYS[way], **same, **describe(runs[way], runs["plain"], metrics)} for way in ways]
     file = Path(options["output"])
     result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    file.write_text(json.dumps({**result, "accuracy": rows}, indent=1) + "\n", encoding="utf-8")
+    file.write_text(json_line({**result, "accuracy": rows}) + "\n", encoding="utf-8")
     for way in ways:  # a later call measures its own code
         for seed in seeds:
             _kept(kept, way, seed, epochs).unlink()

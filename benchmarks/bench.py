@@ -71,11 +71,13 @@ def _conditions(rates: dict[str, float]) -> dict[str, Any]:
 
 def _write(output: Path, rows: list[dict[str, Any]], order: list[str]) -> None:
     """Replace the rows of a stage; those of others, and what benchmarks/accuracy.py measured, stay."""
+    from recbole_raserec.runtime.files import json_line
+
     result = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
     others = [row for row in result.get("stages", []) if row["stage"] != rows[0]["stage"]]
     result["stages"] = sorted([*others, *rows], key=lambda row: order.index(row["stage"]))
     result["growth"] = _growth(result["stages"])
-    output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    output.write_text(json_line(result) + "\n", encoding="utf-8")
 
 
 def _data(folder: Path, stage: str, size: int) -> str:

@@ -19,20 +19,18 @@ from recbole_raserec.config.checks import REGENERATIONS
 from recbole_raserec.config.config import MODELS, Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.errors import ConfigError, RaSeRecError
+from recbole_raserec.evaluation.metrics import Metrics
+from recbole_raserec.evaluation.significance import Resampling
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.nn.softmax import negatives_for
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
-from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest
+from recbole_raserec.regeneration.export import MANIFEST, export
 from recbole_raserec.regeneration.personalized import PersonalizedTrainer
 from recbole_raserec.regeneration.stage import Regeneration
+from recbole_raserec.reporting.build import build_result
 from recbole_raserec.reporting.portrait import portrait
-from recbole_raserec.reporting.result import (
-    build_drift,
-    build_result,
-    format_result,
-    headline_memory,
-    write_result,
-)
+from recbole_raserec.reporting.result import Result, headline_memory, write_result
+from recbole_raserec.reporting.text import format_manifest, format_result
 from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.files import check_writable
 from recbole_raserec.runtime.machine import peak_rss_mib, versions
@@ -53,14 +51,14 @@ def run(
     config_file_list: Sequence[str] | None = None,
     config_dict: dict[str, Any] | None = None,
     arguments: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Result | None:
     """Pre-train a backbone, build its memory, fine-tune, evaluate; return and write the result.
 
     The parameters are those of :class:`~recbole_raserec.config.config.Config`.
 
     Returns
     -------
-    The result as :func:`~recbole_raserec.reporting.result.build_result` says; empty on machines other than the first.
+    The result; None on machines other than the first.
 
     Raises
     ------
@@ -85,21 +83,34 @@ def run(
         trainer = train(config, data)
         ranks = trainer.test()
         drift = trainer.drift() if config["drift_shares"] else {}
-        shown = portrait(trainer, ranks, headline_memory(config)) if config["portrait"] else None
+        headline = headline_memory(config["memory_include_valid"])
+        shown = portrait(trainer, ranks, headline) if config["portrait"] else None
     seconds.update(trainer.seconds)
     if processes.rank() > 0:
-        return {}
+        return None
     save_model(config, trainer)
 
-    result = build_result(config, data, trainer.valid, ranks, seconds, trainer.curves, trainer.losses)
-    if any(config["mixture_weight"]):
-        result["raserec"]["mixture"] = {**asdict(trainer.model.mixture), "tried": trainer.mixtures}
-    if shown is not None:
-        result["portrait"] = shown
-    if drift:
-        result["drift"] = build_drift(config, ranks["backbone"], drift)
-    if manifest is not None:
-        result["regeneration"] = manifest
+    mixture = {**asdict(trainer.model.mixture), "tried": trainer.mixtures} if any(config["mixture_weight"]) else None
+    result = build_result(
+        dataset=data,
+        model=config["model"],
+        backbone=config["backbone"],
+        headline=headline,
+        ranks=ranks,
+        valid=trainer.valid,
+        metrics=Metrics.of(config),
+        resampling=Resampling.of(config),
+        seconds=seconds,
+        curves=trainer.curves,
+        losses=trainer.losses,
+        config=config.plain(),
+        device=str(config["device"]),
+        seed=config["seed"],
+        mixture=mixture,
+        portrait=shown,
+        drift=drift,
+        regeneration=manifest,
+    )
     print(format_result(result))  # first: it must not be lost should the disk have filled up meanwhile
     if config["result_file"]:
         write_result(config["result_file"], result)
@@ -111,7 +122,7 @@ def processes_of(config: Config) -> int:
     return config["nproc"] if config["world_size"] == -1 else config["world_size"]
 
 
-def _run_together(config: Config, sources: tuple[Any, ...]) -> dict[str, Any]:
+def _run_together(config: Config, sources: tuple[Any, ...]) -> Result | None:
     """:func:`run` in ``nproc`` processes of this machine; what goes wrong before training does so here."""
     check_outputs(config)
     data = load_dataset(config)
@@ -126,7 +137,7 @@ def _run_together(config: Config, sources: tuple[Any, ...]) -> dict[str, Any]:
         except (torch.multiprocessing.ProcessRaisedException, torch.multiprocessing.ProcessExitedException):
             if not answer.is_file():
                 raise
-        outcome = pickle.loads(answer.read_bytes()) if answer.is_file() else {}
+        outcome = pickle.loads(answer.read_bytes()) if answer.is_file() else None
     if isinstance(outcome, RaSeRecError):
         raise outcome
     return outcome

@@ -79,13 +79,3 @@ def _write_part(path: Path, dataset: SequenceDataset, prefixes: Prefixes, progre
 
 def _blocks(count: int) -> list[range]:
     return [range(begin, min(begin + _LINES, count)) for begin in range(0, count, _LINES)]
-
-
-def format_manifest(manifest: dict[str, Any]) -> str:
-    """Counts and seconds of a regeneration, for people."""
-    counts, seconds = dict(manifest["counts"]), manifest["seconds"]
-    by_length = ", ".join(f"{n:,} of {length}" for length, n in counts.pop("patterns_by_length").items())
-    lines = [f"{name.replace('_', ' ')}: {value:,}" for name, value in counts.items()]
-    lines[1] += f" ({by_length} items)" if by_length else ""
-    lines.append("seconds: " + ", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items()))
-    return "\n".join(lines)
