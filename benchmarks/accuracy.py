@@ -33,9 +33,11 @@ from benchmarks import read_options  # noqa: E402
 from benchmarks.bench import beauty  # noqa: E402
 from recbole_raserec import Config, RaSeRec, SequenceDataset  # noqa: E402
 from recbole_raserec.backbones.sasrec import SASRec  # noqa: E402
-from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks, both_protocols  # noqa: E402
-from recbole_raserec.evaluation.significance import paired_improvement  # noqa: E402
+from recbole_raserec.evaluation.metrics import Metrics, both_protocols  # noqa: E402
+from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks  # noqa: E402
+from recbole_raserec.evaluation.significance import Resampling, paired_improvement  # noqa: E402
 from recbole_raserec.nn.dropout import Dropout  # noqa: E402
+from recbole_raserec.runtime.files import json_line  # noqa: E402
 from recbole_raserec.training.backbone import BackboneTrainer  # noqa: E402
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -97,16 +99,17 @@ def _kept(folder: Path, way: str, seed: int, epochs: int) -> Path:
     return folder / f"{way}-{seed}-{epochs}.npz"
 
 
-def describe(runs: dict[str, np.ndarray], plain: dict[str, np.ndarray], config: Config) -> dict[str, Any]:
+def describe(runs: dict[str, np.ndarray], plain: dict[str, np.ndarray], metrics: Metrics) -> dict[str, Any]:
     """Of one way: means over the seeds, and the change against ``plain``."""
-    of_seeds = [both_protocols(Ranks(*ranks), config) for ranks in zip(*(runs[p] for p in PROTOCOLS))]
+    of_seeds = [both_protocols(Ranks(*ranks), metrics) for ranks in zip(*(runs[p] for p in PROTOCOLS))]
     test = {
         p: {metric: float(np.mean([one[p][metric] for one in of_seeds])) for metric in of_seeds[0][p]}
         for p in PROTOCOLS
     }
     row: dict[str, Any] = {"epochs": runs["epochs"].tolist(), "test": test}
     if runs is not plain:
-        row["change_percent"] = {p: paired_improvement(plain[p], runs[p], config, 2000, 0) for p in PROTOCOLS}
+        resampling = Resampling(2000, seed=0)
+        row["change_percent"] = {p: paired_improvement(plain[p], runs[p], metrics, resampling) for p in PROTOCOLS}
     return row
 
 
@@ -130,10 +133,11 @@ def main(argv: list[str]) -> None:
         return  # part of the work; a later call with all ways reads it
     config = Config("RaSeRec", "amazon-beauty", config_dict={"data_path": str(folder)})
     same = {"seeds": seeds, "data_sha256": SequenceDataset(config).sha256}
-    rows = [{"way": way, "changed": WAYS[way], **same, **describe(runs[way], runs["plain"], config)} for way in ways]
+    metrics = Metrics.of(config)
+    rows = [{"way": way, "changed": WAYS[way], **same, **describe(runs[way], runs["plain"], metrics)} for way in ways]
     file = Path(options["output"])
     result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    file.write_text(json.dumps({**result, "accuracy": rows}, indent=1) + "\n", encoding="utf-8")
+    file.write_text(json_line({**result, "accuracy": rows}) + "\n", encoding="utf-8")
     for way in ways:  # a later call measures its own code
         for seed in seeds:
             _kept(kept, way, seed, epochs).unlink()

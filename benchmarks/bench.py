@@ -71,11 +71,13 @@ def _conditions(rates: dict[str, float]) -> dict[str, Any]:
 
 def _write(output: Path, rows: list[dict[str, Any]], order: list[str]) -> None:
     """Replace the rows of a stage; those of others, and what benchmarks/accuracy.py measured, stay."""
+    from recbole_raserec.runtime.files import json_line
+
     result = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
     others = [row for row in result.get("stages", []) if row["stage"] != rows[0]["stage"]]
     result["stages"] = sorted([*others, *rows], key=lambda row: order.index(row["stage"]))
     result["growth"] = _growth(result["stages"])
-    output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    output.write_text(json_line(result) + "\n", encoding="utf-8")
 
 
 def _data(folder: Path, stage: str, size: int) -> str:
@@ -138,7 +140,7 @@ def _measure(stage: str, side: str, folder: Path, name: str, repeats: int) -> di
 
 def _one(stage: str, side: str, folder: str, name: str, repeats: str) -> None:
     from benchmarks import ours, peers
-    from recbole_raserec.reporting.result import peak_rss_mib
+    from recbole_raserec.runtime.machine import peak_rss_mib
 
     module = {"ours": ours, "peer": peers}[side]
     seconds, share, *work = module.STAGES[stage](Path(folder), name, int(repeats))
@@ -196,7 +198,7 @@ def _gigabytes() -> float:
 
 
 def _versions() -> dict[str, str]:
-    from recbole_raserec.reporting.result import versions
+    from recbole_raserec.runtime.machine import versions
 
     return versions()
 

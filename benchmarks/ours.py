@@ -6,6 +6,7 @@ least that the whole stage must do, as ``{"flops": multiply-adds twice}`` or ``{
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -18,14 +19,14 @@ from recbole_raserec import Config, MemoryBank, RaSeRec, SequenceDataset
 from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.data.batches import training_windows
 from recbole_raserec.data.patterns import mine_patterns, pair_patterns
-from recbole_raserec.evaluation.ranking import rank_targets
 from recbole_raserec.regeneration.decoding import decode_all, local_decoder
 from recbole_raserec.regeneration.regenerator import Regenerator
 from recbole_raserec.regeneration.trainer import Pairs, RegeneratorTrainer
 from recbole_raserec.runtime.recbole_faults import without_anomaly_mode
 from recbole_raserec.training.backbone import BackboneTrainer
+from recbole_raserec.training.finetune import FinetuneTrainer
+from recbole_raserec.training.queries import Queries, rank_queries
 from recbole_raserec.training.stage import StageTrainer
-from recbole_raserec.training.trainer import FinetuneTrainer, Queries
 
 MOST_STEPS = 128  # of an epoch that are timed: all of Beauty's; of larger ones these, and the rest is inferred
 K, D, INNER, LAYERS = 20, 64, 256, 2
@@ -115,7 +116,7 @@ def memory_encoding(data_path: Path, name: str, repeats: int) -> Timing:
     """The vector of every training prefix."""
     config, dataset, model = _model(data_path, name)
     part = dataset.sequences.train_part()
-    seconds = repeat(lambda: encode_prefixes(model.backbone, part, model.max_seq_length, config["device"]), repeats)
+    seconds = repeat(lambda: encode_prefixes(model.backbone, part), repeats)
     tokens = training_windows(dataset.sequences, model.max_seq_length).length.sum()
     return seconds, 1.0, {"flops": encoder_flops(tokens)}
 
@@ -132,8 +133,8 @@ def neighbour_search(data_path: Path, name: str, repeats: int) -> Timing:
     memory = _random_memory(dataset)
 
     def search() -> None:
-        memory._index = None
-        memory.search(memory.keys, memory.owners, memory.lengths, 20)
+        fresh = dataclasses.replace(memory)  # builds its index anew
+        fresh.search(fresh.keys, fresh.owners, fresh.lengths, 20)
 
     return repeat(search, repeats), 1.0, {"flops": 2.0 * len(memory) ** 2 * D}
 
@@ -142,9 +143,9 @@ def finetune_epoch(data_path: Path, name: str, repeats: int) -> Timing:
     """One epoch over cached queries and neighbours."""
     config, dataset, model = _model(data_path, name)
     memory = _random_memory(dataset)
-    model.use_memory(memory)
-    neighbours = torch.randint(len(memory), (len(memory), 20), dtype=torch.int32)
-    queries = Queries(dataset.sequences.train_part(), torch.from_numpy(memory.keys), neighbours)
+    model.remember(memory)
+    found = torch.randint(len(memory), (len(memory), 20), dtype=torch.int32).numpy()
+    queries = Queries(dataset.sequences.train_part(), torch.from_numpy(memory.keys), memory.neighbours(found))
     trainer = FinetuneTrainer(config, model, dataset.sha256, queries)
     attention = 2 * (4 * D * D + 4 * K * D) + 2 * D * INNER  # two attentions of two heads, one feed-forward layer
     flops = 3 * 2.0 * len(memory) * attention + softmax_flops(len(memory), dataset.item_num, 2)
@@ -157,8 +158,8 @@ def evaluation(data_path: Path, name: str, repeats: int) -> Timing:
     part = dataset.sequences.test_part()
 
     def evaluate() -> None:
-        vectors = encode_prefixes(model.backbone, part, model.max_seq_length, config["device"])
-        rank_targets(lambda rows: torch.from_numpy(vectors[rows]), model.item_vectors, part, config["eval_batch_size"])
+        queries = Queries(part, torch.from_numpy(encode_prefixes(model.backbone, part)))
+        rank_queries(model.scorer(), queries, config["eval_batch_size"], show_progress=False)
 
     tokens = np.minimum(part.lengths, model.max_seq_length).sum()
     flops = encoder_flops(tokens) + softmax_flops(len(part), dataset.item_num, 1)

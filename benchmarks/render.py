@@ -17,7 +17,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from benchmarks import tables  # noqa: E402
-from recbole_raserec.reporting.page import read_result, sensitivity, sweeps, write_report  # noqa: E402
+from recbole_raserec.reporting.page import sensitivity, sweeps, write_report  # noqa: E402
+from recbole_raserec.reporting.result import read_result  # noqa: E402
 
 README = HERE.parent / "README.md"
 RESULTS = HERE / "results"
@@ -35,7 +36,7 @@ def draw(files: list[Path], folder: Path) -> None:
     """The report of ``files``, and each of their sweeps as a picture of its own, into ``folder``."""
     folder.mkdir(exist_ok=True)
     write_report(files, folder / "report.html")
-    for name, series in sweeps([read_result(file) for file in files]):
+    for name, series in sweeps([dict(read_result(file)) for file in files]):
         for protocol in tables.PROTOCOLS:
             picture = sensitivity(name, series, protocol)["picture"]
             (folder / f"{name}-{protocol}.svg").write_text(picture, encoding="utf-8")
@@ -46,7 +47,7 @@ def replace_block(text: str, name: str, block: str) -> str:
     return re.sub(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m: m[1] + block + "\n" + m[2], text, flags=re.S)
 
 
-def page(headline: list[dict]) -> str:
+def page(headline: list[tables.Run]) -> str:
     """All headline figures, and those of groups of users."""
     parts = ["# All headline figures", ABOUT, tables.full_table(headline)]
     for kind, title in tables.KINDS.items():
@@ -55,7 +56,9 @@ def page(headline: list[dict]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def blocks(results: list[dict], headline: list[dict], swept: list[dict], bench: dict) -> dict[str, str]:
+def blocks(
+    results: list[tables.Run], headline: list[tables.Run], swept: list[tables.Run], bench: dict
+) -> dict[str, str]:
     """Name of each block of the README, and what it holds."""
     published = json.loads((HERE / "published.json").read_text(encoding="utf-8"))
     full = [run for run in headline if run["config"].get("preset") == "full"]
@@ -70,19 +73,16 @@ def blocks(results: list[dict], headline: list[dict], swept: list[dict], bench: 
 
 
 def main() -> None:
-    results = [_read(file) for file in sorted(RESULTS.glob("amazon-*.json"))]
+    results = [read_result(file) for file in sorted(RESULTS.glob("amazon-*.json"))]
     swept = sorted((RESULTS / "sensitivity").glob("*.json"), key=lambda file: ("default" not in file.name, file.name))
     headline = [run for run in results if tables.in_headline(run["config"])]
     text = README.read_text(encoding="utf-8")
-    for name, block in blocks(results, headline, [*map(_read, swept)], _read(RESULTS / "bench-cpu.json")).items():
+    bench = json.loads((RESULTS / "bench-cpu.json").read_text(encoding="utf-8"))
+    for name, block in blocks(results, headline, [read_result(file) for file in swept], bench).items():
         text = replace_block(text, name, block)
     README.write_text(text, encoding="utf-8")
     ALL_FIGURES.write_text(page(headline), encoding="utf-8")
     draw(swept, HERE / "pictures")
-
-
-def _read(file: Path) -> dict:
-    return json.loads(file.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

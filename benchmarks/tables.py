@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from recbole_raserec.evaluation.significance import paired_improvement, unpack_ranks
+from recbole_raserec.evaluation.metrics import Metrics
+from recbole_raserec.evaluation.significance import Resampling, paired_improvement, unpack_ranks
 
+Run = Mapping[str, Any]  # what a result file holds
 LIMITS = {"flops": "arithmetic", "bytes": "memory"}
 PROTOCOLS = ("unmasked", "masked")
 ABLATION = ("amazon-beauty", "SASRec")
@@ -19,13 +21,13 @@ SYSTEMS = {
     "full": ("full pipeline", " on the patterns too"),
     "best": ("`--preset=best`", " of `--preset=best`"),
 }
-SAMPLES = 2000  # of a bootstrap
+RESAMPLING = Resampling(2000, seed=0)
 KINDS = {"item_popularity": "By popularity of the test item", "history_length": "By length of the history"}
 METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20")
 COLUMNS = (*(("unmasked", metric) for metric in METRICS), ("masked", "recall@10"), ("masked", "ndcg@10"))
 
 
-def headline_tables(results: list[dict], published: dict[str, dict[str, Any]]) -> str:
+def headline_tables(results: list[Run], published: dict[str, dict[str, Any]]) -> str:
     """For each data set, ours under the published rows, unmasked; masked, the figures at 10 alone.
 
     A figure of RaSeRec's stands bold where it reaches the published full pipeline of its backbone, a masked
@@ -55,7 +57,7 @@ def _masked_row(name: str, *figures: float) -> str:
     return f"| {name}, *best published, masked* |{' |' * len(METRICS)} {' | '.join(map(_cell, figures))} | | |"
 
 
-def _headline_rows(runs: list[dict], goal: list[float]) -> list[str]:
+def _headline_rows(runs: list[Run], goal: list[float]) -> list[str]:
     """The backbone's row and RaSeRec's with either memory, bold where ``goal`` is reached."""
     backbone = runs[0]["backbone"]["name"]
     what, beyond = SYSTEMS[runs[0]["config"].get("preset")]
@@ -76,7 +78,7 @@ def _headline_rows(runs: list[dict], goal: list[float]) -> list[str]:
     return rows
 
 
-def _cell_of(runs: list[dict], side: str, protocol: str, metric: str, goal: float | None = None) -> str:
+def _cell_of(runs: list[Run], side: str, protocol: str, metric: str, goal: float | None = None) -> str:
     """Mean and half the range, the mean bold where it is at least ``goal``."""
     values = [_test(run, side)[protocol][metric] for run in runs]
     cell = _mean(values)
@@ -86,11 +88,11 @@ def _cell_of(runs: list[dict], side: str, protocol: str, metric: str, goal: floa
     return " ".join([f"**{mean}**", *spread])
 
 
-def _seeds(runs: list[dict]) -> str:
+def _seeds(runs: list[Run]) -> str:
     return f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
 
 
-def full_table(results: list[dict]) -> str:
+def full_table(results: list[Run]) -> str:
     """Every headline run's systems under both protocols: mean over the seeds and half their range.
 
     The gain is RaSeRec's over its own backbone in N@10.
@@ -103,16 +105,16 @@ def full_table(results: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def grouped(results: list[dict]) -> dict[tuple[str, str], dict[str, list[dict]]]:
+def grouped(results: list[Run]) -> dict[tuple[str, str], dict[str, list[Run]]]:
     """Runs of each data set and backbone, SASRec first, by what they have beyond a backbone and its memory."""
-    groups: dict[tuple[str, str], dict[str, list[dict]]] = {}
+    groups: dict[tuple[str, str], dict[str, list[Run]]] = {}
     for result in sorted(results, key=_place):
         of_data = groups.setdefault((result["dataset"]["name"], result["backbone"]["name"]), {})
         of_data.setdefault(system(result["config"]), []).append(result)
     return groups
 
 
-def _place(run: dict) -> tuple[str, bool, int]:
+def _place(run: Run) -> tuple[str, bool, int]:
     """Where a headline run stands in the tables."""
     preset = list(SYSTEMS).index(run["config"].get("preset"))
     return run["dataset"]["name"], run["backbone"]["name"] != "SASRec", preset
@@ -127,7 +129,7 @@ def _cell(figure: float) -> str:
     return f"{figure:.4f}".lstrip("0")
 
 
-def _rows_of(first: str, name: str, runs: list[dict], protocol: str) -> list[str]:
+def _rows_of(first: str, name: str, runs: list[Run], protocol: str) -> list[str]:
     """The backbone's row, and RaSeRec's with either memory."""
     backbone = runs[0]["backbone"]["name"]
     labels = {
@@ -145,11 +147,11 @@ def _rows_of(first: str, name: str, runs: list[dict], protocol: str) -> list[str
     return rows
 
 
-def _test(run: dict, side: str) -> dict[str, dict[str, float]]:
+def _test(run: Run, side: str) -> dict[str, dict[str, float]]:
     return (run["backbone"] if side == "backbone" else run["raserec"]["test_by_memory"][side])["test"]
 
 
-def _gain(base: list[dict], base_side: str, new: list[dict], side: str, protocol: str) -> str:
+def _gain(base: list[Run], base_side: str, new: list[Run], side: str, protocol: str) -> str:
     """Gain in N@10 of runs over others, seed by seed, in percent with its interval over users.
 
     A user's ranks under all seeds stay together, so the interval is of users, and the gain of the seeds' means.
@@ -158,14 +160,14 @@ def _gain(base: list[dict], base_side: str, new: list[dict], side: str, protocol
         np.stack([unpack_ranks(run["test_ranks"][of_side][protocol]) for run in runs])
         for runs, of_side in ((base, base_side), (new, side))
     ]
-    return _interval(*paired_improvement(*ranks, base[0]["config"], SAMPLES, 0)["ndcg@10"])
+    return _interval(*paired_improvement(*ranks, Metrics.of(base[0]["config"]), RESAMPLING)["ndcg@10"])
 
 
 def _interval(percent: float, low: float, high: float) -> str:
     return f"{percent:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def ablation_table(results: list[dict]) -> str:
+def ablation_table(results: list[Run]) -> str:
     """N@10 of every training set and memory, and its gain over the original set's backbone on the same users.
 
     Memories hold nothing of the validation part.
@@ -175,7 +177,7 @@ def ablation_table(results: list[dict]) -> str:
         "| training set, memory | seeds | protocol | backbone, N@10 | gain, % | with retrieval, N@10 | gain, % |",
         "|---|---|---|---|---|---|---|",
     ]
-    groups: dict[str, list[dict]] = {}
+    groups: dict[str, list[Run]] = {}
     for run in results:
         if run["seed"] in plain:
             groups.setdefault(system(run["config"]) or "original", []).append(run)
@@ -189,7 +191,7 @@ def ablation_table(results: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def group_table(results: list[dict], kind: str, names: Iterable[str]) -> str:
+def group_table(results: list[Run], kind: str, names: Iterable[str]) -> str:
     """N@10 of groups of users: the backbone's, RaSeRec's, and its gain with half its range over the seeds."""
     names = list(names)
     lines = [f"| data, system | protocol | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
@@ -211,7 +213,7 @@ def _group_cell(groups: list[dict], protocol: str) -> str:
     return f"{_cell(statistics.mean(before))}, {_cell(statistics.mean(after))}: {gain:+.1f}{spread} %"
 
 
-def drift_table(run: dict) -> str:
+def drift_table(run: Run) -> str:
     """N@10 of one model with less or more in its memory, and the gain over its backbone."""
     lines = ["| in the memory | unmasked N@10 | gain, % | masked N@10 | gain, % |", "|---|---|---|---|---|"]
     older = [(f"the older {100 * part['share']:.0f} % of every user's training pairs", part) for part in run["drift"]]
@@ -251,7 +253,7 @@ def in_headline(config: dict) -> bool:
     return not system(config) or config.get("preset") is not None
 
 
-def in_ablation(run: dict) -> bool:
+def in_ablation(run: Run) -> bool:
     """Whether a run shares data, backbone and its parameters with the ablation's."""
     return (run["dataset"]["name"], run["backbone"]["name"]) == ABLATION and run["config"].get("preset") != "best"
 

@@ -10,7 +10,7 @@ from recbole.data.dataloader import FullSortEvalDataLoader
 from recbole.trainer import Trainer
 
 from recbole_raserec import MemoryBank, RaSeRec, SequenceDataset
-from recbole_raserec.evaluation.ranking import recbole_metrics
+from recbole_raserec.evaluation.metrics import Metrics, recbole_metrics
 from recbole_raserec.pipeline import build_model
 from recbole_raserec.runtime import processes
 from recbole_raserec.training import checkpoints
@@ -54,7 +54,7 @@ def test_recboles_own_trainer_and_evaluator_give_our_figures(trained):
     ours = rank(trained.reader, trained.test.sequences, memory, block=16).ranks["train"].unmasked
     loader = FullSortEvalDataLoader(trained.config, trained.test, None)
     stock = Trainer(trained.config, trained.model).evaluate(loader, load_best_model=False)
-    assert recbole_metrics(ours, trained.config) == pytest.approx(dict(stock), abs=1e-9)
+    assert recbole_metrics(ours, Metrics.of(trained.config)) == pytest.approx(dict(stock), abs=1e-9)
 
 
 def test_predict_augments_as_full_sort_predict_does(trained):

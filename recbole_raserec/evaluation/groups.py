@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from recbole_raserec.data.sequences import Prefixes
-from recbole_raserec.evaluation.ranking import Ranks, both_protocols
-from recbole_raserec.evaluation.significance import improvements
+from recbole_raserec.evaluation.metrics import Metrics, both_protocols
+from recbole_raserec.evaluation.ranking import Ranks
+from recbole_raserec.evaluation.significance import Resampling, improvements
 
 QUINTILES = 5
 HEAD = 0.2  # share of the items, the most frequent ones
@@ -44,7 +45,13 @@ def length_groups(lengths: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def group_metrics(
-    base: Ranks, new: Ranks, part: Prefixes, train_targets: np.ndarray, item_num: int, config: Any
+    base: Ranks,
+    new: Ranks,
+    part: Prefixes,
+    train_targets: np.ndarray,
+    item_num: int,
+    metrics: Metrics,
+    resampling: Resampling,
 ) -> dict[str, dict[str, Any]]:
     """``{"item_popularity": {group: ...}, "history_length": {group: ...}}`` for backbone and RaSeRec.
 
@@ -56,16 +63,16 @@ def group_metrics(
         "history_length": length_groups(part.lengths),
     }
     return {
-        kind: {name: _of(base, new, rows, config) for name, rows in groups.items() if rows.any()}
+        kind: {name: _of(base, new, rows, metrics, resampling) for name, rows in groups.items() if rows.any()}
         for kind, groups in kinds.items()
     }
 
 
-def _of(base: Ranks, new: Ranks, rows: np.ndarray, config: Any) -> dict[str, Any]:
+def _of(base: Ranks, new: Ranks, rows: np.ndarray, metrics: Metrics, resampling: Resampling) -> dict[str, Any]:
     before, after = (Ranks(ranks.unmasked[rows], ranks.masked[rows]) for ranks in (base, new))
     return {
         "users": int(rows.sum()),
-        "backbone": both_protocols(before, config),
-        "raserec": both_protocols(after, config),
-        "improvement": improvements(before, after, config),
+        "backbone": both_protocols(before, metrics),
+        "raserec": both_protocols(after, metrics),
+        "improvement": improvements(before, after, metrics, resampling),
     }

@@ -8,20 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from recbole.evaluator import Evaluator
-from recbole.evaluator.collector import DataStruct
 from torch import Tensor
 
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.progress import Progress
-from recbole_raserec.runtime.recbole_faults import restore_numpy_names
-
-restore_numpy_names()
 
 PROTOCOLS = ("unmasked", "masked")
 # What the memory may hold when the test part is ranked, and how that is called in words
@@ -86,24 +80,3 @@ def _ranks(scores: Tensor, below: Tensor, prefixes: Prefixes, part: np.ndarray) 
     repeated.index_add_(0, row, (item == targets[row]).to(torch.int32))
     masked = torch.where(repeated > 0, Ranks.NEVER, unmasked - seen_above)
     return unmasked.cpu().numpy(), masked.cpu().numpy()
-
-
-def recbole_metrics(ranks: np.ndarray, config: Any) -> dict[str, float]:
-    """RecBole's own metrics of one-target rankings, ``{"recall@5": ...}``.
-
-    ``ranks`` [R] become the hit matrix ``rec.topk`` [R, max k + 1] that RecBole's collector makes from
-    scores; RecBole's metric classes do the rest.
-    """
-    depth = max(config["topk"])
-    hits = np.zeros((len(ranks), depth + 1), np.int32)
-    hits[:, -1] = 1  # number of positives
-    within = np.flatnonzero(ranks <= depth)
-    hits[within, ranks[within] - 1] = 1
-    struct = DataStruct()
-    struct.set("rec.topk", torch.from_numpy(hits))
-    return {name: float(value) for name, value in Evaluator(config).evaluate(struct).items()}
-
-
-def both_protocols(ranks: Ranks, config: Any) -> dict[str, dict[str, float]]:
-    """``{"unmasked": {"recall@5": ...}, "masked": {...}}``."""
-    return {protocol: recbole_metrics(ranks.of(protocol), config) for protocol in PROTOCOLS}

@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import base64
 import zlib
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks, recbole_metrics
+from recbole_raserec.evaluation.metrics import Metrics, Settings, recbole_metrics
+from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks
 
 INTERVAL = (2.5, 97.5)  # percentiles of a 95 % interval
 
 
-def rank_values(config: Any) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class Resampling:
+    """How often a bootstrap draws the users anew, and the seed of its draws."""
+
+    samples: int
+    seed: int
+
+    @classmethod
+    def of(cls, config: Settings) -> Resampling:
+        """That of ``bootstrap_samples`` and ``seed``."""
+        return cls(config["bootstrap_samples"], config["seed"])
+
+
+def rank_values(metrics: Metrics) -> dict[str, np.ndarray]:
     """Each metric of a single target as a function of its rank: ``{"ndcg@10": [depth + 1]}``.
 
     The last entry is the value of every rank beyond the largest k. The values are RecBole's own.
     """
-    exact = {"metrics": config["metrics"], "topk": config["topk"], "metric_decimal_place": 15}
-    by_rank = [recbole_metrics(np.array([rank]), exact) for rank in range(1, max(config["topk"]) + 2)]
+    exact = replace(metrics, decimals=15)
+    by_rank = [recbole_metrics(np.array([rank]), exact) for rank in range(1, metrics.depth + 2)]
     return {name: np.array([row[name] for row in by_rank]) for name in by_rank[0]}
 
 
 def paired_improvement(
-    base: np.ndarray, new: np.ndarray, config: Any, samples: int, seed: int
+    base: np.ndarray, new: np.ndarray, metrics: Metrics, resampling: Resampling
 ) -> dict[str, list[float | None]]:
     """Relative gain of ``new`` over ``base`` in percent with its 95 % interval, for every metric.
 
@@ -34,20 +48,20 @@ def paired_improvement(
     Parameters
     ----------
     base, new : [R] ranks of the same users' targets, or [S, R] by S seeds: metrics are then means over them.
-    samples : bootstrap resamples.
 
     Returns
     -------
     ``{metric: [percent, low, high]}``; each None where the baseline is 0.
     """
-    depth = max(config["topk"])
-    pairs = np.minimum(np.stack([np.atleast_2d(base), np.atleast_2d(new)]), depth + 1).astype(np.int32)  # [2, S, R]
+    pairs = np.stack([np.atleast_2d(base), np.atleast_2d(new)])  # [2, S, R]
+    pairs = np.minimum(pairs, metrics.depth + 1).astype(np.int32)
     alike, count = np.unique(pairs.reshape(-1, pairs.shape[-1]), axis=1, return_counts=True)
     before_rank, after_rank = alike.reshape(2, -1, alike.shape[-1]) - 1  # [S, cells] each
-    draws = np.random.default_rng(seed).multinomial(len(base.T), count / len(base.T), size=samples)
+    random = np.random.default_rng(resampling.seed)
+    draws = random.multinomial(len(base.T), count / len(base.T), size=resampling.samples)
     counts = np.vstack([count, draws])  # the users themselves first
     improvement: dict[str, list[float | None]] = {}
-    for name, value in rank_values(config).items():
+    for name, value in rank_values(metrics).items():
         before, after = counts @ value[before_rank].sum(axis=0), counts @ value[after_rank].sum(axis=0)
         if before.min() <= 0:
             improvement[name] = [None if before[0] <= 0 else _percent(before[0], after[0]), None, None]
@@ -58,10 +72,11 @@ def paired_improvement(
     return improvement
 
 
-def improvements(base: Ranks, new: Ranks, config: Any) -> dict[str, dict[str, list[float | None]]]:
-    """:func:`paired_improvement` under both protocols, with the configured resamples and seed."""
-    samples, seed = config["bootstrap_samples"], config["seed"]
-    return {p: paired_improvement(base.of(p), new.of(p), config, samples, seed) for p in PROTOCOLS}
+def improvements(
+    base: Ranks, new: Ranks, metrics: Metrics, resampling: Resampling
+) -> dict[str, dict[str, list[float | None]]]:
+    """:func:`paired_improvement` under both protocols, with the same draws of users."""
+    return {p: paired_improvement(base.of(p), new.of(p), metrics, resampling) for p in PROTOCOLS}
 
 
 def pack_ranks(ranks: np.ndarray, depth: int) -> str:

@@ -14,8 +14,8 @@ from recbole_raserec.data.dataset import load_dataset
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest
 from recbole_raserec.regeneration.stage import regenerated
-from recbole_raserec.reporting.result import peak_rss_mib, versions
 from recbole_raserec.runtime.files import check_outputs, check_writable
+from recbole_raserec.runtime.machine import peak_rss_mib, versions
 from recbole_raserec.runtime.progress import bar
 from recbole_raserec.runtime.recbole_faults import init_logger, quieten
 

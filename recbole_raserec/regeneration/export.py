@@ -17,7 +17,7 @@ import yaml
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.runtime.files import replacing
-from recbole_raserec.runtime.progress import Progress
+from recbole_raserec.runtime.progress import Progress, format_seconds
 
 MANIFEST = "manifest.json"
 _LINES = 2**14  # written at once
@@ -82,10 +82,9 @@ def _blocks(count: int) -> list[range]:
 
 
 def format_manifest(manifest: dict[str, Any]) -> str:
-    """Counts and seconds of a regeneration, for people."""
-    counts, seconds = dict(manifest["counts"]), manifest["seconds"]
+    """Counts and seconds of a regeneration."""
+    counts = dict(manifest["counts"])
     by_length = ", ".join(f"{n:,} of {length}" for length, n in counts.pop("patterns_by_length").items())
     lines = [f"{name.replace('_', ' ')}: {value:,}" for name, value in counts.items()]
     lines[1] += f" ({by_length} items)" if by_length else ""
-    lines.append("seconds: " + ", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items()))
-    return "\n".join(lines)
+    return "\n".join([*lines, format_seconds(manifest["seconds"])])

@@ -10,9 +10,9 @@ from typing import Any
 import jinja2
 
 from recbole_raserec.config.parameters import affects
-from recbole_raserec.errors import DataError
 from recbole_raserec.evaluation.ranking import PROTOCOLS
 from recbole_raserec.reporting import figures
+from recbole_raserec.reporting.result import read_result
 from recbole_raserec.runtime.files import replacing
 
 SWEPT = ("top_k", "alpha")  # the parameters of the paper's Figure 2, in its order
@@ -25,25 +25,14 @@ def write_report(results: Sequence[str | Path], output: str | Path) -> Path:
     ------
     DataError : a file is missing or is no result of ``run``.
     """
-    runs = [read_result(Path(path)) for path in results]
+    runs = [{**read_result(path), "file": Path(path).name} for path in results]
     with replacing(Path(output)) as temporary:
         temporary.write_text(build_page(runs), encoding="utf-8")
     return Path(output)
 
 
-def read_result(path: Path) -> dict[str, Any]:
-    mend = "give files that `recbole-raserec run --result_file=FILE` wrote"
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError("result", str(path), str(error), mend) from error
-    if not isinstance(result, dict) or not {"backbone", "raserec", "config"} <= result.keys():
-        raise DataError("result", str(path), "not a result of run", mend)
-    return {**result, "file": path.name}
-
-
 def build_page(runs: list[dict[str, Any]]) -> str:
-    """The HTML of results as :func:`~recbole_raserec.reporting.result.build_result` describes them."""
+    """The HTML of results, each with the name of its ``file``."""
     runs = [{**run, "label": label} for run, label in zip(runs, labels(runs))]
     swept = sweeps(runs)
     repeated = {id(run) for _, series in swept for run in series[1:]}

@@ -1,197 +1,186 @@
-"""The result of a run: one JSON-able dict, its file, and the table a reader sees."""
+"""The result of a run, and its JSON file."""
 
 from __future__ import annotations
 
 import json
-import platform
-import resource
-import sys
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-import torch
+from recbole_raserec.errors import DataError
+from recbole_raserec.runtime.files import json_line, replacing
+from recbole_raserec.runtime.machine import Machine
 
-from recbole_raserec.evaluation.groups import group_metrics
-from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks, both_protocols
-from recbole_raserec.evaluation.significance import improvements, pack_ranks
-from recbole_raserec.runtime.files import replacing
-
-_PACKAGES = ("recbole-raserec", "recbole", "torch", "faiss-cpu", "numpy", "pandas")
-MEMORIES = {"train": "memory of training pairs", "train+valid": "memory of training and validation pairs"}
+VERSION = 1  # of the files; those of version 0 do not say so, and the first of them lack what _SINCE names
+_SINCE = {"groups", "test_ranks", "train_losses"}
 
 
-def build_result(
-    config: Any,
-    dataset: Any,
-    valid: dict[str, dict[str, float]],
-    ranks: dict[str, Ranks],
-    seconds: dict[str, float],
-    curves: dict[str, list[float]],
-    losses: dict[str, list[float]],
-) -> dict[str, Any]:
-    """Everything a result file says.
+class DataPart(TypedDict):
+    """The data set, and the SHA-256 of its interactions."""
 
-    ``improvement`` is RaSeRec over its backbone on the unmasked test ranking, ``improvement_masked``
-    the same on the masked one: ``{metric: [percent, low, high]}``. Both, and ``raserec.test``, use the
-    memory that ``memory_include_valid`` names; ``raserec.test_by_memory`` has either. ``test_ranks``
-    holds every user's rank by the backbone and with either memory, packed, so that runs can be compared on
-    paired users; ``groups`` the metrics by popularity of the test item and by history length.
-    ``train_losses`` are sums over the batches of each epoch.
+    name: str
+    sha256: str
+    users: int
+    items: int
+    interactions: int
+
+
+class BackbonePart(TypedDict):
+    """``{metric: value}`` of the validation part, and ``{protocol: {metric: value}}`` of the test part."""
+
+    name: str
+    valid: dict[str, float]
+    test: dict[str, dict[str, float]]
+
+
+class MemoryPart(TypedDict):
+    """Test metrics with one memory, and ``{protocol: {metric: [percent, low, high]}}`` over the backbone."""
+
+    test: dict[str, dict[str, float]]
+    improvement: dict[str, dict[str, list[float | None]]]
+
+
+class _OptionalRaSeRecPart(TypedDict, total=False):
+    mixture: dict[str, Any]
+
+
+class RaSeRecPart(BackbonePart, _OptionalRaSeRecPart):
+    """As the backbone's. ``test`` is that of ``memory``, ``test_by_memory`` has each of ``MEMORIES``."""
+
+    memory: str
+    test_by_memory: dict[str, MemoryPart]
+
+
+class DriftPart(MemoryPart):
+    """Test metrics with the older ``share`` of every user's training pairs as the memory."""
+
+    share: float
+    memories: int
+
+
+@dataclass(frozen=True, eq=False)
+class Result(Mapping[str, Any]):
+    """What a run found; ``result["backbone"]`` is ``result.backbone``, and what is None is left out of the mapping.
+
+    Parameters
+    ----------
+    version : of the file that it was read from, else ``VERSION``.
+    groups : ``{"item_popularity": {group: ...}, "history_length": {group: ...}}``, see
+        :func:`~recbole_raserec.evaluation.groups.group_metrics`.
+    improvement, improvement_masked : RaSeRec over its backbone on the unmasked and the masked test ranking,
+        ``{metric: [percent, low, high]}``. Both, and ``raserec["test"]``, use the memory ``raserec["memory"]``.
+    test_ranks : ``{system: {protocol: ranks}}``, every test user's rank by the backbone and with either memory, packed
+        by :func:`~recbole_raserec.evaluation.significance.pack_ranks`, so that runs can be compared on paired users.
+    seconds : by stage.
+    valid_curves, train_losses : by stage, a value an epoch; losses are sums over the batches.
+    config : every parameter.
     """
-    headline = headline_memory(config)
-    by_memory: dict[str, dict[str, Any]] = {
-        memory: {
-            "test": both_protocols(ranks[memory], config),
-            "improvement": improvements(ranks["backbone"], ranks[memory], config),
-        }
-        for memory in MEMORIES
-    }
-    sequences = dataset.sequences
-    return {
-        "dataset": {
-            "name": config["dataset"],
-            "sha256": dataset.sha256,
-            "users": sequences.original,
-            "items": dataset.item_num - 1,
-            "interactions": int(sequences.offsets[sequences.original]),
-        },
-        "backbone": {
-            "name": config["backbone"],
-            "valid": valid["backbone"],
-            "test": both_protocols(ranks["backbone"], config),
-        },
-        "raserec": {
-            "name": config["model"],
-            "memory": headline,
-            "valid": valid["raserec"],
-            "test": by_memory[headline]["test"],
-            "test_by_memory": by_memory,
-        },
-        "groups": group_metrics(
-            ranks["backbone"],
-            ranks[headline],
-            sequences.test_part(),
-            sequences.training_only().items,
-            dataset.item_num,
-            config,
-        ),
-        "improvement": by_memory[headline]["improvement"]["unmasked"],
-        "improvement_masked": by_memory[headline]["improvement"]["masked"],
-        "test_users": len(ranks["backbone"].unmasked),
-        "test_ranks": {
-            side: {p: pack_ranks(ranks[side].of(p), max(config["topk"])) for p in PROTOCOLS}
-            for side in ("backbone", *MEMORIES)
-        },
-        "seconds": {stage: round(value, 2) for stage, value in seconds.items()},
-        "peak_rss_mib": peak_rss_mib(),
-        "valid_curves": curves,
-        "train_losses": losses,
-        "config": config.plain(),
-        "versions": versions(),
-        "machine": _machine(config),
-        "seed": config["seed"],
-    }
+
+    version: int
+    dataset: DataPart
+    backbone: BackbonePart
+    raserec: RaSeRecPart
+    groups: dict[str, dict[str, Any]] | None
+    improvement: dict[str, list[float | None]]
+    improvement_masked: dict[str, list[float | None]]
+    test_users: int
+    test_ranks: dict[str, dict[str, str]] | None
+    seconds: dict[str, float]
+    peak_rss_mib: float
+    valid_curves: dict[str, list[float]]
+    train_losses: dict[str, list[float]] | None
+    config: dict[str, Any]
+    versions: dict[str, str]
+    machine: Machine
+    seed: int
+    portrait: dict[str, Any] | None = None
+    drift: list[DriftPart] | None = None
+    regeneration: dict[str, Any] | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in {field.name for field in fields(self)} or getattr(self, name) is None:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (field.name for field in fields(self) if getattr(self, field.name) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def to_json(self) -> str:
+        """The mapping as one line of JSON."""
+        return json_line(dict(self))
+
+    @classmethod
+    def from_json(cls, content: str | Mapping[str, Any], source: str | Path = "JSON") -> Result:
+        """The result whose :meth:`to_json` is ``content``, as text or read already.
+
+        Parameters
+        ----------
+        source : name of the file, for the error.
+
+        Raises
+        ------
+        DataError : not the JSON of a result, or of a version after ``VERSION``.
+        """
+        try:
+            found = json.loads(content) if isinstance(content, str) else content
+        except ValueError as error:
+            raise _not_a_result(source, str(error)) from error
+        _check(found, source)
+        return cls(**{"version": 0, **dict.fromkeys(_SINCE), **{name: found[name] for name in _NAMES & found.keys()}})
 
 
-def headline_memory(config: Any) -> str:
-    """Which of ``MEMORIES`` the headline figures are of."""
-    return "train+valid" if config["memory_include_valid"] else "train"
+_NAMES = {field.name for field in fields(Result)}
+_REQUIRED = {field.name for field in fields(Result) if field.default is MISSING} - {"version"}
+# Those that are JSON objects, with the names that each must have
+_OBJECTS: dict[str, frozenset[str]] = {
+    **dict.fromkeys(("improvement", "improvement_masked", "seconds", "valid_curves"), frozenset()),
+    **dict.fromkeys(("config", "versions"), frozenset()),
+    "dataset": DataPart.__required_keys__,
+    "backbone": BackbonePart.__required_keys__,
+    "raserec": RaSeRecPart.__required_keys__,
+    "machine": Machine.__required_keys__,
+}
 
 
-def build_drift(config: Any, backbone: Ranks, drift: dict[float, tuple[int, Ranks]]) -> list[dict[str, Any]]:
-    """Test metrics of each memory of older pairs, and its gain over the backbone."""
-    return [
-        {
-            "share": share,
-            "memories": memories,
-            "test": both_protocols(ranks, config),
-            "improvement": improvements(backbone, ranks, config),
-        }
-        for share, (memories, ranks) in drift.items()
-    ]
+def _check(content: Any, source: str | Path) -> None:
+    """Raise DataError unless ``content`` is the JSON of a result, and of a version that is known here."""
+    version = content.get("version", 0) if isinstance(content, Mapping) else None
+    if type(version) is not int:
+        raise _not_a_result(source, "not a result of run")
+    if version > VERSION:
+        problem = f"version {version} of the format, and this recbole-raserec reads up to {VERSION}"
+        raise DataError("result", str(source), problem, "pip install --upgrade recbole-raserec")
+    missing = _REQUIRED - content.keys() - (set() if version else _SINCE)
+    if missing:
+        raise _not_a_result(source, f"not a result of run: it has no {', '.join(sorted(missing))}")
+    for name, inner in _OBJECTS.items():
+        if not isinstance(content[name], Mapping) or not inner <= content[name].keys():
+            raise _not_a_result(source, f"not a result of run: its {name} is not one of a run")
 
 
-def write_result(path: str | Path, result: dict[str, Any]) -> None:
+def _not_a_result(source: str | Path, problem: str) -> DataError:
+    return DataError("result", str(source), problem, "give files that `recbole-raserec run --result_file=FILE` wrote")
+
+
+def read_result(path: str | Path) -> Result:
+    """The result in a file of ``run``; DataError where the file is missing or is none."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise _not_a_result(path, str(error)) from error
+    return Result.from_json(text, path)
+
+
+def write_result(path: str | Path, result: Result) -> None:
     """Write ``result`` as JSON, atomically."""
     with replacing(Path(path)) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(result.to_json() + "\n", encoding="utf-8")
 
 
-def format_result(result: dict[str, Any]) -> str:
-    """The result as an aligned table: both protocols, both memories, relative gain with its interval."""
-    data, seconds = result["dataset"], result["seconds"]
-    headline = result["raserec"]["memory"]
-    counts = f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions"
-    lines = [
-        f"{data['name']}: {counts}, {result['test_users']:,} test users, seed {result['seed']}",
-        f"backbone {result['backbone']['name']}; gain in percent with its 95 % interval over paired users",
-    ]
-    for protocol in PROTOCOLS:
-        base = result["backbone"]["test"][protocol]
-        rows = [[f"test, {protocol}", *base], [result["backbone"]["name"], *(f"{v:.4f}" for v in base.values())]]
-        for memory, label in MEMORIES.items():
-            found = result["raserec"]["test_by_memory"][memory]
-            name = f"{result['raserec']['name']}, {label}" + (" *" if memory == headline else "")
-            rows.append([name, *(f"{v:.4f}" for v in found["test"][protocol].values())])
-            rows.append(["  gain", *(_gain(found["improvement"][protocol][metric]) for metric in base)])
-        lines += ["", *aligned(rows)]
-    mixture = result["raserec"].get("mixture")
-    chosen = f"mixture by validation: weight {mixture['weight']}, tau {mixture['tau']}" if mixture else ""
-    lines += [
-        "",
-        *([chosen] if chosen else []),
-        "* the figures under raserec.test and improvement in the result file (memory_include_valid)",
-        "seconds: " + ", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items())
-        + f"; peak memory {result['peak_rss_mib']:.0f} MiB",
-    ]  # fmt: skip
-    return "\n".join(lines)
-
-
-def _machine(config: Any) -> dict[str, Any]:
-    """Threads belong to it: sums in another order are other floats, and other figures in the last digits."""
-    threads = torch.get_num_threads()
-    system = {"processor": platform.machine(), "system": platform.system()}
-    return {"device": str(config["device"]), "threads": threads, **system}
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that figures depend on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from a clone
-            from recbole_raserec import __version__
-
-            found[package] = __version__ if package == "recbole-raserec" else "unknown"
-    return found
-
-
-def peak_rss_mib() -> float:
-    """Largest resident memory of this process so far, MiB.
-
-    On Linux from its status, since getrusage's also counts what the process that started it held.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return round(int(peak.split()[1]) / 2**10, 1)
-    peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak_rss / (2**20 if sys.platform == "darwin" else 2**10), 1)
-
-
-def _gain(interval: list[float | None]) -> str:
-    percent, low, high = interval
-    if percent is None:
-        return "-"
-    return f"{percent:+.1f}" if low is None else f"{percent:+.1f} [{low:+.1f}, {high:+.1f}]"
-
-
-def aligned(rows: list[list[str]]) -> list[str]:
-    """Lines of a table, its first column to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return [
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))
-        for row in rows
-    ]
+def headline_memory(include_valid: bool) -> str:
+    """Which of ``MEMORIES`` the headline figures are of."""
+    return "train+valid" if include_valid else "train"

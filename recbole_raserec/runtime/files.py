@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from recbole_raserec.errors import ConfigError
 
@@ -40,6 +42,11 @@ def replacing(path: Path) -> Iterator[Path]:
         raise ConfigError("output", str(path), problem, "free some space or give another folder") from error
     finally:
         _remove(made)
+
+
+def json_line(content: Any) -> str:
+    """JSON without spaces or line ends."""
+    return json.dumps(content, separators=(",", ":"))
 
 
 def check_writable(field: str, folder: str | Path, need_mib: float = 0.0) -> None:

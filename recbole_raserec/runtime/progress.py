@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
@@ -26,3 +26,8 @@ def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     start = perf_counter()
     yield
     seconds[stage] = seconds.get(stage, 0.0) + perf_counter() - start
+
+
+def format_seconds(seconds: Mapping[str, float]) -> str:
+    """``seconds: load 1, pretrain 61``"""
+    return "seconds: " + ", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items())

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from recbole_raserec.config.config import Config
-from recbole_raserec.evaluation.ranking import Ranks, both_protocols
+from recbole_raserec.evaluation.metrics import Metrics, both_protocols
+from recbole_raserec.evaluation.ranking import Ranks
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.retrieval.mixture import Mixture
 from recbole_raserec.runtime import processes
@@ -88,24 +88,22 @@ def finetune(
 
 
 def _with_best_mixture(
-    config: Any, model: RaSeRec, valid: Queries, mixtures: list[Mixture], course: Course
+    config: Config, model: RaSeRec, valid: Queries, mixtures: list[Mixture], course: Course
 ) -> Finetuned:
     """Keep the mixture that validates best under both protocols together.
 
     A larger weight can raise unmasked figures and lower masked ones (Beauty: benchmarks/TRIED.md).
     """
-    metric = config["valid_metric"].lower()
+    metrics, block, show_progress = Metrics.of(config), config["eval_batch_size"], bool(config["show_progress"])
     model.eval()
     found = {
-        mixture: both_protocols(
-            rank_queries(model.scorer(mixture), valid, config["eval_batch_size"], bool(config["show_progress"])), config
-        )
+        mixture: both_protocols(rank_queries(model.scorer(mixture), valid, block, show_progress), metrics)
         for mixture in mixtures
     }
     tried = [
-        {"weight": mixture.weight, "tau": mixture.tau, **{protocol: of[metric] for protocol, of in metrics.items()}}
-        for mixture, metrics in found.items()
+        {**asdict(mixture), **{protocol: of[metrics.watched] for protocol, of in found[mixture].items()}}
+        for mixture in mixtures
     ]
-    best = max(mixtures, key=lambda mixture: sum(of[metric] for of in found[mixture].values()))
+    best = max(mixtures, key=lambda mixture: sum(of[metrics.watched] for of in found[mixture].values()))
     model.mixture = best
     return Finetuned(found[best]["unmasked"], course, best, tried)

@@ -17,7 +17,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.evaluation.ranking import Ranks, recbole_metrics
+from recbole_raserec.evaluation.metrics import Metrics, recbole_metrics
+from recbole_raserec.evaluation.ranking import Ranks
 from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.progress import bar
 from recbole_raserec.runtime.recbole_faults import without_anomaly_mode
@@ -163,7 +164,7 @@ class StageTrainer(Trainer):
         self, eval_data: Any, load_best_model: bool = False, model_file: Any = None, show_progress: bool = False
     ) -> dict[str, float]:
         """RecBole's metrics of a part, unmasked."""
-        return recbole_metrics(self.rank(eval_data, show_progress).unmasked, self.config)
+        return recbole_metrics(self.rank(eval_data, show_progress).unmasked, Metrics.of(self.config))
 
     # -- checkpoints -------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from recbole_raserec.reporting.result import aligned
+from recbole_raserec.reporting.text import aligned
 from recbole_raserec.runtime.files import replacing
 
 _SHOWN = 20  # rows printed; the files hold all

@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 
 from recbole_raserec.data.sequences import Sequences
 from recbole_raserec.evaluation.groups import group_metrics, length_groups, popularity_groups
+from recbole_raserec.evaluation.metrics import Metrics
 from recbole_raserec.evaluation.ranking import Ranks
+from recbole_raserec.evaluation.significance import Resampling
 
-CONFIG = {"metrics": ["Recall", "NDCG"], "topk": [5], "metric_decimal_place": 6, "bootstrap_samples": 100, "seed": 0}
+METRICS = Metrics(("Recall", "NDCG"), topk=(5,), decimals=6, watched="ndcg@5")
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.lists(st.integers(1, 9), min_size=1, max_size=10))
@@ -35,7 +37,8 @@ def test_groups_have_their_own_users_metrics():
     sequences = Sequences.from_sorted(np.repeat([1, 2, 3], [4, 4, 12]), np.r_[[1, 1, 1, 1], [1, 1, 1, 2], range(1, 13)])
     part = sequences.test_part()
     base, new = Ranks(np.array([9, 9, 1]), np.array([9, 9, 1])), Ranks(np.array([1, 9, 1]), np.array([1, 9, 1]))
-    groups = group_metrics(base, new, part, sequences.training_only().items, 13, CONFIG)
+    train_targets = sequences.training_only().items
+    groups = group_metrics(base, new, part, train_targets, 13, METRICS, Resampling(100, seed=0))
     assert set(groups["history_length"]) == {"1-4", "10-19"}
     short = groups["history_length"]["1-4"]
     assert short["users"] == 2

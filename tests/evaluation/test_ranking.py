@@ -1,17 +1,12 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_raserec.data.sequences import Sequences
-from recbole_raserec.evaluation.ranking import Ranks, both_protocols, rank_targets, recbole_metrics
-
-CONFIG = {"metrics": ["Recall", "NDCG", "MRR", "Hit"], "topk": [1, 3, 5], "metric_decimal_place": 12}
+from recbole_raserec.evaluation.ranking import Ranks, rank_targets
 
 
 def random_sequences(rng: np.random.Generator, users: int, items: int) -> Sequences:
@@ -42,20 +37,4 @@ def test_ranks_are_those_of_a_sorted_list(users, items, block, seed):
 def test_a_model_of_nan_hits_nothing():
     part = random_sequences(np.random.default_rng(0), 5, 30).test_part()
     ranks = rank_targets(lambda rows, out: out.fill_(torch.nan), torch.ones(30, 2), part, 8)
-    assert recbole_metrics(ranks.unmasked, CONFIG)["recall@5"] == 0
-
-
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=30))
-def test_metrics_are_their_definitions(ranks):
-    found = recbole_metrics(np.array(ranks), CONFIG)
-    for k in (1, 3, 5):
-        hits = [r for r in ranks if r <= k]
-        assert found[f"recall@{k}"] == pytest.approx(len(hits) / len(ranks))
-        assert found[f"hit@{k}"] == pytest.approx(len(hits) / len(ranks))
-        assert found[f"ndcg@{k}"] == pytest.approx(sum(1 / math.log2(r + 1) for r in hits) / len(ranks))
-        assert found[f"mrr@{k}"] == pytest.approx(sum(1 / r for r in hits) / len(ranks))
-
-
-def test_both_protocols_are_named():
-    ranks = Ranks(unmasked=np.array([1, 7]), masked=np.array([1, Ranks.NEVER], np.int32))
-    assert both_protocols(ranks, CONFIG)["masked"]["recall@5"] == 0.5
+    assert (ranks.unmasked >= 29).all()  # behind all other items

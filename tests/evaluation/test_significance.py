@@ -3,15 +3,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recbole_raserec.evaluation.significance import pack_ranks, paired_improvement, rank_values, unpack_ranks
+from recbole_raserec.evaluation.metrics import Metrics
+from recbole_raserec.evaluation.ranking import Ranks
+from recbole_raserec.evaluation.significance import (
+    Resampling,
+    improvements,
+    pack_ranks,
+    paired_improvement,
+    rank_values,
+    unpack_ranks,
+)
 
-CONFIG = {"metrics": ["Recall", "NDCG"], "topk": [5, 10], "metric_decimal_place": 4}
+METRICS = Metrics(("Recall", "NDCG"), topk=(5, 10), decimals=4, watched="ndcg@10")
 
 
 def test_values_by_rank():
-    values = rank_values(CONFIG)
+    values = rank_values(METRICS)
     assert values["recall@5"].tolist() == [1] * 5 + [0] * 6
-    assert values["ndcg@10"][2] == pytest.approx(0.5)
+    assert values["ndcg@10"][1] == pytest.approx(1 / np.log2(3), abs=1e-14)  # not rounded
     assert values["ndcg@10"][10] == 0
 
 
@@ -21,8 +30,8 @@ def test_counting_users_is_resampling_users(shape):
     rng = np.random.default_rng(0)
     base = rng.integers(1, 40, shape)
     new = np.maximum(base - rng.integers(-3, 6, shape), 1)
-    found = paired_improvement(base, new, CONFIG, samples=4000, seed=1)
-    value = rank_values(CONFIG)
+    found = paired_improvement(base, new, METRICS, Resampling(4000, seed=1))
+    value = rank_values(METRICS)
     for name in ("recall@10", "ndcg@5"):
         before, after = (np.atleast_2d(value[name][np.minimum(ranks, 11) - 1]).mean(0) for ranks in (base, new))
         draws = rng.integers(0, 500, (4000, 500))
@@ -37,14 +46,25 @@ def test_counting_users_is_resampling_users(shape):
 def test_pairing_narrows_the_interval():
     rng = np.random.default_rng(0)
     base = rng.integers(1, 40, 500)
-    paired = paired_improvement(base, base.copy(), CONFIG, 500, 1)["recall@10"]
-    shuffled = paired_improvement(base, rng.permutation(base), CONFIG, 500, 1)["recall@10"]
+    paired = paired_improvement(base, base.copy(), METRICS, Resampling(500, seed=1))["recall@10"]
+    shuffled = paired_improvement(base, rng.permutation(base), METRICS, Resampling(500, seed=1))["recall@10"]
     assert paired == [0, 0, 0]
     assert shuffled[2] - shuffled[1] > 10
 
 
 def test_a_baseline_of_zero_has_no_percentage():
-    assert paired_improvement(np.full(9, 99), np.ones(9, int), CONFIG, 100, 1)["recall@5"] == [None, None, None]
+    found = paired_improvement(np.full(9, 99), np.ones(9, int), METRICS, Resampling(100, seed=1))
+    assert found["recall@5"] == [None, None, None]
+
+
+def test_both_protocols_draw_the_same_users():
+    rng = np.random.default_rng(0)
+    (base, new), resampling = rng.integers(1, 15, (2, 200)), Resampling.of({"bootstrap_samples": 200, "seed": 3})
+    found = improvements(Ranks(base, new), Ranks(new, new), METRICS, resampling)
+    assert found["unmasked"] == paired_improvement(base, new, METRICS, Resampling(200, seed=3))
+    assert all(gain == [0, 0, 0] for gain in found["masked"].values())
+    again = improvements(Ranks(new, base), Ranks(new, new), METRICS, resampling)
+    assert again["masked"] == found["unmasked"]
 
 
 def test_packed_ranks_are_the_ranks_up_to_the_depth():

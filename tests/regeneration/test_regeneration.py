@@ -12,6 +12,7 @@ from recbole_raserec import Config, SequenceDataset, regenerate, run, run_recbol
 from recbole_raserec.cli import main
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.decoding import decode_all, decode_block, local_decoder, ray_decoder
+from recbole_raserec.regeneration.export import format_manifest
 from recbole_raserec.regeneration.regenerator import Regenerator
 from recbole_raserec.regeneration.stage import Regeneration
 from recbole_raserec.training import checkpoints
@@ -179,3 +180,15 @@ def test_decoding_on_ray_is_decoding_here_though_a_worker_is_lost(tiny, own_fold
     assert marker.exists()
     for name in ("items", "offsets", "sequence"):
         assert np.array_equal(getattr(here, name), getattr(there, name))
+
+
+def test_counts_of_a_regeneration():
+    counts = {"sequences": 1234, "patterns": 56, "patterns_by_length": {"2": 50, "3": 6}, "decoded_kept": 7}
+    manifest = {"counts": counts, "seconds": {"mine": 0.4, "write": 12}}
+    assert format_manifest(manifest).splitlines() == [
+        "sequences: 1,234",
+        "patterns: 56 (50 of 2, 6 of 3 items)",
+        "decoded kept: 7",
+        "seconds: mine 0, write 12",
+    ]
+    assert "patterns_by_length" in counts

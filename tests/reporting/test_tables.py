@@ -10,7 +10,7 @@ import pytest
 from benchmarks import render, tables
 from recbole_raserec.evaluation.significance import pack_ranks
 
-CONFIG = {"metrics": ["Recall", "NDCG"], "topk": [5, 10, 20]}
+CONFIG = {"metrics": ["Recall", "NDCG"], "topk": [5, 10, 20], "metric_decimal_place": 6, "valid_metric": "NDCG@10"}
 SIDES = ("backbone", "train", "train+valid")
 
 

@@ -1,0 +1,124 @@
+"""The result of a run, from the ranks of its test users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from recbole_raserec.config.config import Config
+from recbole_raserec.data.dataset import SequenceDataset
+from recbole_raserec.evaluation.groups import group_metrics
+from recbole_raserec.evaluation.metrics import Metrics, both_protocols
+from recbole_raserec.evaluation.ranking import MEMORIES, PROTOCOLS, Ranks
+from recbole_raserec.evaluation.significance import Resampling, improvements, pack_ranks
+from recbole_raserec.reporting.result import (
+    VERSION,
+    DataPart,
+    DriftPart,
+    MemoryPart,
+    RaSeRecPart,
+    Result,
+    headline_memory,
+)
+from recbole_raserec.runtime.machine import machine, peak_rss_mib, versions
+from recbole_raserec.training.backbone import Pretrained
+from recbole_raserec.training.finetune import Finetuned
+from recbole_raserec.training.rank import Ranked
+
+
+def build_result(
+    config: Config,
+    dataset: SequenceDataset,
+    pretrained: Pretrained,
+    finetuned: Finetuned,
+    ranked: Ranked,
+    drift: Mapping[float, tuple[int, Ranks]],
+    portrait: dict[str, Any] | None,
+    regeneration: dict[str, Any] | None,
+    seconds: Mapping[str, float],
+) -> Result:
+    """The result of a run that ends now, on this machine: what its stages gave.
+
+    Parameters
+    ----------
+    drift : of :func:`~recbole_raserec.training.rank.rank_drift`.
+    portrait : of :func:`~recbole_raserec.reporting.portrait.portrait`.
+    regeneration : the manifest of regenerated rows.
+    seconds : by stage, of this process; those of the processes before a resumption are added.
+    """
+    metrics, resampling = Metrics.of(config), Resampling.of(config)
+    ranks, headline = ranked.ranks, headline_memory(config["memory_include_valid"])
+    courses = {"pretrain": pretrained.course, "finetune": finetuned.course}
+    trained = {stage: course for stage, course in courses.items() if course is not None}
+    by_memory = {memory: _compared(ranks["backbone"], ranks[memory], metrics, resampling) for memory in MEMORIES}
+    raserec: RaSeRecPart = {
+        "name": config["model"],
+        "memory": headline,
+        "valid": finetuned.valid,
+        "test": by_memory[headline]["test"],
+        "test_by_memory": by_memory,
+    }
+    if finetuned.mixture is not None:
+        raserec["mixture"] = {**asdict(finetuned.mixture), "tried": finetuned.tried}
+    test = both_protocols(ranks["backbone"], metrics)
+    return Result(
+        version=VERSION,
+        dataset=_data_part(dataset),
+        backbone={"name": config["backbone"], "valid": pretrained.valid, "test": test},
+        raserec=raserec,
+        groups=group_metrics(
+            ranks["backbone"],
+            ranks[headline],
+            dataset.sequences.test_part(),
+            dataset.sequences.training_only().items,
+            dataset.item_num,
+            metrics,
+            resampling,
+        ),
+        improvement=by_memory[headline]["improvement"]["unmasked"],
+        improvement_masked=by_memory[headline]["improvement"]["masked"],
+        test_users=len(ranks["backbone"].unmasked),
+        test_ranks={
+            system: {protocol: pack_ranks(ranks[system].of(protocol), metrics.depth) for protocol in PROTOCOLS}
+            for system in ("backbone", *MEMORIES)
+        },
+        seconds={
+            stage: round(value + (trained[stage].earlier if stage in trained else 0.0), 2)
+            for stage, value in seconds.items()
+        },
+        peak_rss_mib=peak_rss_mib(),
+        valid_curves={stage: course.curve for stage, course in trained.items()},
+        train_losses={stage: course.losses for stage, course in trained.items()},
+        config=config.plain(),
+        versions=versions(),
+        machine=machine(str(config["device"])),
+        seed=config["seed"],
+        portrait=portrait,
+        drift=_drift_parts(ranks["backbone"], drift, metrics, resampling) if drift else None,
+        regeneration=regeneration,
+    )
+
+
+def _data_part(dataset: SequenceDataset) -> DataPart:
+    sequences = dataset.sequences
+    return {
+        "name": dataset.dataset_name,
+        "sha256": dataset.sha256,
+        "users": sequences.original,
+        "items": dataset.item_num - 1,
+        "interactions": int(sequences.offsets[sequences.original]),
+    }
+
+
+def _compared(base: Ranks, new: Ranks, metrics: Metrics, resampling: Resampling) -> MemoryPart:
+    return {"test": both_protocols(new, metrics), "improvement": improvements(base, new, metrics, resampling)}
+
+
+def _drift_parts(
+    base: Ranks, drift: Mapping[float, tuple[int, Ranks]], metrics: Metrics, resampling: Resampling
+) -> list[DriftPart]:
+    return [
+        {"share": share, "memories": memories, **_compared(base, ranks, metrics, resampling)}
+        for share, (memories, ranks) in drift.items()
+    ]

@@ -1,0 +1,55 @@
+"""Facts of this machine and process that a result depends on: processor, threads, memory, versions."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TypedDict
+
+import torch
+
+_PACKAGES = ("recbole-raserec", "recbole", "torch", "faiss-cpu", "numpy", "pandas")
+
+
+class Machine(TypedDict):
+    """Threads belong to it: sums in another order are other floats, and other figures in the last digits."""
+
+    device: str
+    threads: int
+    processor: str
+    system: str
+
+
+def machine(device: str) -> Machine:
+    """This machine, and the ``device`` that torch computes on."""
+    threads = torch.get_num_threads()
+    return {"device": device, "threads": threads, "processor": platform.machine(), "system": platform.system()}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that figures depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a clone
+            from recbole_raserec import __version__
+
+            found[package] = __version__ if package == "recbole-raserec" else "unknown"
+    return found
+
+
+def peak_rss_mib() -> float:
+    """Largest resident memory of this process so far, MiB.
+
+    On Linux from its status, since getrusage's also counts what the process that started it held.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return round(int(peak.split()[1]) / 2**10, 1)
+    peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak_rss / (2**20 if sys.platform == "darwin" else 2**10), 1)

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import torch
+
+from recbole_raserec import __version__
+from recbole_raserec.runtime.machine import machine, versions
+
+PEAKS = """
+import numpy as np
+from recbole_raserec.runtime.machine import peak_rss_mib
+before = peak_rss_mib()
+np.ones(2**25)  # 256 MiB, and gone
+print(before, peak_rss_mib())
+"""
+
+
+def test_a_peak_is_the_largest_of_the_process_alone():
+    held = np.ones(2**27)  # 1 GiB, which the process below does not have
+    done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
+    before, after = map(float, done.stdout.split())
+    assert before < held.nbytes / 2**20
+    assert 200 < after - before < 300
+
+
+def test_the_machine_names_its_device_and_threads():
+    assert machine("cuda:0")["device"] == "cuda:0"
+    assert machine("cpu")["threads"] == torch.get_num_threads()
+
+
+def test_versions_are_those_that_run():
+    found = versions()
+    assert found["numpy"] == np.__version__
+    assert found["recbole-raserec"] == __version__
+    assert found["recbole"] == "1.2.1"
