@@ -114,7 +114,7 @@ def duorec_epoch(data_path: Path, name: str, repeats: int) -> Timing:
 
 def memory_encoding(data_path: Path, name: str, repeats: int) -> Timing:
     """The vector of every training prefix."""
-    config, dataset, model = _model(data_path, name)
+    _, dataset, model = _model(data_path, name)
     part = dataset.sequences.train_part()
     seconds = repeat(lambda: encode_prefixes(model.backbone, part), repeats)
     tokens = training_windows(dataset.sequences, model.max_seq_length).length.sum()

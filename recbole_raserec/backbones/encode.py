@@ -55,7 +55,7 @@ def _encode_windows(backbone: Any, prefixes: Prefixes, progress: Progress) -> En
     by_window = np.argsort(window, kind="stable")
     first = np.searchsorted(window[by_window], np.arange(len(begin) + 1))  # rows of w: by_window[first[w]:first[w + 1]]
     longest = np.maximum.reduceat(lengths[by_window], first[:-1])
-    asked = longest - np.minimum.reduceat(lengths[by_window], first[:-1]) + 1  # last positions that are wanted
+    asked = longest - np.minimum.reduceat(lengths[by_window], first[:-1]) + 1  # last positions that are needed
     for block in progress(_blocks_of_equal_shape(longest, asked)):
         length, last = int(longest[block[0]]), int(asked[block].max())
         item_seq = items[torch.from_numpy(begin[block])[:, None] + torch.arange(length)]  # [B, L]

@@ -93,7 +93,7 @@ def blocks_by_length(length: np.ndarray, pairs: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(classes == each) for each in np.unique(classes)]
 
 
-def _dealt(rows: np.ndarray, pairs: np.ndarray, number: int, processes: int) -> np.ndarray:
+def _share_of(rows: np.ndarray, pairs: np.ndarray, number: int, processes: int) -> np.ndarray:
     """Those of ``rows`` that process ``number`` gets: largest first, to and fro, so that all have like many pairs."""
     order = np.argsort(-pairs, kind="stable")
     turn = np.arange(len(rows)) % (2 * processes)
@@ -108,7 +108,7 @@ class PackedLoader:
     sequences : all interactions; only their training part is read.
     budget : pairs a batch.
     seed : the order of epoch e depends on (seed, e) alone, so that a resumed run repeats it.
-    part : (number, of how many) processes share each batch; windows are dealt by their number of pairs.
+    part : (number, of how many) processes share each batch; each gets about as many pairs.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class PackedLoader:
     def __iter__(self) -> Iterator[list[Interaction]]:
         number, processes = self.part
         for batch in self._batches:
-            rows = batch if processes == 1 else _dealt(batch, self.windows.pairs[batch], number, processes)
+            rows = batch if processes == 1 else _share_of(batch, self.windows.pairs[batch], number, processes)
             blocks = blocks_by_length(self.windows.length[rows], self.windows.pairs[rows])
             yield [self._block(rows[block]) for block in blocks]
 

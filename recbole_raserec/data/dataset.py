@@ -118,20 +118,20 @@ class SequenceDataset(SequentialDataset):
         separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8"
         with open(filepath, encoding=encoding) as file:
             header = [name.split(":") for name in file.readline().rstrip("\r\n").split(separator)]
-        wanted = [
+        columns = [
             (field, FeatureType(kind))
             for field, kind in header
             if (load is None or field in load) and not (unload and field in unload)
         ]
-        if any(kind.value.endswith("seq") for _, kind in wanted):
+        if any(kind.value.endswith("seq") for _, kind in columns):
             return super()._load_feat(filepath, FeatureSource.INTERACTION)
         try:
             frame = pd.read_csv(
                 filepath,
                 sep=separator,
                 encoding=encoding,
-                usecols=[f"{field}:{kind.value}" for field, kind in wanted],
-                dtype={f"{f}:{k.value}": np.float64 if k == FeatureType.FLOAT else str for f, k in wanted},
+                usecols=[f"{field}:{kind.value}" for field, kind in columns],
+                dtype={f"{f}:{k.value}": np.float64 if k == FeatureType.FLOAT else str for f, k in columns},
             )
         except (ValueError, pd.errors.ParserError) as error:
             raise DataError(
@@ -139,8 +139,8 @@ class SequenceDataset(SequentialDataset):
             ) from error
         if frame.empty:
             raise DataError(filepath, None, "there is no interaction in it", "convert a file that has some")
-        frame.columns = [field for field, _ in wanted]
-        for field, kind in wanted:
+        frame.columns = [field for field, _ in columns]
+        for field, kind in columns:
             self.field2source[field], self.field2type[field] = FeatureSource.INTERACTION, kind
             self.field2seqlen[field] = 1
             if kind == FeatureType.FLOAT:

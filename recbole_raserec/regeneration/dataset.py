@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 
 from recbole_raserec.config.checks import PARTS
+from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.ragged import ragged_arange
 from recbole_raserec.regeneration.rows import GeneratedRows, extend
@@ -26,7 +25,7 @@ class RegeneratedDataset(SequenceDataset):
     rows : what :class:`~recbole_raserec.regeneration.stage.Regeneration` made of the same data.
     """
 
-    def __init__(self, config: Any, rows: GeneratedRows) -> None:
+    def __init__(self, config: Config, rows: GeneratedRows) -> None:
         self.rows = rows.of_parts(config["regenerate_parts"])
         super().__init__(config)
 

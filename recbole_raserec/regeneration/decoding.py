@@ -76,8 +76,8 @@ def decode_all(sequences: Sequences, decode_blocks: BlockDecoder, progress: Prog
     tokens = [next(results) for _ in progress(blocks)]
     next(results, None)  # lets whoever decoded them clean up
     if not tokens:
-        nothing = np.zeros(0, np.int64)
-        return Decoded(nothing, np.zeros(1, np.int64), nothing)
+        empty = np.zeros(0, np.int64)
+        return Decoded(empty, np.zeros(1, np.int64), empty)
     longest = max(block.shape[2] for block in tokens)
     everything = np.concatenate([np.pad(t, ((0, 0), (0, 0), (0, longest - t.shape[2]))) for t in tokens])
     everything = everything[np.argsort(np.concatenate(blocks))]  # [U, K', T]

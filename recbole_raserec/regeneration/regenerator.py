@@ -100,29 +100,29 @@ class Regenerator(nn.Module):
         of : [P] row of each target's source, ascending.
         target : [P, T] SOS pattern EOS; every token of it but SOS is among its source's.
         """
-        read, wanted = target[:, :-1], target[:, 1:]
-        sources, targets, reads = Packed(source), Packed(target), Packed(read, wanted > 0)
+        read, following = target[:, :-1], target[:, 1:]
+        sources, targets, reads = Packed(source), Packed(target), Packed(read, following > 0)
         tokens = [each.tokens for each in (sources, targets, reads)]
         vectors = self.embedding(torch.cat(tokens)).split([len(each) for each in tokens])  # one lookup, one gradient
         weights = self.mixture(targets, temperature, vectors[1])  # [P, K']
         memory = _mixed(self.encode(sources, vectors[0]), weights, of)
         hidden = self.decode(reads, memory, sources.real[of], vectors[2])
         choices = F.embedding(of, sources.pad(vectors[0]).flatten(1)).unflatten(1, (source.size(1), -1))
-        return self.restricted_loss(hidden, choices, source[of], wanted) + entropy_weight * _entropy(weights)
+        return self.restricted_loss(hidden, choices, source[of], following) + entropy_weight * _entropy(weights)
 
-    def restricted_loss(self, hidden: Tensor, vectors: Tensor, source: Tensor, wanted: Tensor) -> Tensor:
+    def restricted_loss(self, hidden: Tensor, vectors: Tensor, source: Tensor, following: Tensor) -> Tensor:
         """Mean cross entropy over the source's tokens only.
 
         Parameters
         ----------
         hidden : [P, T, D].
         vectors, source : [P, L, D] and [P, L], the source's tokens.
-        wanted : [P, T], 0 = none.
+        following : [P, T], 0 = none.
         """
         choices = self.choices(source)
-        rows = Packed(wanted)
+        rows = Packed(following)
         logits = rows.pick((hidden @ vectors.transpose(1, 2)).masked_fill(~choices[:, None], -torch.inf))  # [N, L]
-        place = ((source[:, None] == wanted[..., None]) & choices[:, None]).int().argmax(dim=-1)  # [P, T]
+        place = ((source[:, None] == following[..., None]) & choices[:, None]).int().argmax(dim=-1)  # [P, T]
         return F.cross_entropy(logits, place[rows.real])
 
     def choices(self, source: Tensor) -> Tensor:

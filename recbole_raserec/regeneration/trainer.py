@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_raserec.config.config import Config
 from recbole_raserec.data.patterns import Patterns
 from recbole_raserec.data.ragged import ragged_arange, spans
 from recbole_raserec.data.sequences import Sequences
@@ -59,7 +60,7 @@ class RegeneratorTrainer(StageTrainer):
 
     validates = False
 
-    def __init__(self, config: Any, model: Regenerator, pairs: Pairs, data_sha256: str, source: str) -> None:
+    def __init__(self, config: Config, model: Regenerator, pairs: Pairs, data_sha256: str, source: str) -> None:
         self.peak = config["regenerator_learning_rate"]
         super().__init__(config, model, "regenerate", data_sha256, source)
         self.pairs, self.epochs = pairs, config["regenerator_epochs"]

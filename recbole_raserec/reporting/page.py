@@ -69,12 +69,12 @@ def build_page(runs: list[dict[str, Any]]) -> str:
 def labels(runs: list[dict[str, Any]]) -> list[str]:
     """What tells runs apart: data, backbone, seed, and the parameters in which runs alike in these differ."""
     short = [_short_label(run) for run in runs]
-    told = []
+    found = []
     for run, name in zip(runs, short):
         alike = [other["config"] for other, of_other in zip(runs, short) if of_other == name]
         differing = sorted({key for config in alike for key in config if _differs(key, alike)})
-        told.append(", ".join([name, *(f"{key} {_shown(run['config'].get(key))}" for key in differing)]))
-    return told
+        found.append(", ".join([name, *(f"{key} {_shown(run['config'].get(key))}" for key in differing)]))
+    return found
 
 
 def _short_label(run: dict[str, Any]) -> str:

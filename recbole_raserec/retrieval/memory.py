@@ -96,7 +96,7 @@ class MemoryBank:
         ----------
         queries : [Q, D] user vectors.
         users, lengths : [Q] whose they are, and the number of items behind them.
-        k : memories wanted.
+        k : memories to find.
 
         Returns
         -------

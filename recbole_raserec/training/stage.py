@@ -16,6 +16,7 @@ from torch.nn.utils.clip_grad import clip_grad_norm_
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
+from recbole_raserec.config.config import Config
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.evaluation.metrics import Metrics, recbole_metrics
 from recbole_raserec.evaluation.ranking import Ranks
@@ -42,7 +43,7 @@ class StageTrainer(Trainer):
 
     validates = True  # whether a validation part says which epoch is kept; weights are only averaged then
 
-    def __init__(self, config: Any, module: nn.Module, stage: str, data_sha256: str, source: str) -> None:
+    def __init__(self, config: Config, module: nn.Module, stage: str, data_sha256: str, source: str) -> None:
         super().__init__(config, module)
         self.stage, self.data_sha256 = stage, data_sha256
         folder = Path(self.tensorboard.log_dir)

@@ -5,19 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_raserec import ConfigError, run
+from recbole_raserec import ConfigError, MemoryBank, RaSeRec, SequenceDataset, run
 from recbole_raserec.config.config import Config
-from recbole_raserec.data.batches import _dealt
+from recbole_raserec.data.batches import _share_of
+from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.recbole_faults import init_logger
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 5))
-def test_a_batch_is_dealt_whole_and_evenly(pairs, processes):
+def test_a_batch_is_share_of_whole_and_evenly(pairs, processes):
     rows, pairs = np.arange(100, 100 + len(pairs)), np.array(pairs)
-    hands = [_dealt(rows, pairs, number, processes) for number in range(processes)]
+    hands = [_share_of(rows, pairs, number, processes) for number in range(processes)]
     assert sorted(np.concatenate(hands).tolist()) == rows.tolist()
     loads = [int(pairs[hand - 100].sum()) for hand in hands]
     assert max(loads) - min(loads) <= pairs.max()
@@ -60,6 +62,27 @@ def test_two_processes_give_what_one_gives(more, tiny_data):
     for protocol, metrics in one["raserec"]["test"].items():
         assert two["raserec"]["test"][protocol] == pytest.approx(metrics, abs=1e-5)
     assert two["test_users"] == one["test_users"]
+
+
+def scores_of_own_rows(settings):
+    """What RecBole's own run in several processes asks of the model: each process scores rows of its own."""
+    config = Config("RaSeRec", "tiny", config_dict=settings)
+    dataset = SequenceDataset(config)
+    train, _, test = dataset.build()
+    torch.manual_seed(0)
+    model = RaSeRec(config, dataset).eval()
+    keys = np.random.default_rng(0).normal(size=(len(train), model.item_vectors.shape[1])).astype(np.float32)
+    model.remember(MemoryBank(keys, train.prefixes.targets, train.prefixes.users, train.prefixes.lengths))
+    rows = [1, 2, 3] if processes.rank() == 0 else [7, 8, 9, 10, 11]
+    with torch.no_grad():
+        return model.full_sort_predict(test[rows]).numpy()
+
+
+def test_under_recboles_own_processes_each_ranks_rows_stay_its_own(tiny_data):
+    settings = parameters(tiny_data)
+    place = processes.place(2, -1, 0, "localhost", settings["port"])
+    together = processes.run_together(scores_of_own_rows, (settings,), place, ConfigError)
+    np.testing.assert_array_equal(together, scores_of_own_rows(settings))
 
 
 def test_an_error_in_the_processes_is_the_users_error(tiny_data):
