@@ -144,8 +144,8 @@ def finetune_epoch(data_path: Path, name: str, repeats: int) -> Timing:
     config, dataset, model = _model(data_path, name)
     memory = _random_memory(dataset)
     model.remember(memory)
-    found = torch.randint(len(memory), (len(memory), 20), dtype=torch.int32).numpy()
-    queries = Queries(dataset.sequences.train_part(), torch.from_numpy(memory.keys), memory.neighbours(found))
+    found = torch.randint(len(memory), (len(memory), 20), dtype=torch.int32)
+    queries = Queries(dataset.sequences.train_part(), torch.from_numpy(memory.keys), found, memory)
     trainer = FinetuneTrainer(config, model, dataset.sha256, queries)
     attention = 2 * (4 * D * D + 4 * K * D) + 2 * D * INNER  # two attentions of two heads, one feed-forward layer
     flops = 3 * 2.0 * len(memory) * attention + softmax_flops(len(memory), dataset.item_num, 2)

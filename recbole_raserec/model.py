@@ -20,7 +20,7 @@ from recbole_raserec.errors import ConfigError
 from recbole_raserec.nn.softmax import catalogue_cross_entropy, negatives_for
 from recbole_raserec.retrieval.attention import RetrievalAugmentation
 from recbole_raserec.retrieval.memory import MemoryBank
-from recbole_raserec.retrieval.mixture import Mixture, cosines
+from recbole_raserec.retrieval.mixture import Mixture, Votes, cosines
 from recbole_raserec.retrieval.neighbours import Neighbours
 
 NO_MIXTURE = Mixture(0.0, 1.0)
@@ -67,10 +67,25 @@ class Scorer:
         neighbours : their memories; None scores as the backbone does.
         out : [V, B] where the scores are to be written.
         """
-        scores = torch.mm(self.items, self.users(h, neighbours).T, out=out)
-        if neighbours is None or neighbours.is_empty or not self.mixture.weight:
-            return scores
-        return self.mixture.mix(scores, neighbours.items, cosines(h, neighbours))
+        scores = self.products(h, neighbours, out)
+        votes = self.votes(h, neighbours, scores) if self.mixture.weight else None
+        return scores if votes is None else votes.mix(scores, self.mixture)
+
+    def products(self, h: Tensor, neighbours: Neighbours | None = None, out: Tensor | None = None) -> Tensor:
+        """[V, B] scores before the mixture."""
+        return torch.mm(self.items, self.users(h, neighbours).T, out=out)
+
+    def votes(self, h: Tensor, neighbours: Neighbours | None, scores: Tensor) -> Votes | None:
+        """What the memories add to the scores [V, B] in a mixture; None where there are none."""
+        if neighbours is None or neighbours.is_empty:
+            return None
+        return Votes(scores, neighbours.items, cosines(h, neighbours))
+
+    def of_items(self, h: Tensor, neighbours: Neighbours | None, own: Tensor) -> Tensor:
+        """[B] scores of one item for each user, ``own`` [B]."""
+        if self.mixture.weight:  # of which every item's score is a part
+            return self(h, neighbours).gather(0, own[None])[0]
+        return (self.users(h, neighbours) * self.items[own]).sum(dim=1)
 
 
 class RaSeRec(SequentialRecommender):
@@ -119,10 +134,14 @@ class RaSeRec(SequentialRecommender):
         bias = self.backbone.item_bias
         return Scorer(self.augmentation, self.top_k, mixture or self.mixture, self.item_vectors, bias)
 
+    def freeze_backbone(self) -> None:
+        """Its weights get no gradient from now on."""
+        self.backbone.requires_grad_(False)
+
     def remember(self, memory: MemoryBank) -> None:
         """Freeze the backbone, and let RecBole's own calls retrieve from ``memory`` from now on."""
+        self.freeze_backbone()
         self.memory = memory
-        self.backbone.requires_grad_(False)
 
     def train(self, mode: bool = True) -> RaSeRec:
         """A frozen backbone stays in evaluation mode: its dropout is off in stage three."""
@@ -155,7 +174,7 @@ class RaSeRec(SequentialRecommender):
         length_field = PREFIX_LENGTH if PREFIX_LENGTH in interaction else self.ITEM_SEQ_LEN
         users, lengths = (interaction[field].cpu().numpy() for field in (self.USER_ID, length_field))
         found = self.memory.search(h.detach().cpu().numpy(), users, lengths, self.depth)
-        return h, self.memory.neighbours(found).to(h.device)
+        return h, self.memory.neighbours(torch.from_numpy(found).to(h.device))
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean cross entropy; the backbone's own loss before there is a memory."""
@@ -169,4 +188,4 @@ class RaSeRec(SequentialRecommender):
 
     def predict(self, interaction: Interaction) -> Tensor:
         """[B] scores of the interaction's own items."""
-        return self.full_sort_predict(interaction).gather(1, interaction[self.ITEM_ID][:, None])[:, 0]
+        return self.scorer().of_items(*self.retrieve(interaction), interaction[self.ITEM_ID])

@@ -16,7 +16,7 @@ from recbole_raserec.regeneration.personalized import personalized_trainer
 from recbole_raserec.regeneration.stage import regenerated
 from recbole_raserec.reporting.build import build_result
 from recbole_raserec.reporting.portrait import portrait
-from recbole_raserec.reporting.result import Result, headline_memory, write_result
+from recbole_raserec.reporting.result import Result, write_result
 from recbole_raserec.reporting.text import format_result
 from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.files import check_outputs, check_writable
@@ -61,6 +61,7 @@ def run(
     logging.getLogger().info(config)
 
     seconds: dict[str, float] = {}
+    block = config["eval_batch_size"]
     with connected(config["ray_address"] if processes.size() == 1 else None):
         data, manifest = load(config, seconds)
         raserec = build_model(config, data)
@@ -72,11 +73,13 @@ def run(
         with timed(seconds, "finetune"):
             finetuned = finetune(config, raserec, data.sha256, remembered)
         with timed(seconds, "evaluate"):
-            ranked = rank(reader, data.sequences, remembered.memory, config["eval_batch_size"])
-        drift = rank_drift(reader, data.sequences, ranked, config["drift_shares"], config["eval_batch_size"], seconds)
-        headline = headline_memory(config["memory_include_valid"])
-        raserec.remember(ranked.memories[headline])  # for RecBole's own calls
-        shown = portrait(reader, data, ranked, headline, config["seed"]) if config["portrait"] else None
+            ranked = rank(reader, data.sequences, remembered.memory, config["memory_include_valid"], block)
+        drift = {}
+        if config["drift_shares"]:
+            with timed(seconds, "drift"):
+                drift = rank_drift(reader, remembered.memory, ranked.queries, config["drift_shares"], block)
+        raserec.remember(ranked.memory)  # for RecBole's own calls
+        shown = portrait(raserec.scorer(), ranked, data, config["seed"]) if config["portrait"] else None
     if processes.rank() > 0:
         return None
     save_model(config, raserec, remembered.memory, data)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import recbole_raserec
+from recbole_raserec import _HOME
 
 PACKAGE = Path(recbole_raserec.__file__).parent
 # From the ground up: a room imports from those before it, and from itself.
@@ -36,10 +37,15 @@ def imports() -> dict[str, set[str]]:
     for module, path in files.items():
         names = set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("recbole_raserec."):
-                inner = node.module.removeprefix("recbole_raserec.")
-                below = {f"{inner}.{alias.name}" for alias in node.names}
-                names |= (below & files.keys()) or {inner}
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{module}: imports name their whole path"
+                inner = f"{node.module}.".removeprefix("recbole_raserec.").rstrip(".")
+                if f"{node.module}.".startswith("recbole_raserec."):
+                    public = {alias.name for alias in node.names} - {"__version__"}
+                    below = {
+                        ".".join(filter(None, (inner, _HOME.get(name, name) if not inner else name))) for name in public
+                    }
+                    names |= (below & files.keys()) or ({inner} if inner else set())
             elif isinstance(node, ast.Import):
                 names |= {alias.name.removeprefix("recbole_raserec.") for alias in node.names} & files.keys()
         found[module] = names - {module}

@@ -40,6 +40,7 @@ def trained(make_config, request) -> Trained:
     pretrain(config, model, dataset)
     remembered = remember(reader, dataset.sequences, BankSettings.of(config))
     finetune(config, model, dataset.sha256, remembered)
+    model.remember(remembered.memory)
     model.eval()
     return Trained(config, train, test, model, reader, remembered)
 
@@ -51,7 +52,7 @@ def every_row(part: SequenceDataset) -> Any:
 def test_recboles_own_trainer_and_evaluator_give_our_figures(trained):
     """Stock RecBole scores through full_sort_predict, ranks by its collector; we rank cached vectors."""
     memory = trained.remembered.memory
-    ours = rank(trained.reader, trained.test.sequences, memory, block=16).ranks["train"].unmasked
+    ours = rank(trained.reader, trained.test.sequences, memory, include_valid=False, block=16).ranks["train"].unmasked
     loader = FullSortEvalDataLoader(trained.config, trained.test, None)
     stock = Trainer(trained.config, trained.model).evaluate(loader, load_best_model=False)
     assert recbole_metrics(ours, Metrics.of(trained.config)) == pytest.approx(dict(stock), abs=1e-9)
@@ -118,7 +119,7 @@ def test_leaks_are_judged_by_the_real_length_not_recboles_cut_one(trained, monke
 def test_memories_are_an_argument_and_leave_the_model_as_it_was(trained):
     batch = every_row(trained.test)
     before = trained.model.full_sort_predict(batch)
-    rank(trained.reader, trained.test.sequences, trained.remembered.memory.older(0.5), block=16)
+    rank(trained.reader, trained.test.sequences, trained.remembered.memory.older(0.5), False, block=16)
     assert torch.equal(trained.model.full_sort_predict(batch), before)
 
 

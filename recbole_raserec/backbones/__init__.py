@@ -6,12 +6,13 @@ from typing import Any
 
 from recbole_raserec.backbones.adapter import Adapter
 from recbole_raserec.backbones.duorec import DuoRec
+from recbole_raserec.backbones.protocol import Backbone
 from recbole_raserec.backbones.sasrec import SASRec
 from recbole_raserec.config.config import Config
 
 OURS = {"SASRec": SASRec, "DuoRec": DuoRec}
 
 
-def build_backbone(config: Config, dataset: Any) -> Any:
-    """The :class:`~recbole_raserec.backbones.protocol.Backbone` named by ``config["backbone"]``."""
+def build_backbone(config: Config, dataset: Any) -> Backbone:
+    """The backbone named by ``config["backbone"]``."""
     return OURS.get(config["backbone"], Adapter)(config, dataset)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_raserec.backbones.protocol import Backbone, CausalBackbone
 from recbole_raserec.data.ragged import spans
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.runtime.progress import Progress
@@ -17,13 +18,14 @@ _TOKENS = 2**15  # encoded at once: enough to keep every core busy, little enoug
 
 
 @torch.no_grad()
-def encode_prefixes(backbone: Any, prefixes: Prefixes, progress: Progress = iter) -> np.ndarray:
+def encode_prefixes(backbone: Backbone, prefixes: Prefixes, progress: Progress = iter) -> np.ndarray:
     """[R, D] float32 user vector of each row's last items, as many as the backbone reads; dropout off."""
     backbone.eval()
-    vectors = np.empty((len(prefixes), backbone.item_vectors.shape[1]), np.float32)
+    items = backbone.item_vectors
+    vectors = np.empty((len(prefixes), items.shape[1]), np.float32)
     if len(prefixes):
-        encode = _encode_windows if backbone.causal else _encode_each
-        for rows, hidden in encode(backbone, prefixes, progress):
+        encode: Any = _encode_windows if backbone.causal else _encode_each
+        for rows, hidden in encode(backbone, prefixes, items.device, progress):
             vectors[rows] = hidden.float().cpu().numpy()
     return vectors
 
@@ -31,7 +33,7 @@ def encode_prefixes(backbone: Any, prefixes: Prefixes, progress: Progress = iter
 Encoded = Iterator[tuple[np.ndarray, Tensor]]  # rows [B] and their vectors [B, D]
 
 
-def _encode_each(backbone: Any, prefixes: Prefixes, progress: Progress) -> Encoded:
+def _encode_each(backbone: Backbone, prefixes: Prefixes, device: torch.device, progress: Progress) -> Encoded:
     """Every prefix by itself, those of like length together."""
     items = torch.from_numpy(prefixes.sequences.items)
     lengths = np.minimum(prefixes.lengths, backbone.max_seq_length)
@@ -40,11 +42,10 @@ def _encode_each(backbone: Any, prefixes: Prefixes, progress: Progress) -> Encod
     for rows in progress(np.split(order, ends)):
         positions, real = (torch.from_numpy(a) for a in prefixes.windows(rows, int(lengths[rows].max())))
         item_seq, users = items[positions] * real, torch.from_numpy(prefixes.users[rows])
-        device = backbone.item_vectors.device
         yield rows, backbone(*(column.to(device) for column in (item_seq, real.sum(dim=1), users)))
 
 
-def _encode_windows(backbone: Any, prefixes: Prefixes, progress: Progress) -> Encoded:
+def _encode_windows(backbone: CausalBackbone, prefixes: Prefixes, device: torch.device, progress: Progress) -> Encoded:
     """Prefixes that begin at the same item are positions of one window, the longest of them.
 
     A causal backbone's output at a position is the user vector of the prefix that ends there.
@@ -59,7 +60,7 @@ def _encode_windows(backbone: Any, prefixes: Prefixes, progress: Progress) -> En
     for block in progress(_blocks_of_equal_shape(longest, asked)):
         length, last = int(longest[block[0]]), int(asked[block].max())
         item_seq = items[torch.from_numpy(begin[block])[:, None] + torch.arange(length)]  # [B, L]
-        hidden = backbone.encode_window(item_seq.to(backbone.item_vectors.device), last)  # [B, P, D]
+        hidden = backbone.encode_window(item_seq.to(device), last)  # [B, P, D]
         count = np.diff(first)[block]
         rows = by_window[spans(first[block], count)]
         at = (

@@ -61,7 +61,23 @@ class PackedPairs(NamedTuple):
     generated: Tensor | None = None  # [N] bool
 
 
-class Backbone(Protocol):
+class Module(Protocol):
+    """What is used of torch's nn.Module, which every backbone is as well."""
+
+    def __call__(self, *inputs: Any) -> Tensor: ...
+
+    def eval(self) -> Any: ...
+
+    def cpu(self) -> Any: ...
+
+    def requires_grad_(self, requires_grad: bool = True) -> Any: ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Tensor]) -> Any: ...
+
+
+class Backbone(Module, Protocol):
     """A sequential model that is pre-trained and then frozen under the retrieval module.
 
     Attributes

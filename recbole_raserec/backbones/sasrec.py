@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import torch.nn.functional as F
@@ -44,11 +45,7 @@ class SASRec(Stack):
             problem = "a cosine needs every item vector, and here the softmax samples them"
             mend = "give --score_tau=0, or --softmax_negatives=0"
             raise ConfigError("score_tau", config["score_tau"], problem, mend)
-        if config["average_weight"]:  # last, so that a seed gives attention the same weights with it and without
-            sizes = width, config["average_window"], config["hidden_dropout_prob"], config["layer_norm_eps"]
-            for block in self.layers:
-                average = MovingAverage(*sizes)
-                block.layer = AttentionBesideAverage(block.layer, average, config["average_weight"])
+        add_averages(self.layers, config)  # last, so that a seed gives attention the same weights with it and without
 
 
 def attention_blocks(config: Config) -> list[Block]:
@@ -60,6 +57,13 @@ def attention_blocks(config: Config) -> list[Block]:
         feed_forward.intermediate_act_fn = F.gelu
     block = Block(attention, feed_forward)
     return [copy.deepcopy(block) for _ in range(config["n_layers"])]
+
+
+def add_averages(blocks: Iterable[Block], config: Config) -> None:
+    """Put a moving average beside the attention of each block, where there is an ``average_weight``."""
+    sizes = config["hidden_size"], config["average_window"], config["hidden_dropout_prob"], config["layer_norm_eps"]
+    for block in blocks if config["average_weight"] else ():
+        block.layer = AttentionBesideAverage(block.layer, MovingAverage(*sizes), config["average_weight"])
 
 
 def head_of(config: Config) -> Head:

@@ -153,7 +153,8 @@ class SequenceDataset(SequentialDataset):
         url = self._get_download_url("url", allow_none=True)
         if url is None:
             known = [path.name for path in folder.parent.glob("*") if path.is_dir()]
-            near = difflib.get_close_matches(self.dataset_name, known + self.config.known_datasets(), 1)
+            known += getattr(self.config, "known_datasets", list)()  # RecBole's own Config has none
+            near = difflib.get_close_matches(self.dataset_name, known, 1)
             raise DataError(
                 "dataset",
                 self.dataset_name,

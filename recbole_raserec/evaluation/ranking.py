@@ -6,7 +6,7 @@ those the user has not interacted with before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,8 +22,12 @@ PROTOCOLS = ("unmasked", "masked")
 MEMORIES = {"train": "memory of training pairs", "train+valid": "memory of training and validation pairs"}
 _MOST_SCORES = {"cpu": 5 * 2**18, "cuda": 2**25}  # floats held at once: what stays in cache; 128 MiB
 
-# rows [B] and a buffer [V, B] -> their scores, written to the buffer
+# Rows [B] and a buffer [V, B] -> their scores, written to the buffer
 Score = Callable[[np.ndarray, Tensor], Tensor]
+# Changes scores [V, B] in place; what another one of the same rows has changed it replaces
+Change = Callable[[Tensor], Tensor]
+# Rows [B] and their scores [V, B] -> each change under which they are to be ranked
+Changes = Callable[[np.ndarray, Tensor], Sequence[Change]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,6 @@ class Ranks:
         return {"unmasked": self.unmasked, "masked": self.masked}[protocol]
 
 
-@torch.no_grad()
 def rank_targets(score: Score, items: Tensor, prefixes: Prefixes, block: int, progress: Progress = iter) -> Ranks:
     """Rank each row's target among all items but padding.
 
@@ -54,17 +57,32 @@ def rank_targets(score: Score, items: Tensor, prefixes: Prefixes, block: int, pr
     items : [V, D] the item vectors that are scored; they say how many items there are, where and in which precision.
     block : most rows ranked at once; fewer where their scores would not stay in cache.
     """
+    return rank_changes(score, lambda rows, scores: [lambda same: same], 1, items, prefixes, block, progress)[0]
+
+
+@torch.no_grad()
+def rank_changes(
+    score: Score,
+    changes: Changes,
+    count: int,
+    items: Tensor,
+    prefixes: Prefixes,
+    block: int,
+    progress: Progress = iter,
+) -> list[Ranks]:
+    """As :func:`rank_targets`, under each of ``count`` changes of the same scores."""
     most = _MOST_SCORES.get(items.device.type, 2**20) // len(items)
     block = max(1, min(block, max(most // 32 * 32, 32)))
     buffers = items.new_empty(2, len(items) * min(block, len(prefixes)))
-    ranks = Ranks(*(np.empty(len(prefixes), np.int32) for _ in PROTOCOLS))
+    found = [Ranks(*(np.empty(len(prefixes), np.int32) for _ in PROTOCOLS)) for _ in range(count)]
     rows = processes.share(np.arange(len(prefixes)))
     for part in progress([rows[start : start + block] for start in range(0, len(rows), block)]):
         scores, below = (b[: len(items) * len(part)].view(len(items), len(part)) for b in buffers)
         scores = score(part, scores)  # [V, B]
         scores[0] = -torch.inf
-        ranks.unmasked[part], ranks.masked[part] = _ranks(scores, below, prefixes, part)
-    return Ranks(*(processes.gather(ranks.of(protocol)[rows]) for protocol in PROTOCOLS))
+        for ranks, change in zip(found, changes(part, scores)):
+            ranks.unmasked[part], ranks.masked[part] = _ranks(change(scores), below, prefixes, part)
+    return [Ranks(*(processes.gather(ranks.of(protocol)[rows]) for protocol in PROTOCOLS)) for ranks in found]
 
 
 def _ranks(scores: Tensor, below: Tensor, prefixes: Prefixes, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,6 @@ from recbole_raserec.reporting.result import (
     MemoryPart,
     RaSeRecPart,
     Result,
-    headline_memory,
 )
 from recbole_raserec.runtime.machine import machine, peak_rss_mib, versions
 from recbole_raserec.training.backbone import Pretrained
@@ -48,7 +47,7 @@ def build_result(
     seconds : by stage, of this process; those of the processes before a resumption are added.
     """
     metrics, resampling = Metrics.of(config), Resampling.of(config)
-    ranks, headline = ranked.ranks, headline_memory(config["memory_include_valid"])
+    ranks, headline = ranked.ranks, ranked.headline
     courses = {"pretrain": pretrained.course, "finetune": finetuned.course}
     trained = {stage: course for stage, course in courses.items() if course is not None}
     by_memory = {memory: _compared(ranks["backbone"], ranks[memory], metrics, resampling) for memory in MEMORIES}

@@ -15,7 +15,6 @@ from recbole_raserec.retrieval.memory import MemoryBank, normalise
 from recbole_raserec.retrieval.neighbours import NO_MEMORY
 from recbole_raserec.training.queries import Queries
 from recbole_raserec.training.rank import Ranked
-from recbole_raserec.training.remember import Reader
 
 BINS = 20  # of the similarity histograms, over [-1, 1]
 MAP_USERS, MAP_MEMORIES = 300, 3  # users on the map, and memories of each
@@ -67,22 +66,22 @@ def plane(
     }
 
 
-def portrait(reader: Reader, dataset: Any, ranked: Ranked, headline: str, seed: int) -> dict[str, Any]:
-    """``{"neighbourhood": ..., "plane": ..., "examples": [...]}``; the examples are users drawn at random, not chosen.
+def portrait(scorer: Scorer, ranked: Ranked, dataset: Any, seed: int) -> dict[str, Any]:
+    """``{"neighbourhood": ..., "plane": ..., "examples": [...]}`` of the memory that the headline figures are of.
+
+    The examples are users drawn at random, not chosen.
 
     Parameters
     ----------
-    headline : which of ``ranked.memories`` is shown.
+    dataset : it names the items.
     seed : of the draws.
     """
-    memory, scorer = ranked.memories[headline], reader.model.scorer()
-    part = dataset.sequences.test_part()
-    queries = reader.search(memory, part, ranked.vectors, "search test")
-    here = queries.to(scorer.item_vectors.device, reader.model.depth)
-    assert queries.neighbours is not None
-    vectors, found = ranked.vectors, queries.neighbours.indices.numpy()
+    queries, memory = ranked.queries, ranked.memory
+    assert queries.indices is not None
+    part, vectors, found = queries.prefixes, queries.vectors.numpy(), queries.indices.numpy()
+    here = queries.to(scorer.item_vectors.device, found.shape[1])
     cosine = memory.cosines(vectors, found)
-    base, new = ranked.ranks["backbone"], ranked.ranks[headline]
+    base, new = ranked.ranks["backbone"], ranked.ranks[ranked.headline]
     name = item_names(dataset)
     return {
         "neighbourhood": neighbourhood(cosine, found, memory, part.targets),

@@ -179,8 +179,3 @@ def write_result(path: str | Path, result: Result) -> None:
     """Write ``result`` as JSON, atomically."""
     with replacing(Path(path)) as temporary:
         temporary.write_text(result.to_json() + "\n", encoding="utf-8")
-
-
-def headline_memory(include_valid: bool) -> str:
-    """Which of ``MEMORIES`` the headline figures are of."""
-    return "train+valid" if include_valid else "train"

@@ -62,10 +62,17 @@ class MemoryBank:
         kept = (self.owners == NO_OWNER) | (self.lengths <= np.ceil(share * longest[self.owners]))
         return dataclasses.replace(self, **{name: getattr(self, name)[kept] for name in _COLUMNS})
 
-    def neighbours(self, found: np.ndarray) -> Neighbours:
-        """The memories ``found`` [R, K] by :meth:`search`, with what is read of them; arrays are shared, not copied."""
-        targets = torch.from_numpy(self.targets).long()
-        return Neighbours(torch.from_numpy(found), torch.from_numpy(self.keys), targets)
+    def neighbours(self, indices: Tensor) -> Neighbours:
+        """The memories ``indices`` [B, K], numbers by :meth:`search`, on the device of the indices."""
+        device = indices.device
+        if device not in self._on:  # copied to a device once; on a CPU the arrays are shared
+            keys, targets = torch.from_numpy(self.keys), torch.from_numpy(self.targets)
+            self._on[device] = keys.to(device), targets.long().to(device)
+        return Neighbours(indices, *self._on[device])
+
+    @cached_property
+    def _on(self) -> dict[torch.device, tuple[Tensor, Tensor]]:
+        return {}
 
     def tensors(self) -> dict[str, Tensor]:
         """The four columns as tensors, for checkpoints."""

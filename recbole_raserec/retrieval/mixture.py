@@ -21,38 +21,40 @@ class Mixture:
     weight: float
     tau: float
 
-    def mix(self, scores: Tensor, items: Tensor, cosine: Tensor) -> Tensor:
-        """Change scores in place into others whose softmax is the mixture's, up to a constant of each column.
 
-        Only the memories' items change, so their order among the others is all that is computed. A
-        column without memories stays.
+class Votes:
+    """What the memories of B users say of the next item. Several mixtures of one block of scores share it.
 
-        Parameters
-        ----------
-        scores : [V, B]; row 0, padding, takes no share of the softmax and becomes -inf.
-        items, cosine : [B, K] of the memories; the cosine of a place without a memory is -inf.
+    Parameters
+    ----------
+    scores : [V, B] before any mixture; row 0, padding, takes no share of the softmax and becomes -inf.
+    items, cosine : [B, K] of the memories; the cosine of a place without a memory is -inf.
+    """
 
-        Returns
-        -------
-        ``scores``
-        """
+    def __init__(self, scores: Tensor, items: Tensor, cosine: Tensor) -> None:
         scores[0] = -torch.inf
         order = items.argsort(dim=1)  # memories of one item side by side
-        items, cosine = items.gather(1, order), cosine.gather(1, order)
-        real = cosine > -torch.inf
-        logits = (cosine / self.tau).masked_fill(~real.any(dim=1, keepdim=True), 0)
-        share = _summed_by_item(torch.softmax(logits, dim=1) * real, items)
-        odds = torch.log(share * (self.weight / (1 - self.weight))).T  # [K, B]
-        mixed = torch.logaddexp(scores.gather(0, items.T), odds + scores.logsumexp(dim=0))
-        return scores.scatter_(0, items.T, mixed)
+        items, self.cosine = items.gather(1, order), cosine.gather(1, order)
+        first = torch.ones_like(items, dtype=torch.bool)
+        first[:, 1:] = items[:, 1:] != items[:, :-1]
+        self.group = first.long().cumsum(dim=1) - 1
+        self.real = self.cosine > -torch.inf
+        self.items = items.T  # [K, B]
+        self.plain = scores.gather(0, self.items)
+        self.total = scores.logsumexp(dim=0)  # [B]
 
+    def mix(self, scores: Tensor, mixture: Mixture) -> Tensor:
+        """Change the scores in place into others whose softmax is the mixture's, up to a constant of each column.
 
-def _summed_by_item(share: Tensor, items: Tensor) -> Tensor:
-    """[B, K] each memory's share becomes that of all memories of its item, which stand side by side."""
-    first = torch.ones_like(items, dtype=torch.bool)
-    first[:, 1:] = items[:, 1:] != items[:, :-1]
-    group = first.long().cumsum(dim=1) - 1
-    return torch.zeros_like(share).scatter_add_(1, group, share).gather(1, group)
+        Only the scores of the memories' items change, and an earlier mixture's are replaced. A column without
+        memories stays.
+        """
+        logits = (self.cosine / mixture.tau).masked_fill(~self.real.any(dim=1, keepdim=True), 0)
+        share = torch.softmax(logits, dim=1) * self.real
+        # A memory's item has the shares of all memories of that item.
+        share = torch.zeros_like(share).scatter_add_(1, self.group, share).gather(1, self.group)
+        odds = torch.log(share * (mixture.weight / (1 - mixture.weight))).T  # [K, B]
+        return scores.scatter_(0, self.items, torch.logaddexp(self.plain, odds + self.total))
 
 
 def cosines(vectors: Tensor, neighbours: Neighbours) -> Tensor:

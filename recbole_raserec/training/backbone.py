@@ -64,7 +64,7 @@ def pretrain(
     return Pretrained(valid, stage.course)
 
 
-class _OfBackbone(StageTrainer):
+class BackboneStage(StageTrainer):
     """Stage two, however its batches are made."""
 
     def __init__(self, config: Config, model: RaSeRec, dataset: SequenceDataset) -> None:
@@ -76,7 +76,7 @@ class _OfBackbone(StageTrainer):
         return rank_queries(self.raserec.scorer(), queries, self.config["eval_batch_size"], show_progress)
 
 
-class BackboneTrainer(_OfBackbone):
+class BackboneTrainer(BackboneStage):
     """Stage two of a causal backbone: packed windows."""
 
     def __init__(self, config: Config, model: RaSeRec, dataset: SequenceDataset) -> None:
@@ -92,7 +92,7 @@ class BackboneTrainer(_OfBackbone):
         return self.model.packed_loss(batch, self.loader.budget) if batch else self.zero_loss()
 
 
-class PrefixTrainer(_OfBackbone):
+class PrefixTrainer(BackboneStage):
     """Stage two of any other backbone: its own loss on one sample a prefix.
 
     Prefixes are drawn in random lots; where the model allows it those of a lot stand by length and a batch is
@@ -143,6 +143,8 @@ def backbone_trainer(config: Config, model: RaSeRec, dataset: SequenceDataset) -
     ------
     ConfigError : pairs are to be weighted, and the backbone's own loss knows no weights.
     """
+    if config["regenerate"] == "DR4SR+":
+        raise ValueError("DR4SR+ has a trainer of its own: recbole_raserec.regeneration.personalized")
     if model.backbone.causal:
         return BackboneTrainer(config, model, dataset)
     for name in ("pattern_weight", "decode_weight"):

@@ -17,7 +17,7 @@ from recbole_raserec.retrieval.mixture import Mixture
 from recbole_raserec.runtime import processes
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.course import Course, OnEpoch
-from recbole_raserec.training.queries import Queries, rank_queries
+from recbole_raserec.training.queries import Queries, rank_mixtures, rank_queries
 from recbole_raserec.training.remember import Remembered
 from recbole_raserec.training.stage import StageTrainer
 
@@ -76,6 +76,7 @@ def finetune(
     config: Config, model: RaSeRec, data_sha256: str, remembered: Remembered, on_epoch: OnEpoch | None = None
 ) -> Finetuned:
     """Train the augmentation; the model ends at its best epoch, with the mixture that validates best."""
+    model.freeze_backbone()
     train = remembered.train.to(config["device"], model.top_k)
     valid = remembered.valid.to(config["device"], model.depth)
     stage = FinetuneTrainer(config, model, data_sha256, train)
@@ -96,10 +97,8 @@ def _with_best_mixture(
     """
     metrics, block, show_progress = Metrics.of(config), config["eval_batch_size"], bool(config["show_progress"])
     model.eval()
-    found = {
-        mixture: both_protocols(rank_queries(model.scorer(mixture), valid, block, show_progress), metrics)
-        for mixture in mixtures
-    }
+    ranks = rank_mixtures(model.scorer(), mixtures, valid, block, show_progress)
+    found = {mixture: both_protocols(each, metrics) for mixture, each in zip(mixtures, ranks)}
     tried = [
         {**asdict(mixture), **{protocol: of[metrics.watched] for protocol, of in found[mixture].items()}}
         for mixture in mixtures

@@ -61,3 +61,16 @@ def averaged(model: nn.Module, average: AveragedModel | None) -> Iterator[None]:
         yield
     finally:
         model.load_state_dict(own)
+
+
+def in_order(state: dict[str, Any], before: list[str], now: list[str]) -> dict[str, Any]:
+    """An optimiser's state whose weights were named ``before``, for weights that are named ``now``.
+
+    An optimiser numbers its weights. Checkpoints of 0.1.0 have those of the moving averages last. A state in parts
+    (:class:`DenseAndSparse`) is returned as it is.
+    """
+    if before == now or "state" not in state:
+        return state
+    number = {name: place for place, name in enumerate(before)}
+    moved = {place: state["state"][number[name]] for place, name in enumerate(now) if number[name] in state["state"]}
+    return {**state, "state": moved}

@@ -7,7 +7,9 @@ of one process only.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,10 @@ from torch import Tensor
 
 from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.data.sequences import Prefixes
-from recbole_raserec.evaluation.ranking import Ranks, rank_targets
+from recbole_raserec.evaluation.ranking import Change, Ranks, rank_changes, rank_targets
 from recbole_raserec.model import RaSeRec, Scorer
 from recbole_raserec.retrieval.memory import MemoryBank
+from recbole_raserec.retrieval.mixture import Mixture, Votes
 from recbole_raserec.retrieval.neighbours import Neighbours
 from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.progress import Progress, bar
@@ -35,21 +38,24 @@ class Queries:
     ----------
     prefixes : the rows.
     vectors : [R, D] user vectors of the backbone.
-    neighbours : memories of each row; None where none were searched.
+    indices : [R, K] numbers of each row's memories in ``memory``; both None where none were searched.
     """
 
     prefixes: Prefixes
     vectors: Tensor
-    neighbours: Neighbours | None = None
+    indices: Tensor | None = None
+    memory: MemoryBank | None = None
 
     def __getitem__(self, rows: Tensor) -> tuple[Tensor, Neighbours | None]:
         """Vectors and memories of the rows [B]."""
-        return self.vectors[rows], None if self.neighbours is None else self.neighbours[rows]
+        if self.memory is None or self.indices is None:
+            return self.vectors[rows], None
+        return self.vectors[rows], self.memory.neighbours(self.indices[rows])
 
     def to(self, device: torch.device, k: int) -> Queries:
         """The same on ``device``, with the ``k`` nearest memories."""
-        near = None if self.neighbours is None else self.neighbours.nearest(k).to(device)
-        return Queries(self.prefixes, self.vectors.to(device), near)
+        near = None if self.indices is None else self.indices[:, :k].to(device)
+        return Queries(self.prefixes, self.vectors.to(device), near, self.memory)
 
 
 def encode_part(
@@ -87,7 +93,7 @@ def search_part(memory: MemoryBank, part: Prefixes, vectors: np.ndarray, k: int,
         return memory.search(vectors[rows], part.users[rows], part.lengths[rows], k, progress)
 
     found = processes.by_share(search, len(part))
-    return Queries(part, torch.from_numpy(vectors), memory.neighbours(found))
+    return Queries(part, torch.from_numpy(vectors), torch.from_numpy(found), memory)
 
 
 def rank_queries(scorer: Scorer, queries: Queries, block: int, show_progress: bool) -> Ranks:
@@ -97,3 +103,26 @@ def rank_queries(scorer: Scorer, queries: Queries, block: int, show_progress: bo
         return scorer(*queries[torch.from_numpy(rows).to(queries.vectors.device)], out=out)
 
     return rank_targets(score, scorer.items, queries.prefixes, block, bar("evaluate", show_progress))
+
+
+def rank_mixtures(
+    scorer: Scorer, mixtures: Sequence[Mixture], queries: Queries, block: int, show_progress: bool
+) -> list[Ranks]:
+    """As :func:`rank_queries` under each of ``mixtures``; what they have in common is computed once."""
+
+    def rows_of(rows: np.ndarray) -> tuple[Tensor, Neighbours | None]:
+        return queries[torch.from_numpy(rows).to(queries.vectors.device)]
+
+    def score(rows: np.ndarray, out: Tensor) -> Tensor:
+        return scorer.products(*rows_of(rows), out)
+
+    def changes(rows: np.ndarray, scores: Tensor) -> list[Change]:
+        votes = scorer.votes(*rows_of(rows), scores)
+        return [partial(_mixed, votes, mixture) for mixture in mixtures]
+
+    items, progress = scorer.items, bar("evaluate", show_progress)
+    return rank_changes(score, changes, len(mixtures), items, queries.prefixes, block, progress)
+
+
+def _mixed(votes: Votes | None, mixture: Mixture, scores: Tensor) -> Tensor:
+    return scores if votes is None else votes.mix(scores, mixture)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from recbole_raserec.data.sequences import Sequences
 from recbole_raserec.evaluation.ranking import MEMORIES, Ranks
 from recbole_raserec.retrieval.memory import MemoryBank
-from recbole_raserec.runtime.progress import timed
 from recbole_raserec.training.queries import Queries, rank_queries
 from recbole_raserec.training.remember import Reader
 
@@ -22,52 +20,65 @@ class Ranked:
 
     Attributes
     ----------
-    vectors : [R, D] user vectors of the backbone.
     ranks : ``backbone``, and by what the memory holds ``train`` and ``train+valid``.
-    memories : the banks of the latter two.
+    headline : which of the latter two the headline figures are of.
+    queries : the test part, searched in the memory of the headline.
     """
 
-    vectors: np.ndarray
     ranks: dict[str, Ranks]
-    memories: dict[str, MemoryBank]
+    headline: str
+    queries: Queries
+
+    @property
+    def memory(self) -> MemoryBank:
+        """That of the headline."""
+        assert self.queries.memory is not None
+        return self.queries.memory
 
 
-def rank(reader: Reader, sequences: Sequences, memory: MemoryBank, block: int) -> Ranked:
+def headline_memory(include_valid: bool) -> str:
+    """Which of ``MEMORIES`` the headline figures are of."""
+    return "train+valid" if include_valid else "train"
+
+
+def rank(reader: Reader, sequences: Sequences, memory: MemoryBank, include_valid: bool, block: int) -> Ranked:
     """Rank the test part.
 
     Parameters
     ----------
     memory : of training pairs; the validation pairs are joined to a copy.
+    include_valid : whether the headline figures are of that copy.
     block : most rows ranked at once.
     """
-    test, valid = sequences.test_part(), sequences.valid_part()
+    test, valid, headline = sequences.test_part(), sequences.valid_part(), headline_memory(include_valid)
     vectors = reader.encode(test)
     ranks = {"backbone": _rank(reader, Queries(test, torch.from_numpy(vectors)), block)}
     both = memory.join(reader.bank(valid, reader.encode(valid, "encode memory")))
-    memories = dict(zip(MEMORIES, (memory, both)))
-    for name, held in memories.items():
-        ranks[name] = _rank(reader, reader.search(held, test, vectors, f"search {name}"), block)
-    return Ranked(vectors, ranks, memories)
+    searched = {}
+    for name, held in zip(MEMORIES, (memory, both)):
+        queries = reader.search(held, test, vectors, f"search {name}")
+        ranks[name] = _rank(reader, queries, block)
+        searched[name] = queries
+    return Ranked(ranks, headline, searched[headline])
 
 
 def rank_drift(
-    reader: Reader,
-    sequences: Sequences,
-    ranked: Ranked,
-    shares: Sequence[float],
-    block: int,
-    seconds: dict[str, float],
+    reader: Reader, memory: MemoryBank, queries: Queries, shares: Sequence[float], block: int
 ) -> dict[float, tuple[int, Ranks]]:
-    """Test ranks with only the older ``share`` of every user's training pairs: how many memories, and the ranks.
+    """Ranks with only the older ``share`` of every user's pairs: how many memories, and the ranks.
 
-    Nothing is trained anew. Where there are ``shares``, ``seconds`` gets the time of this as ``drift``.
+    Nothing is trained anew.
+
+    Parameters
+    ----------
+    memory : of training pairs.
+    queries : the rows to rank.
     """
-    test, found = sequences.test_part(), {}
+    found = {}
     for share in shares:
-        with timed(seconds, "drift"):
-            older = ranked.memories["train"].older(share)
-            queries = reader.search(older, test, ranked.vectors, f"search {share:.0%}")
-            found[share] = len(older), _rank(reader, queries, block)
+        older = memory.older(share)
+        searched = reader.search(older, queries.prefixes, queries.vectors.numpy(), f"search {share:.0%}")
+        found[share] = len(older), _rank(reader, searched, block)
     return found
 
 

@@ -86,7 +86,7 @@ class BankSettings:
 
 
 def remember(reader: Reader, sequences: Sequences, settings: BankSettings) -> Remembered:
-    """Fill a memory bank and search it for every training and validation row; the backbone is frozen."""
+    """Fill a memory bank and search it for every training and validation row."""
     train, valid = sequences.train_part(generated=False), sequences.valid_part()
     vectors = reader.encode(train, "encode memory")
     banks = [reader.bank(train, vectors)] if "pairs" in settings.parts else []
@@ -95,7 +95,6 @@ def remember(reader: Reader, sequences: Sequences, settings: BankSettings) -> Re
         patterns = mined.prefixes()
         banks.append(reader.bank(patterns, reader.encode(patterns, "encode patterns")))
     memory = banks[0] if len(banks) == 1 else banks[0].join(banks[1])
-    reader.model.remember(memory)
     return Remembered(
         memory=memory,
         train=reader.search(memory, train, vectors, "search train", reader.model.top_k),

@@ -25,7 +25,7 @@ from recbole_raserec.runtime.progress import bar
 from recbole_raserec.runtime.recbole_faults import without_anomaly_mode
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.course import Course, OnEpoch, seed_of
-from recbole_raserec.training.optimizers import FUSED, DenseAndSparse, averaged, lazy_and_rest
+from recbole_raserec.training.optimizers import FUSED, DenseAndSparse, averaged, in_order, lazy_and_rest
 
 
 class StageTrainer(Trainer):
@@ -220,12 +220,9 @@ class StageTrainer(Trainer):
             checkpoints.save(Path(path), state)
 
     def _restore(self, last: dict[str, Any]) -> None:
-        if list(last["state_dict"]) != list(self.model.state_dict()):
-            problem = "an older version wrote it, whose optimiser has the weights in another order"
-            mend = "finish the run with that version, or remove the file to begin anew"
-            raise ConfigError("resume", str(self.last_file), problem, mend)
+        names, earlier = list(self.model.state_dict()), list(last["state_dict"])
         self.model.load_state_dict(last["state_dict"])
-        self.optimizer.load_state_dict(last["optimizer"])
+        self.optimizer.load_state_dict(in_order(last["optimizer"], earlier, names))
         if self.average is not None:
             self.average.load_state_dict(last["average"])
         self.start_epoch, self.cur_step = last["epoch"] + 1, last["cur_step"]

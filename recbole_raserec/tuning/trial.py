@@ -96,7 +96,6 @@ def run_trial(point: dict[str, Any], shared: Shared) -> None:
 
     start = shared.start or Start.made(config, model, data, after_epoch)
     model.backbone.load_state_dict(start.backbone)
-    model.remember(start.remembered.memory)
     valid = finetune(config, model, data.sha256, start.remembered, after_epoch).valid
     metric = config["valid_metric"].lower()
     backbone = start.pretrained.valid[metric]

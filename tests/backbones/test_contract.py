@@ -81,11 +81,10 @@ class Case(NamedTuple):
         return (backbone or self.backbone)(samples["item_id_list"], samples["item_length"], samples["user_id"])
 
 
-@pytest.fixture(params=[*sorted(set(VARIANTS) - REFUSED), OTHER_LAYER])
-def case(request, of_backbone):
-    """Each backbone that can serve, in evaluation mode and away from its start, where all scores are alike."""
-    make = non_causal if request.param == OTHER_LAYER else build_backbone
-    config = of_backbone(**VARIANTS.get(request.param, OURS))
+def lively(name, of_backbone):
+    """A backbone in evaluation mode and away from its start, where all scores are alike."""
+    make = non_causal if name == OTHER_LAYER else build_backbone
+    config = of_backbone(**VARIANTS.get(name, OURS))
     dataset = SequenceDataset(config)
     train, _, _ = dataset.build()
     backbone, again = (make(config, dataset).eval() for _ in range(2))
@@ -93,6 +92,20 @@ def case(request, of_backbone):
         for parameter in backbone.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return Case(backbone, again, dataset, train)
+
+
+@pytest.fixture(params=[*sorted(set(VARIANTS) - REFUSED), OTHER_LAYER])
+def case(request, of_backbone):
+    """Each backbone that can serve."""
+    return lively(request.param, of_backbone)
+
+
+@pytest.fixture(params=sorted(name for name, values in VARIANTS.items() if values["backbone"] in backbones.OURS))
+def causal(request, of_backbone):
+    """Each causal one."""
+    case = lively(request.param, of_backbone)
+    assert case.backbone.causal
+    return case
 
 
 def test_every_backbone_of_ours_has_its_yaml():
@@ -134,9 +147,13 @@ def test_the_loss_of_samples_trains_every_weight_that_scores(case):
     loss = case.backbone.calculate_loss(samples)
     loss.backward()
     assert loss.item() > 0
-    gradients = [p.grad for p in case.backbone.parameters() if p.grad is not None]
-    assert all(torch.isfinite(gradient).all() for gradient in gradients)
-    assert sum(float(gradient.abs().sum()) for gradient in gradients) > 0
+    gradients = {name: p.grad for name, p in case.backbone.named_parameters() if p.grad is not None}
+    assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
+    items = next(gradient for name, gradient in gradients.items() if name.endswith("item_embedding.weight"))
+    assert (items[1:].abs().sum(dim=1) > 0).all()
+    if isinstance(case.backbone, Stack):
+        moved = {name for name, gradient in gradients.items() if gradient.abs().sum() > 0}
+        assert moved >= {name for name, _ in case.backbone.named_parameters() if not name.endswith("key.bias")}
 
 
 def test_weights_are_saved_and_loaded(case):
@@ -146,11 +163,9 @@ def test_weights_are_saved_and_loaded(case):
     assert list(case.again.state_dict()) == list(case.backbone.state_dict())
 
 
-def test_a_causal_backbone_does_not_see_the_future(case):
+def test_a_causal_backbone_does_not_see_the_future(causal):
     """Perturbing the items after a position changes nothing up to it, and something after it."""
-    if not case.backbone.causal:
-        assert not hasattr(case.backbone, "layers") or not all(b.layer.causal for b in case.backbone.layers)
-        return
+    case = causal
     window = torch.randint(1, case.dataset.item_num, (3, 8))
     changed = torch.cat([window[:, :5], window[:, 5:] % (case.dataset.item_num - 1) + 1], dim=1)
     before, after = (case.backbone.encode_window(each) for each in (window, changed))
@@ -158,9 +173,8 @@ def test_a_causal_backbone_does_not_see_the_future(case):
     assert (after[:, 5:] - before[:, 5:]).abs().amax(dim=(1, 2)).min() > 1e-3
 
 
-def test_the_packed_loss_of_a_causal_backbone_is_the_loss_of_its_samples(case):
-    if not case.backbone.causal:
-        return
+def test_the_packed_loss_of_a_causal_backbone_is_the_loss_of_its_samples(causal):
+    case = causal
     part = case.dataset.sequences.train_part()
     case.backbone.use_training(part)
     loader = PackedLoader(case.dataset.sequences, "item_id_list", 8, budget=100, seed=0)

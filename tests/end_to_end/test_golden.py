@@ -43,6 +43,10 @@ VARIANTS = {
     "regenerated": OURS + REGENERATED,
     "duorec": OURS + "--backbone=DuoRec",
     "gru4rec": "--backbone=GRU4Rec --hidden_size=16 --embedding_size=16",
+    "bert4rec": "--backbone=BERT4Rec --hidden_size=16 --inner_size=32 --mixture_weight=[0,0.1] --mixture_top_k=20",
+    "dr4sr+": OURS
+    + "--regenerate=DR4SR+ --regenerate_parts=original,patterns --pattern_min_support=20 --memory=patterns "
+    "--personalize_warmup_epochs=0 --drift_shares=[0.5] --portrait=True",
     "average": OURS + "--average_weight=0.7 --score_tau=0.07 --ema_decay=0.99",
 }
 
@@ -58,9 +62,15 @@ def run(variant: str, folder: Path) -> dict[str, Any]:
     digest = hashlib.sha256()
     for name, value in sorted(model["state_dict"].items()):
         digest.update(name.encode() + value.numpy().tobytes())
-    same = ("backbone", "raserec", "test_ranks", "valid_curves", "train_losses", "improvement", "improvement_masked")
+    same = (
+        "dataset", "backbone", "raserec", "groups", "test_ranks", "valid_curves", "train_losses", "improvement",
+        "improvement_masked",
+    )  # fmt: skip
+    more = {name: result[name] for name in ("drift", "portrait") if name in result}
+    if "regeneration" in result:
+        more["rows_sha256"] = result["regeneration"]["rows_sha256"]
     checkpoints = sorted(path.name for path in (folder / "saved").glob("*.pth"))
-    return {**{name: result[name] for name in same}, "checkpoints": checkpoints, "weights": digest.hexdigest()}
+    return {**{name: result[name] for name in same}, **more, "checkpoints": checkpoints, "weights": digest.hexdigest()}
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="figures are those of x86-64 kernels")

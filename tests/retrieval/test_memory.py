@@ -154,8 +154,9 @@ def test_the_bank_is_sorted_once_however_often_it_is_searched(monkeypatch):
 def test_neighbours_are_read_from_the_bank():
     bank = random_bank(np.random.default_rng(5), 30, 3)
     found = bank.search(bank.keys[:4], np.full(4, 99), np.full(4, 1), 40)
-    near = bank.neighbours(found)
+    near = bank.neighbours(torch.from_numpy(found))
+    assert near.keys.data_ptr() == bank.keys.ctypes.data  # not copied
     assert near.real.sum(dim=1).tolist() == [30] * 4
     assert np.array_equal(near.vectors[:, :30].numpy(), bank.keys[found[:, :30]])
-    rows = near[torch.tensor([2, 0])].nearest(3)
+    rows = bank.neighbours(torch.from_numpy(found[[2, 0]])).nearest(3)
     assert np.array_equal(rows.items.numpy(), bank.targets[found[[2, 0], :3]])

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_raserec.retrieval.mixture import Mixture, cosines
+from recbole_raserec.retrieval.mixture import Mixture, Votes, cosines
 from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
 
 
@@ -25,7 +25,10 @@ def test_the_softmax_of_the_mixed_scores_is_the_mixture(weight, tau, users, memo
     found = rng.integers(1, items, (users, memories))  # few items: the same ones come several times
     cosine = rng.uniform(-1, 1, (users, memories))
     cosine[rng.random((users, memories)) < 0.3] = -np.inf  # places without a memory
-    mixed = Mixture(weight, tau).mix(torch.from_numpy(scores.copy()), torch.from_numpy(found), torch.from_numpy(cosine))
+    mixed = torch.from_numpy(scores.copy())
+    votes = Votes(mixed, torch.from_numpy(found), torch.from_numpy(cosine))
+    votes.mix(mixed, Mixture(0.5, 0.3))  # the next replaces it
+    votes.mix(mixed, Mixture(weight, tau))
     for user in range(users):
         of_scores = np.exp(scores[:, user]) / np.exp(scores[:, user]).sum()
         real = np.isfinite(cosine[user])

@@ -56,13 +56,24 @@ def test_a_resumed_run_is_the_uninterrupted_one(make_config, how):
         assert torch.equal(value, again[name]), name
 
 
-def test_a_run_of_weights_in_another_order_is_not_resumed(make_config):
-    stage, _ = pretrain(make_config(epochs=2))
-    last = checkpoints.load(stage.last_file, "cpu")
-    reverse = dict(reversed(last["state_dict"].items()))
-    checkpoints.save(stage.last_file, {**last, "state_dict": reverse, "finished": False})
-    with pytest.raises(ConfigError, match="weights in another order"):
-        pretrain(make_config(epochs=2, resume=True))
+def test_a_run_whose_weights_were_in_another_order_goes_on_exactly(make_config):
+    """Version 0.1.0 had those of the moving averages last."""
+    how = {"epochs": 3, "average_weight": 0.5}
+    straight, weights = pretrain(make_config(**how, checkpoint_dir="a"))
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(make_config(**how, checkpoint_dir="b"), stop_after=2)
+    file = next(Path("b").glob("*.last.pth"))
+    last = checkpoints.load(file, "cpu")
+    names = list(last["state_dict"])
+    before = [name for name in names if "averages" not in name] + [name for name in names if "averages" in name]
+    assert before != names
+    moments = last["optimizer"]["state"]
+    last["optimizer"]["state"] = {place: moments[names.index(name)] for place, name in enumerate(before)}
+    last["state_dict"] = {name: last["state_dict"][name] for name in before}
+    checkpoints.save(file, last)
+    resumed, again = pretrain(make_config(**how, checkpoint_dir="b", resume=True))
+    assert resumed.curve == straight.curve
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
 @pytest.mark.parametrize(("more", "lazy"), [({}, True), ({"weight_decay": 0.1}, False), ({"learner": "sgd"}, False)])
