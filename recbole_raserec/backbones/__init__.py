@@ -1,4 +1,4 @@
-"""Sequential models that can be pre-trained and then frozen under the retrieval module."""
+"""Backbones: sequential models that are pre-trained and then frozen under the retrieval module."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ OURS = {"SASRec": SASRec, "DuoRec": DuoRec}
 
 
 def build_backbone(config: Config, dataset: Any) -> Any:
-    """The :class:`~recbole_raserec.backbones.protocol.Backbone` named by ``config["backbone"]``."""
+    """The :class:`~recbole_raserec.backbones.protocol.Backbone` that ``config["backbone"]`` names."""
     return OURS.get(config["backbone"], Adapter)(config, dataset)

@@ -1,4 +1,4 @@
-"""User vectors of many prefixes at once: a window that several of them share is read once."""
+"""User vectors of many prefixes at once. A window that several prefixes share is read once."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from recbole_raserec.data.ragged import spans
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.runtime.progress import Progress
 
-_TOKENS = 2**15  # encoded at once: enough to keep every core busy, little enough to stay in cache
+_TOKENS = 2**15  # tokens encoded at once: enough to keep every core busy, and few enough to stay in cache
 
 
 @torch.no_grad()
 def encode_prefixes(backbone: Any, prefixes: Prefixes, progress: Progress = iter) -> np.ndarray:
-    """[R, D] float32 user vector of each row's last items, as many as the backbone reads; dropout off."""
+    """[R, D] float32 user vector of each prefix, cut to the last items that the backbone reads. Dropout is off."""
     backbone.eval()
     vectors = np.empty((len(prefixes), backbone.item_vectors.shape[1]), np.float32)
     if len(prefixes):
@@ -32,7 +32,7 @@ Encoded = Iterator[tuple[np.ndarray, Tensor]]  # rows [B] and their vectors [B, 
 
 
 def _encode_each(backbone: Any, prefixes: Prefixes, progress: Progress) -> Encoded:
-    """Every prefix by itself, those of like length together."""
+    """Encode every prefix on its own. Prefixes of similar length form a batch."""
     items = torch.from_numpy(prefixes.sequences.items)
     lengths = np.minimum(prefixes.lengths, backbone.max_seq_length)
     order = np.argsort(lengths, kind="stable")
@@ -45,9 +45,9 @@ def _encode_each(backbone: Any, prefixes: Prefixes, progress: Progress) -> Encod
 
 
 def _encode_windows(backbone: Any, prefixes: Prefixes, progress: Progress) -> Encoded:
-    """Prefixes that begin at the same item are positions of one window, the longest of them.
+    """Encode windows. Prefixes that start at the same item are positions of one window, the longest prefix.
 
-    A causal backbone's output at a position is the user vector of the prefix that ends there.
+    The output of a causal backbone at a position is the user vector of the prefix that ends there.
     """
     items = torch.from_numpy(prefixes.sequences.items)
     lengths = np.minimum(prefixes.lengths, backbone.max_seq_length)  # [R]
@@ -70,7 +70,7 @@ def _encode_windows(backbone: Any, prefixes: Prefixes, progress: Progress) -> En
 
 
 def _blocks_of_equal_shape(length: np.ndarray, asked: np.ndarray) -> list[np.ndarray]:
-    """Window numbers in blocks of one length, nothing padded; those of a single prefix stand apart."""
+    """Window numbers in blocks of equal length, so nothing is padded. Windows of one prefix have their own blocks."""
     single = asked == 1
     order = np.lexsort((single, length))
     block_of = np.cumsum(length[order]) // _TOKENS
