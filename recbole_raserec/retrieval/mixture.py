@@ -1,4 +1,4 @@
-"""The training-free mixture: what the memories say of the next item, beside what the user vector says."""
+"""The training-free mixture of two predictions of the next item: by the user vector, and by the memories."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from recbole_raserec.retrieval.neighbours import Neighbours
 class Mixture:
     """p = (1 - weight) softmax(scores) + weight * sum_k softmax_k(cosine_k / tau) [item_k = item].
 
-    The nearest-neighbour language model's interpolation (arXiv 1911.00172) with items for words.
+    This is the interpolation of the nearest-neighbour language model (arXiv 1911.00172), with items instead of words.
     """
 
     weight: float
     tau: float
 
     def mix(self, scores: Tensor, items: Tensor, cosine: Tensor) -> Tensor:
-        """Change scores in place into others whose softmax is the mixture's, up to a constant of each column.
+        """Change the scores in place, so their softmax is the mixture p.
 
-        Only the memories' items change, so their order among the others is all that is computed. A
-        column without memories stays.
+        Each column may also shift by a constant. So only the scores of the memories' items must change. A column
+        without memories stays unchanged.
 
         Parameters
         ----------
-        scores : [V, B]; row 0, padding, takes no share of the softmax and becomes -inf.
-        items, cosine : [B, K] of the memories; the cosine of a place without a memory is -inf.
+        scores : [V, B]. Row 0 is padding; it is not part of the softmax and becomes -inf.
+        items, cosine : [B, K] items and cosines of the memories; the cosine is -inf where there is no memory.
 
         Returns
         -------
         ``scores``
         """
         scores[0] = -torch.inf
-        order = items.argsort(dim=1)  # memories of one item side by side
+        order = items.argsort(dim=1)  # puts memories of the same item side by side
         items, cosine = items.gather(1, order), cosine.gather(1, order)
         real = cosine > -torch.inf
         logits = (cosine / self.tau).masked_fill(~real.any(dim=1, keepdim=True), 0)
@@ -48,7 +48,7 @@ class Mixture:
 
 
 def _summed_by_item(share: Tensor, items: Tensor) -> Tensor:
-    """[B, K] each memory's share becomes that of all memories of its item, which stand side by side."""
+    """[B, K] -> [B, K]: replace each memory's value by the sum over its item's memories, which are side by side."""
     first = torch.ones_like(items, dtype=torch.bool)
     first[:, 1:] = items[:, 1:] != items[:, :-1]
     group = first.long().cumsum(dim=1) - 1

@@ -1,4 +1,4 @@
-"""Retrieved memories: what attention, mixture and explanations read of a memory bank."""
+"""Neighbours: the retrieved memories that attention, mixture and explanations read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Neighbours:
 
     Attributes
     ----------
-    indices : [R, K] numbers of memories in the bank, nearest first, ``NO_MEMORY`` after the last.
-    keys : [N, D] of the whole bank.
-    targets : [N] item that followed each key.
+    indices : [R, K] indices of memories in the bank, nearest first, ``NO_MEMORY`` after the last.
+    keys : [N, D] keys of the whole bank.
+    targets : [N] item that followed each key's prefix.
     """
 
     indices: Tensor
@@ -26,35 +26,35 @@ class Neighbours:
     targets: Tensor
 
     def __getitem__(self, rows: Tensor) -> Neighbours:
-        """Those of the rows [B]."""
+        """The neighbours of the given rows [B]."""
         return replace(self, indices=self.indices[rows])
 
     def nearest(self, k: int) -> Neighbours:
-        """The first ``k`` of each row."""
+        """The ``k`` nearest neighbours of each row."""
         return replace(self, indices=self.indices[:, :k])
 
     def to(self, device: torch.device) -> Neighbours:
-        """The same on ``device``."""
+        """The same neighbours on ``device``."""
         return Neighbours(self.indices.to(device), self.keys.to(device), self.targets.to(device))
 
     @property
     def is_empty(self) -> bool:
-        """Whether the bank holds no memory at all."""
+        """Whether the bank holds no memory."""
         return len(self.targets) == 0
 
     @property
     def real(self) -> Tensor:
-        """[R, K] where there is a memory."""
+        """[R, K] True where there is a memory."""
         return self.indices != NO_MEMORY
 
     @property
     def vectors(self) -> Tensor:
-        """[R, K, D] keys of the memories; those of places without one mean nothing."""
+        """[R, K, D] keys of the memories. Where there is no memory, the values have no meaning."""
         return self.keys[self._at]
 
     @property
     def items(self) -> Tensor:
-        """[R, K] targets of the memories; those of places without one mean nothing."""
+        """[R, K] targets of the memories. Where there is no memory, the values have no meaning."""
         return self.targets[self._at]
 
     @property
