@@ -1,7 +1,6 @@
-"""Parts of the data under a frozen backbone: encoded once, searched once, ranked as often as needed.
+"""Parts of the data under a frozen backbone. They are encoded once, searched once, and ranked as often as needed.
 
-Where several processes train together they share the rows out here, so that a memory bank and an encoder know
-of one process only.
+This module divides the rows among several processes. So the memory bank and the encoder need not know about them.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.progress import Progress, bar
 from recbole_raserec.runtime.ray import map_on_ray
 
-_ROWS_A_TASK = 2**17  # that a Ray worker encodes
+_ROWS_A_TASK = 2**17  # rows that a Ray worker encodes in one task
 
 
 @dataclass(frozen=True)
 class Queries:
-    """R rows with their user vectors and memories.
+    """R pairs with their user vectors and memories.
 
     Attributes
     ----------
-    prefixes : the rows.
+    prefixes : the pairs, one per row.
     vectors : [R, D] user vectors of the backbone.
-    neighbours : memories of each row; None where none were searched.
+    neighbours : memories of each row; None if they were not searched.
     """
 
     prefixes: Prefixes
@@ -43,11 +42,11 @@ class Queries:
     neighbours: Neighbours | None = None
 
     def __getitem__(self, rows: Tensor) -> tuple[Tensor, Neighbours | None]:
-        """Vectors and memories of the rows [B]."""
+        """User vectors and memories of the given rows [B]."""
         return self.vectors[rows], None if self.neighbours is None else self.neighbours[rows]
 
     def to(self, device: torch.device, k: int) -> Queries:
-        """The same on ``device``, with the ``k`` nearest memories."""
+        """The same queries on ``device``, with only the ``k`` nearest memories."""
         near = None if self.neighbours is None else self.neighbours.nearest(k).to(device)
         return Queries(self.prefixes, self.vectors.to(device), near)
 
@@ -59,9 +58,9 @@ def encode_part(
     ray_address: str | None = None,
     rows_a_task: int = _ROWS_A_TASK,
 ) -> np.ndarray:
-    """[R, D] user vectors of the backbone, dropout off.
+    """[R, D] user vectors of the backbone; dropout is off.
 
-    Several processes share the rows; else Ray does it where there is a ``ray_address``.
+    Several processes divide the rows among them. With one process and a ``ray_address``, Ray encodes them.
     """
     if ray_address is None or processes.size() > 1 or len(part) == 0:
         backbone = model.backbone
@@ -81,7 +80,7 @@ def _encode_rows(shared: tuple[Any, Prefixes, torch.device], ends: tuple[int, in
 
 
 def search_part(memory: MemoryBank, part: Prefixes, vectors: np.ndarray, k: int, progress: Progress = iter) -> Queries:
-    """The part with the ``k`` nearest memories of each row; several processes share the rows."""
+    """The part with the ``k`` nearest memories of each row. Several processes divide the rows among them."""
 
     def search(rows: np.ndarray) -> np.ndarray:
         return memory.search(vectors[rows], part.users[rows], part.lengths[rows], k, progress)
@@ -91,7 +90,7 @@ def search_part(memory: MemoryBank, part: Prefixes, vectors: np.ndarray, k: int,
 
 
 def rank_queries(scorer: Scorer, queries: Queries, block: int, show_progress: bool) -> Ranks:
-    """Ranks of the rows' targets; the queries are where the scorer is, and dropout is off."""
+    """Ranks of the rows' targets. The queries must be on the scorer's device, and dropout must be off."""
 
     def score(rows: np.ndarray, out: Tensor) -> Tensor:
         return scorer(*queries[torch.from_numpy(rows).to(queries.vectors.device)], out=out)

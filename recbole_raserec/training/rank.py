@@ -1,4 +1,4 @@
-"""The last stage: ranks of the test part by the backbone and with each memory, nothing trained any more."""
+"""The last stage: rank the test part by the backbone and with each memory. Nothing is trained."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from recbole_raserec.training.remember import Reader
 
 @dataclass(frozen=True)
 class Ranked:
-    """The test part, ranked.
+    """The ranked test part.
 
     Attributes
     ----------
     vectors : [R, D] user vectors of the backbone.
-    ranks : ``backbone``, and by what the memory holds ``train`` and ``train+valid``.
-    memories : the banks of the latter two.
+    ranks : ranks by the ``backbone``, and with the memories ``train`` and ``train+valid``.
+    memories : the memory banks ``train`` and ``train+valid``.
     """
 
     vectors: np.ndarray
@@ -37,8 +37,8 @@ def rank(reader: Reader, sequences: Sequences, memory: MemoryBank, block: int) -
 
     Parameters
     ----------
-    memory : of training pairs; the validation pairs are joined to a copy.
-    block : most rows ranked at once.
+    memory : the bank of training pairs. The validation pairs are added to a copy of it.
+    block : largest number of rows that are ranked at once.
     """
     test, valid = sequences.test_part(), sequences.valid_part()
     vectors = reader.encode(test)
@@ -58,9 +58,9 @@ def rank_drift(
     block: int,
     seconds: dict[str, float],
 ) -> dict[float, tuple[int, Ranks]]:
-    """Test ranks with only the older ``share`` of every user's training pairs: how many memories, and the ranks.
+    """Number of memories and test ranks for each fraction in ``shares`` of every user's older training pairs.
 
-    Nothing is trained anew. Where there are ``shares``, ``seconds`` gets the time of this as ``drift``.
+    Nothing is trained again. If there are ``shares``, the time is added to ``seconds["drift"]``.
     """
     test, found = sequences.test_part(), {}
     for share in shares:
