@@ -178,7 +178,7 @@ def test_pretrained_skips_the_first_stage_and_must_fit(make_config, tiny_data):
 
 
 def test_resuming_does_not_mix_backbones(make_config):
-    """Fine-tuning that another backbone left behind is not taken for this one's."""
+    """A run does not use the fine-tuning checkpoint of another backbone."""
     first, _ = pretrain(make_config(seed=1))
     second, _ = pretrain(make_config(seed=2))
     names = []
