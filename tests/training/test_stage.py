@@ -40,7 +40,7 @@ def load_into(config):
     return backbone.pretrain(config, model, dataset)
 
 
-# With sampling, item vectors have an optimiser of their own.
+# With sampling, the item vectors have their own optimiser.
 @pytest.mark.parametrize("how", [{}, {"softmax_negatives": 8}, {"ema_decay": 0.9}])
 def test_a_resumed_run_is_the_uninterrupted_one(make_config, how):
     how = {"epochs": 4, **how}
