@@ -1,4 +1,4 @@
-"""Speed and accuracy measured; see bench.py, accuracy.py, reproduce.py, render.py."""
+"""Measurements of speed and accuracy; see bench.py, accuracy.py, reproduce.py, render.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from recbole_raserec.errors import ConfigError
 
 
 def read_options(argv: list[str], defaults: dict[str, str]) -> dict[str, str]:
-    """``--name=value`` words over ``defaults``; an unknown one ends the program with a line that says so."""
+    """``defaults``, overridden by ``--name=value`` arguments. An unknown argument ends the program with an error."""
     try:
         given = parse_arguments(argv)
         for name, value in given.items():

@@ -1,16 +1,16 @@
-"""Do the fast paths cost accuracy? One backbone trained four ways: ``python benchmarks/accuracy.py``.
+"""Do the fast paths cost accuracy? Train one backbone in four ways: ``python benchmarks/accuracy.py``.
 
   --seeds=2020,2021,2022
   --ways=plain,exact,fast,sampled
-  --epochs=300      at most; training stops as the configuration says
-  --ranks=FOLDER    where each run's ranks wait for the others, so that a stopped call goes on; the temporary folder
-  --output=FILE     benchmarks/results/bench-cpu.json, whose "accuracy" is replaced where the ways have plain
+  --epochs=300      largest number of epochs; early stopping is that of the configuration
+  --ranks=FOLDER    stores each run's ranks, so a stopped call can continue; by default the temporary folder
+  --output=FILE     benchmarks/results/bench-cpu.json; its "accuracy" is replaced if the ways include plain
 
-``plain`` is torch's own: cross entropy over all logits, nn.Dropout, every prefix's exact last 50 items.
-``exact`` trains on the same prefixes by this package's operations, ``fast`` also with the windows that it
-sets for Amazon's data (stride 5). ``sampled`` is ``fast`` that estimates the softmax from 2,048 items and
-trains the item vectors lazily, as it is done for catalogues beyond 100,000 items.
-Metrics are means over the seeds; an interval is a bootstrap over users, each with the ranks of all seeds.
+``plain`` uses torch's own operations: cross entropy over all logits, nn.Dropout, the exact last 50 items of every
+prefix. ``exact`` trains on the same prefixes with this package's operations. ``fast`` also uses the windows that are
+set for Amazon's data (stride 5). ``sampled`` is ``fast`` with a softmax estimated from 2,048 items and lazy training of
+the item vectors, as for catalogues of more than 100,000 items.
+Metrics are means over the seeds. An interval is a bootstrap over users, each with the ranks of all seeds.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 class PlainSASRec(SASRec):
-    """The same network and pairs by torch's own operations."""
+    """The same network and pairs with torch's own operations."""
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -65,7 +65,7 @@ class PlainSASRec(SASRec):
 
 
 def train(way: str, seed: int, folder: Path, epochs: int) -> dict[str, Any]:
-    """Test ranks of the best epoch by protocol, and the number of epochs."""
+    """Test ranks of the best epoch under each protocol, and the number of epochs."""
     settings = {"data_path": str(folder), "show_progress": False, "epochs": epochs, "seed": seed}
     with tempfile.TemporaryDirectory() as checkpoints:
         settings["checkpoint_dir"] = checkpoints
@@ -83,7 +83,7 @@ def train(way: str, seed: int, folder: Path, epochs: int) -> dict[str, Any]:
 
 
 def run(way: str, seeds: list[int], folder: Path, epochs: int, kept: Path) -> dict[str, np.ndarray]:
-    """What :func:`train` gives for each seed, stacked; what was trained before is read."""
+    """The results of :func:`train` for all seeds, stacked. Runs of an earlier call are read, not trained again."""
     runs = []
     for seed in seeds:
         file = _kept(kept, way, seed, epochs)
@@ -100,7 +100,7 @@ def _kept(folder: Path, way: str, seed: int, epochs: int) -> Path:
 
 
 def describe(runs: dict[str, np.ndarray], plain: dict[str, np.ndarray], metrics: Metrics) -> dict[str, Any]:
-    """Of one way: means over the seeds, and the change against ``plain``."""
+    """The figures of one way: means over the seeds, and the change against ``plain``."""
     of_seeds = [both_protocols(Ranks(*ranks), metrics) for ranks in zip(*(runs[p] for p in PROTOCOLS))]
     test = {
         p: {metric: float(np.mean([one[p][metric] for one in of_seeds])) for metric in of_seeds[0][p]}
@@ -130,7 +130,7 @@ def main(argv: list[str]) -> None:
     kept.mkdir(parents=True, exist_ok=True)
     runs = {way: run(way, seeds, folder, epochs, kept) for way in ways}
     if "plain" not in runs:
-        return  # part of the work; a later call with all ways reads it
+        return  # only a part of the work; a later call with all ways reads it
     config = Config("RaSeRec", "amazon-beauty", config_dict={"data_path": str(folder)})
     same = {"seeds": seeds, "data_sha256": SequenceDataset(config).sha256}
     metrics = Metrics.of(config)
@@ -138,7 +138,7 @@ def main(argv: list[str]) -> None:
     file = Path(options["output"])
     result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     file.write_text(json_line({**result, "accuracy": rows}) + "\n", encoding="utf-8")
-    for way in ways:  # a later call measures its own code
+    for way in ways:  # so a later call measures its own code
         for seed in seeds:
             _kept(kept, way, seed, epochs).unlink()
 

@@ -1,9 +1,9 @@
-"""Every stage, the peers' way and ours, on the same data in one run: ``python benchmarks/bench.py``.
+"""Time every stage of the peers and of this package, on the same data in one run: ``python benchmarks/bench.py``.
 
-Each (stage, side, size) runs in a process of its own, so that its peak memory is its own.
-Beauty's file is taken from ``RECBOLE_RASEREC_DATA`` or ../shared/data.
+Each (stage, side, size) has its own process, so its peak memory can be measured.
+Beauty's file is read from the folder ``RECBOLE_RASEREC_DATA`` or from ../shared/data.
 
-  --stages=all      names of stages, comma separated; the rows of others stay in the file
+  --stages=all      names of stages with commas; the rows of other stages stay in the file
   --output=FILE     benchmarks/results/bench-cpu.json
 
 Sizes are multiples of Beauty's interactions: 1 is Beauty itself, the others are synthetic.
@@ -34,7 +34,7 @@ SIZES = {
     "decoding": (1,),
 }
 OTHER_SIZES = (1, 10, 100)
-PEER_SIZES = {"sequence_building": (1, 5), "large_catalogue": ()}  # beyond, RecBole takes hours or tens of GB
+PEER_SIZES = {"sequence_building": (1, 5), "large_catalogue": ()}  # for larger sizes RecBole needs hours or tens of GB
 OTHER_PEER_SIZES = (1,)
 MANY_ITEMS = 1_000_000
 
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
 
 
 def _conditions(rates: dict[str, float]) -> dict[str, Any]:
-    """When and on what a row was measured; the rates are those of a matrix product and a copy just before."""
+    """Date and machine of a row. The rates are those of a matrix product and a copy just before the measurement."""
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "matrix_product_gflops": round(rates["flops"] / 1e9, 1),
@@ -70,7 +70,7 @@ def _conditions(rates: dict[str, float]) -> dict[str, Any]:
 
 
 def _write(output: Path, rows: list[dict[str, Any]], order: list[str]) -> None:
-    """Replace the rows of a stage; those of others, and what benchmarks/accuracy.py measured, stay."""
+    """Replace the rows of a stage. The rows of other stages, and the figures of benchmarks/accuracy.py, stay."""
     from recbole_raserec.runtime.files import json_line
 
     result = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
@@ -81,20 +81,20 @@ def _write(output: Path, rows: list[dict[str, Any]], order: list[str]) -> None:
 
 
 def _data(folder: Path, stage: str, size: int) -> str:
-    """The data set of a size: Beauty's own file for 1, synthetic otherwise."""
+    """Create the data set of a size (Beauty's own file for 1, otherwise synthetic data). Return its name."""
     from benchmarks.synthetic import BEAUTY_INTERACTIONS, BEAUTY_ITEMS, write_synthetic
 
     if stage == "large_catalogue":
         return write_synthetic(folder, 10 * BEAUTY_INTERACTIONS, MANY_ITEMS)
     if size == 1:
         return beauty(folder)
-    # A catalogue that does not grow would make what mining finds grow faster than the data (33x for 10x).
+    # With a fixed catalogue, the number of patterns would grow faster than the data (33x for 10x).
     items = BEAUTY_ITEMS * (size if stage == "mining" else 1)
     return write_synthetic(folder, size * BEAUTY_INTERACTIONS, items)
 
 
 def beauty(folder: Path) -> str:
-    """Convert Beauty's file; the data set's name."""
+    """Convert Beauty's file. Return the data set's name."""
     from recbole_raserec import convert
 
     source = Path(os.environ.get("RECBOLE_RASEREC_DATA", HERE.parent.parent / "shared" / "data")) / "Beauty.txt"
@@ -104,14 +104,14 @@ def beauty(folder: Path) -> str:
 
 def _compare(stage: str, folder: Path, size: int, rates: dict[str, float]) -> dict[str, Any]:
     name = _data(folder, stage, size)
-    repeats = 1 if size == 100 or stage == "large_catalogue" else 3  # minutes each, and compared with no peer
+    repeats = 1 if size == 100 or stage == "large_catalogue" else 3  # these take minutes and have no peer
     sides = {"ours": _measure(stage, "ours", folder, name, repeats)}
     if size in PEER_SIZES.get(stage, OTHER_PEER_SIZES):
         sides["peer"] = _measure(stage, "peer", folder, name, repeats=3)
     ours = sides["ours"]
     row = {"stage": stage, "size": size, "data": name, "ours_s": ours["median"], "ours_mib": ours["mib"]}
     row |= {"ours_all_s": ours["seconds"], "ours_share_measured": ours["share"]}
-    for limit, work in ours["work"].items():  # share of the machine's measured rate that the stage keeps up
+    for limit, work in ours["work"].items():  # fraction of the machine's measured rate that the stage reaches
         row |= {"limit": limit, "work": work, "roofline": round(work / rates[limit] / ours["median"], 3)}
     if "peer" in sides:
         peer = sides["peer"]
@@ -150,7 +150,7 @@ def _one(stage: str, side: str, folder: str, name: str, repeats: str) -> None:
 
 
 def _growth(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Log-log slope of our seconds over interactions on synthetic data (least squares), for each stage."""
+    """For each stage, the log-log slope (least squares) of our seconds over interactions on synthetic data."""
     import numpy as np
 
     slopes = {}
@@ -171,7 +171,7 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _gflops() -> float:
-    """Rate of a 2,048 x 2,048 matrix product, median of 9."""
+    """Rate of a 2,048 x 2,048 matrix product in GFLOP/s, median of 9."""
     import torch
 
     a = torch.randn(2048, 2048)
@@ -184,7 +184,7 @@ def _gflops() -> float:
 
 
 def _gigabytes() -> float:
-    """Rate of copying 256 MiB, bytes read and written, median of 9."""
+    """Rate of a copy of 256 MiB in GB/s (bytes read and written), median of 9."""
     import numpy as np
 
     source = np.ones(2**25)

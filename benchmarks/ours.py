@@ -1,7 +1,7 @@
-"""This package's way through each stage, timed.
+"""Timings of each stage of this package.
 
-Every function returns the seconds of each repeat, the share of the stage that was measured, and the
-least that the whole stage must do, as ``{"flops": multiply-adds twice}`` or ``{"bytes": moved}``.
+Every function returns the seconds of each repeat, the fraction of the stage that was measured, and the minimal work of
+the whole stage: ``{"flops": ...}``, where a multiply-add counts twice, or ``{"bytes": ...}`` moved in memory.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from recbole_raserec.training.finetune import FinetuneTrainer
 from recbole_raserec.training.queries import Queries, rank_queries
 from recbole_raserec.training.stage import StageTrainer
 
-MOST_STEPS = 128  # of an epoch that are timed: all of Beauty's; of larger ones these, and the rest is inferred
+MOST_STEPS = 128  # timed steps of an epoch: all of Beauty's; for larger data the rest is extrapolated
 K, D, INNER, LAYERS = 20, 64, 256, 2
 Timing = tuple[list[float], float, dict[str, float]]
 
 
 def encoder_flops(tokens: int) -> float:
-    """Projections and feed-forward of a forward pass; attention itself is small beside them."""
+    """Floating point operations of a forward pass: projections and feed-forward. Attention itself is small."""
     return 2.0 * tokens * LAYERS * (4 * D * D + 2 * D * INNER)
 
 
 def softmax_flops(pairs: int, items: int, products: int) -> float:
-    """``products`` = 1 for scores, 2 with the gradient of the users, 3 with that of the items too."""
+    """``products`` = 1 for scores, 2 with the gradient of the users, 3 also with the gradient of the items."""
     return 2.0 * pairs * items * D * products
 
 
 def load(data_path: Path, name: str, **more: Any) -> tuple[Config, SequenceDataset]:
-    """Configuration and data set, read but not yet built."""
+    """The configuration and the data set, which is read but not built."""
     config = Config("RaSeRec", name, config_dict={"data_path": str(data_path), "show_progress": False, **more})
     torch.manual_seed(config["seed"])
     return config, SequenceDataset(config)
@@ -61,7 +61,7 @@ def repeat(work: Callable[[], Any], times: int) -> list[float]:
 
 
 def epochs(trainer: StageTrainer, repeats: int) -> tuple[list[float], float]:
-    """Seconds of each of ``repeats`` epochs' timed steps, drawing its batches included, and the share they are."""
+    """Seconds of the timed steps of each epoch, including the draw of batches, and their fraction of an epoch."""
     seconds, share = [], 1.0
     trainer.model.train()
     for epoch in range(repeats):
@@ -78,7 +78,7 @@ def epochs(trainer: StageTrainer, repeats: int) -> tuple[list[float], float]:
 
 
 def sequence_building(data_path: Path, name: str, repeats: int) -> Timing:
-    """Loaded interactions -> training, validation and test parts."""
+    """From loaded interactions to training, validation and test parts."""
     seconds = []
     for _ in range(repeats):
         dataset = load(data_path, name)[1]
@@ -93,7 +93,7 @@ def _model(data_path: Path, name: str, **more: Any) -> tuple[Config, SequenceDat
 
 
 def sasrec_epoch(data_path: Path, name: str, repeats: int) -> Timing:
-    """One epoch of packed SASRec, optimiser included."""
+    """One epoch of packed SASRec, including the optimiser."""
     config, dataset, model = _model(data_path, name)
     trainer = BackboneTrainer(config, model, dataset)
     windows, scored = trainer.loader.windows, trainer.model.negatives or dataset.item_num
@@ -102,7 +102,7 @@ def sasrec_epoch(data_path: Path, name: str, repeats: int) -> Timing:
 
 
 def duorec_epoch(data_path: Path, name: str, repeats: int) -> Timing:
-    """One epoch of packed DuoRec, same-target partners included."""
+    """One epoch of packed DuoRec, including the partners with the same target."""
     config, dataset, model = _model(data_path, name, backbone="DuoRec")
     trainer = BackboneTrainer(config, model, dataset)
     windows, part = trainer.loader.windows, dataset.sequences.train_part()
@@ -128,12 +128,12 @@ def _random_memory(dataset: SequenceDataset) -> MemoryBank:
 
 
 def neighbour_search(data_path: Path, name: str, repeats: int) -> Timing:
-    """The 20 nearest memories of every training prefix, leaks excluded, index included."""
+    """The 20 nearest memories of every training prefix without leaks, including the build of the index."""
     _, dataset, _ = _model(data_path, name)
     memory = _random_memory(dataset)
 
     def search() -> None:
-        fresh = dataclasses.replace(memory)  # builds its index anew
+        fresh = dataclasses.replace(memory)  # builds its index again
         fresh.search(fresh.keys, fresh.owners, fresh.lengths, 20)
 
     return repeat(search, repeats), 1.0, {"flops": 2.0 * len(memory) ** 2 * D}
@@ -153,7 +153,7 @@ def finetune_epoch(data_path: Path, name: str, repeats: int) -> Timing:
 
 
 def evaluation(data_path: Path, name: str, repeats: int) -> Timing:
-    """Encode and rank every test user in full, both protocols."""
+    """Encode every test user and rank all items, under both protocols."""
     config, dataset, model = _model(data_path, name)
     part = dataset.sequences.test_part()
 
@@ -167,7 +167,7 @@ def evaluation(data_path: Path, name: str, repeats: int) -> Timing:
 
 
 def large_catalogue(data_path: Path, name: str, repeats: int) -> Timing:
-    """A SASRec epoch over a million items: the softmax is sampled."""
+    """A SASRec epoch over a million items, with a sampled softmax."""
     return sasrec_epoch(data_path, name, repeats)
 
 
@@ -181,13 +181,13 @@ def _pairs(data_path: Path, name: str) -> tuple[Config, SequenceDataset, Pairs]:
 
 
 def regenerator(config: Config, items: int) -> Regenerator:
-    """An untrained regenerator, the same for both sides."""
+    """An untrained regenerator, equal for both sides."""
     torch.manual_seed(0)
     return Regenerator(torch.randn(items, D) * 0.02, config["MAX_ITEM_LIST_LENGTH"], config["decode_max_length"])
 
 
 def trained_regenerator(config: Config, dataset: SequenceDataset, pairs: Pairs) -> Regenerator:
-    """One after an epoch of training, the same for both sides: an untrained one never ends a row."""
+    """A regenerator after one epoch of training, equal for both sides. An untrained one never ends a row."""
     model = regenerator(config, dataset.item_num)
     RegeneratorTrainer(config, model, pairs, dataset.sha256, "bench")._train_epoch(None, 0)
     return model.eval()
@@ -198,7 +198,7 @@ def mining(data_path: Path, name: str, repeats: int) -> Timing:
     dataset = load(data_path, name)[1]
     dataset.build()
     training = dataset.sequences.training_only()
-    # Each of a position's four extensions is written and read once.
+    # Each position has four extensions; each is written and read once.
     return repeat(lambda: mine_patterns(training), repeats), 1.0, {"bytes": 2 * 4 * 8.0 * len(training.items)}
 
 
@@ -217,7 +217,7 @@ def regenerator_epoch(data_path: Path, name: str, repeats: int) -> Timing:
 
 
 def decoding(data_path: Path, name: str, repeats: int) -> Timing:
-    """Five rows of every sequence, two tokens restrictive, the others generative."""
+    """Decode five rows of every sequence. The first two tokens are restrictive, the others generative."""
     config, dataset, pairs = _pairs(data_path, name)
     model = trained_regenerator(config, dataset, pairs)
     decoder = local_decoder(model, pairs.sequences, 1.0, 0, config["decode_max_length"], config["device"])

@@ -1,10 +1,10 @@
-"""The peers' way through each stage: stock RecBole 1.2.1 or Seq2Pat where it has the stage, else a plain loop.
+"""The peer of each stage: stock RecBole 1.2.1 or Seq2Pat if it has the stage, otherwise a plain loop.
 
-The plain loops search and filter in every step, row by row, and hold all logits; they keep autograd's
-anomaly mode off, which RecBole's import turns on.
+The plain loops search and filter in every step, row by row, and hold all logits. They turn off autograd's anomaly
+mode, which RecBole's import turns on.
 
-Where a whole stage would take many minutes, whole training steps are timed and the share of the
-stage that they are is returned with their seconds.
+If a whole stage would take many minutes, only some whole training steps are timed. The fraction of the stage that they
+cover is returned with their seconds.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from recbole_raserec.regeneration.trainer import target_tokens
 from recbole_raserec.retrieval.attention import RetrievalAugmentation
 
 K = 20
-PEER_SEQUENCES = 20  # decoded one at a time, of all
+PEER_SEQUENCES = 20  # sequences that are decoded, one at a time
 Timing = tuple[list[float], float]
 
 
 def load(data_path: Path, name: str) -> tuple[Any, SequentialDataset]:
     """RecBole's own Config and data set, read but not yet built."""
-    sys.argv = sys.argv[:1]  # RecBole's Config reads it
+    sys.argv = sys.argv[:1]  # RecBole's Config reads the command line
     config = recbole.config.Config(
         SASRec,
         name,
@@ -73,7 +73,7 @@ def _model(data_path: Path, name: str) -> tuple[Any, list[SequentialDataset], SA
 
 
 def _timed_batches(loader: Any, step: Any, count: int) -> Timing:
-    """Seconds of each of ``count`` steps after a first untimed one, and the share of the loader that one is."""
+    """Seconds of each of ``count`` steps after a first untimed step, and one step's fraction of the loader."""
     seconds = []
     for number, batch in enumerate(loader):
         start = perf_counter()
@@ -86,7 +86,7 @@ def _timed_batches(loader: Any, step: Any, count: int) -> Timing:
 
 
 def sasrec_epoch(data_path: Path, name: str, repeats: int) -> Timing:
-    """Training steps of RecBole's Trainer: 2,048 prefixes padded to 50 (its anomaly mode is on, as it comes)."""
+    """Training steps of RecBole's Trainer: 2,048 prefixes padded to 50. Anomaly mode is on, as in stock RecBole."""
     config, (train, _, _), model = _model(data_path, name)
     trainer = Trainer(config, model)
     loader = TrainDataLoader(config, train, None, shuffle=True)
@@ -94,7 +94,7 @@ def sasrec_epoch(data_path: Path, name: str, repeats: int) -> Timing:
 
 
 class PlainDuoRec(SASRec):
-    """Its authors' loss on padded prefixes: three passes, and a table of all views that masks each by itself."""
+    """DuoRec with its authors' loss on padded prefixes: three passes, and all views compared in one masked table."""
 
     def contrast(self, second: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         views, number = torch.cat([second, other]), len(second)
@@ -107,7 +107,7 @@ class PlainDuoRec(SASRec):
 
 
 def duorec_epoch(data_path: Path, name: str, repeats: int) -> Timing:
-    """RecBole has no DuoRec: its SASRec with the authors' term, a partner drawn for each row in Python."""
+    """RecBole has no DuoRec. The peer is its SASRec with the authors' term; Python draws a partner for each row."""
     config, (train, _, _), _ = _model(data_path, name)
     model = PlainDuoRec(config, train)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
@@ -128,7 +128,7 @@ def duorec_epoch(data_path: Path, name: str, repeats: int) -> Timing:
 
 
 def memory_encoding(data_path: Path, name: str, repeats: int) -> Timing:
-    """Every training prefix by itself, padded to 50."""
+    """Encode every training prefix on its own, padded to 50 items."""
     config, (train, _, _), model = _model(data_path, name)
     model.eval()
 
@@ -140,7 +140,7 @@ def memory_encoding(data_path: Path, name: str, repeats: int) -> Timing:
 
 
 def _filtered(index: faiss.Index, batch: Any, queries: np.ndarray, users: np.ndarray, lengths: np.ndarray) -> list:
-    """Search deeper than K and drop the user's own later memories row by row."""
+    """Search deeper than K, and drop the user's own later memories row by row."""
     near = index.search(queries, 2 * K)[1]
     kept = []
     for row, (user, length) in enumerate(zip(batch["user_id"].tolist(), batch["item_length"].tolist())):
@@ -220,7 +220,7 @@ def evaluation(data_path: Path, name: str, repeats: int) -> Timing:
 
 
 def mining(data_path: Path, name: str, repeats: int) -> Timing:
-    """Seq2Pat, whose patterns must be ours."""
+    """Mining by Seq2Pat. Its patterns must equal ours."""
     from sequential.seq2pat import Seq2Pat
 
     training = ours.load(data_path, name)[1].build()[0].sequences.training_only()
@@ -233,13 +233,13 @@ def mining(data_path: Path, name: str, repeats: int) -> Timing:
     seconds = ours.repeat(mine, repeats)
     patterns = mine_patterns(training)
     mined = np.split(patterns.items, patterns.offsets[1:-1])
-    theirs = {(*pattern[:-1], pattern[-1]) for pattern in found}  # its last number is the support
+    theirs = {(*pattern[:-1], pattern[-1]) for pattern in found}  # the last number is the support
     assert theirs == {(*items.tolist(), support) for items, support in zip(mined, patterns.support.tolist())}
     return seconds, 1.0
 
 
 class PlainRegenerator(nn.Module):
-    """The same network of torch's own layers: everything padded, all logits computed and masked to the source."""
+    """The same network with torch's own layers. Everything is padded; all logits are computed, then masked."""
 
     def __init__(self, model: Regenerator) -> None:
         super().__init__()
@@ -276,7 +276,7 @@ class PlainRegenerator(nn.Module):
 
 
 def regenerator_epoch(data_path: Path, name: str, repeats: int) -> Timing:
-    """Each pair encodes its source anew, padded to the maximum."""
+    """Each pair encodes its source again, padded to the maximum."""
     config, dataset, pairs = ours._pairs(data_path, name)
     ids = ours.regenerator(config, dataset.item_num)
     model = PlainRegenerator(ids)
@@ -298,7 +298,7 @@ def regenerator_epoch(data_path: Path, name: str, repeats: int) -> Timing:
 
 
 def decoding(data_path: Path, name: str, repeats: int) -> Timing:
-    """One sequence and one memory at a time; the whole row is read again for every token."""
+    """Decode one sequence and one memory at a time. The whole row is read again for every token."""
     config, dataset, pairs = ours._pairs(data_path, name)
     model = ours.trained_regenerator(config, dataset, pairs)
     some = np.random.default_rng(0).choice(len(pairs.sequences), (repeats, PEER_SEQUENCES), replace=False)

@@ -1,9 +1,8 @@
 """Write the tables and pictures of README.md from benchmarks/results/: ``python benchmarks/render.py``.
 
-All headline figures go into benchmarks/results/README.md, what matters most of them into README.md. Of this only
-what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced; no figure is typed by hand. The pictures of
-the runs in benchmarks/results/sensitivity/ go into benchmarks/pictures/, and the page with all that these runs show
-is benchmarks/pictures/report.html.
+benchmarks/results/README.md gets all headline figures. README.md gets the most important ones; only the text between
+the markers ``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced. No figure is typed by hand. benchmarks/pictures/ gets
+the pictures of the runs in benchmarks/results/sensitivity/, and report.html, the report of these runs.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ ABOUT_GROUPS = (
 
 
 def draw(files: list[Path], folder: Path) -> None:
-    """The report of ``files``, and each of their sweeps as a picture of its own, into ``folder``."""
+    """Write the report of ``files`` into ``folder``, and a separate picture of each of their sweeps."""
     folder.mkdir(exist_ok=True)
     write_report(files, folder / "report.html")
     for name, series in sweeps([dict(read_result(file)) for file in files]):
@@ -43,12 +42,12 @@ def draw(files: list[Path], folder: Path) -> None:
 
 
 def replace_block(text: str, name: str, block: str) -> str:
-    """``text`` with what stands between the markers of ``name`` replaced."""
+    """``text`` with ``block`` between the markers of ``name``. Only the text between the markers is replaced."""
     return re.sub(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m: m[1] + block + "\n" + m[2], text, flags=re.S)
 
 
 def page(headline: list[tables.Run]) -> str:
-    """All headline figures, and those of groups of users."""
+    """The page of all headline figures, with the figures of groups of users."""
     parts = ["# All headline figures", ABOUT, tables.full_table(headline)]
     for kind, title in tables.KINDS.items():
         names = headline[0]["groups"][kind]
@@ -59,7 +58,7 @@ def page(headline: list[tables.Run]) -> str:
 def blocks(
     results: list[tables.Run], headline: list[tables.Run], swept: list[tables.Run], bench: dict
 ) -> dict[str, str]:
-    """Name of each block of the README, and what it holds."""
+    """The name and the content of each block of the README."""
     published = json.loads((HERE / "published.json").read_text(encoding="utf-8"))
     full = [run for run in headline if run["config"].get("preset") == "full"]
     return {

@@ -1,15 +1,16 @@
-"""Train what the tables hold, one result file a run: ``python benchmarks/reproduce.py``.
+"""Train the runs of the tables, one result file per run: ``python benchmarks/reproduce.py``.
 
-  --runs=all          which, with commas between them: headline, ablation, sensitivity, or names of runs
+  --runs=all          which runs, with commas: headline, ablation, sensitivity, or names of runs
   --seeds=2020,2021,2022
-  --data_path=dataset where ``recbole-raserec convert`` wrote the data sets
+  --data_path=dataset folder where ``recbole-raserec convert`` wrote the data sets
   --output=FOLDER     benchmarks/results
-  --jobs=1            runs side by side, of different seeds. Each has one thread, as those of the table had (their
-                      number changes the last digits); OMP_NUM_THREADS before the command sets another number
+  --jobs=1            number of runs side by side, of different seeds. Each run has one thread, like the runs of the
+                      tables; their number changes the last digits. OMP_NUM_THREADS before the command sets another
+                      number
 
-A run whose file is there is skipped; one that was stopped goes on from its last epoch; what two runs have in
-common (generated rows, a trained backbone) is made once. Each is a process of its own, and its command is printed.
-The data must be those of the table: RecBole's downloads of the same names are other files.
+A run is skipped if its file exists. A stopped run continues from its last epoch. Generated rows and trained backbones
+that two runs have in common are made once. Each run is a separate process, and its command is printed. The data must be
+those of the tables: RecBole's downloads of the same names are other files.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from benchmarks import read_options  # noqa: E402
 
 
 class DataSet(NamedTuple):
-    """A data set of the table: the start of its files' names, what it is converted from, SHA-256 of its .inter file."""
+    """A data set of the tables: start of its files' names, source of the conversion, SHA-256 of its .inter file."""
 
     short: str
     source: str
@@ -67,7 +68,7 @@ ABLATION = {
     "amazon-beauty-sasrec-dr4sr-mined": f"{DR4SR} --memory=patterns",
     "amazon-beauty-sasrec-original-both": "--dataset=amazon-beauty --memory=pairs,patterns",
 }
-# The headline paper's Figure 2, at its rate of fine-tuning and on either side of its alpha .5 and top_k 20
+# The headline paper's Figure 2, at its rate of fine-tuning, with values below and above its alpha .5 and top_k 20
 SWEPT = {"alpha": (0.1, 0.3, 0.7, 0.9), "top_k": (5, 10, 50)}
 PAPER = "--dataset=amazon-beauty --finetune_learning_rate=0.001"
 SENSITIVITY = {
@@ -83,7 +84,7 @@ GROUPS = {"headline": HEADLINE, "ablation": ABLATION, "sensitivity": SENSITIVITY
 
 
 def main(argv: list[str]) -> None:
-    output = os.path.relpath(HERE / "results")  # files name where they were written, and no folder of this machine
+    output = os.path.relpath(HERE / "results")  # relative, because files hold their own path
     defaults = {"runs": "all", "seeds": "2020,2021,2022", "data_path": "dataset", "output": output, "jobs": "1"}
     options = read_options(argv, defaults)
     chosen: dict[str, None] = {}
@@ -100,7 +101,7 @@ def main(argv: list[str]) -> None:
     with ThreadPoolExecutor(int(options["jobs"])) as pool:
         try:
             codes = list(pool.map(lambda run: _run(*run, seeds[run[1]], options), runs))
-        except KeyboardInterrupt:  # the runs have had it too, and end with their last epoch kept
+        except KeyboardInterrupt:  # the runs get it too, and keep their last epoch
             print("interrupted; the same command goes on", file=sys.stderr)
             sys.exit(130)
     sys.exit(1 if any(codes) else 0)
@@ -111,7 +112,7 @@ def _result(name: str, seed: str, options: dict[str, str]) -> Path:
 
 
 def _check_data(name: str, folder: Path) -> None:
-    """End the program where the data set is not there or another one, before anything is trained."""
+    """End the program before any training if the data set is missing or is another one."""
     path = folder / name / f"{name}.inter"
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
     if sha256 == DATA[name].sha256:
@@ -122,14 +123,14 @@ def _check_data(name: str, folder: Path) -> None:
 
 
 def _run(name: str, seed: str, alone: Lock, options: dict[str, str]) -> int:
-    """Exit code of a run."""
+    """Run one training. Return its exit code."""
     words = f"{ALL[name]} --seed={seed} --data_path={options['data_path']} --result_file={_result(name, seed, options)}"
     command = ["run", "--model=RaSeRec", *words.split(), "--resume=True", "--show_progress=False"]
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     program = [sys.executable, str(HERE.parent / "run_recbole_raserec.py"), *command]
     with alone:
         line = f"OMP_NUM_THREADS={environment['OMP_NUM_THREADS']} recbole-raserec {' '.join(command)}"
-        print(f"{line}\n", end="", flush=True)  # one write: runs side by side do not mix their lines
+        print(f"{line}\n", end="", flush=True)  # one write, so runs side by side do not mix their lines
         return subprocess.run(program, env=environment, check=False).returncode
 
 

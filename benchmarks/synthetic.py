@@ -1,4 +1,4 @@
-"""Interactions shaped like Amazon Beauty's, at any size: many short histories, a popular head."""
+"""Synthetic interactions of any size that resemble Amazon Beauty's: many short histories and a popular head."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ BEAUTY_USERS, BEAUTY_ITEMS, BEAUTY_INTERACTIONS = 22_363, 12_101, 198_502
 
 
 def write_synthetic(data_path: Path, interactions: int, items: int = BEAUTY_ITEMS, seed: int = 0) -> str:
-    """Write ``data_path/synthetic-N/synthetic-N.inter`` unless it is there; returns the data set's name.
+    """Write ``data_path/NAME/NAME.inter`` unless the file exists. Return the data set's name.
 
-    Histories have 5 items and more, geometrically (mean 8.9 as in Beauty); items follow a power law.
+    Histories have at least 5 items; their lengths are geometric (mean 8.9, as in Beauty). Items follow a power law.
     """
     name = f"synthetic-{interactions}-{items}"
     path = data_path / name / f"{name}.inter"

@@ -1,4 +1,4 @@
-"""Result files to the tables of the README, in markdown: no figure of them is typed by hand."""
+"""The tables of the README in markdown, from result files. No figure is typed by hand."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from recbole_raserec.evaluation.metrics import Metrics
 from recbole_raserec.evaluation.significance import Resampling, paired_improvement, unpack_ranks
 
-Run = Mapping[str, Any]  # what a result file holds
+Run = Mapping[str, Any]  # the content of a result file
 LIMITS = {"flops": "arithmetic", "bytes": "memory"}
 PROTOCOLS = ("unmasked", "masked")
 ABLATION = ("amazon-beauty", "SASRec")
-# preset of a headline run: what the README calls its RaSeRec, and its backbone beyond the backbone's name
+# preset of a headline run: the README's name of its RaSeRec, and the text after its backbone's name
 SYSTEMS = {
     None: ("RaSeRec", ""),
     "full": ("full pipeline", " on the patterns too"),
@@ -28,10 +28,10 @@ COLUMNS = (*(("unmasked", metric) for metric in METRICS), ("masked", "recall@10"
 
 
 def headline_tables(results: list[Run], published: dict[str, dict[str, Any]]) -> str:
-    """For each data set, ours under the published rows, unmasked; masked, the figures at 10 alone.
+    """A table for each data set, with our rows below the published rows: unmasked figures, and masked figures at 10.
 
-    A figure of RaSeRec's stands bold where it reaches the published full pipeline of its backbone, a masked
-    one where it reaches the best published model that knows items by their ids alone.
+    An unmasked figure of RaSeRec is bold if it reaches the published full pipeline of its backbone. A masked figure is
+    bold if it reaches the best published model that uses only the items' ids.
     """
     names = [*METRICS, "masked R@10", "masked N@10", "gain in N@10, %", "masked gain, %"]
     head = "| " + " | ".join(["system", *map(_short, names)]) + " |\n" + "|---" * (len(names) + 1) + "|"
@@ -58,7 +58,7 @@ def _masked_row(name: str, *figures: float) -> str:
 
 
 def _headline_rows(runs: list[Run], goal: list[float]) -> list[str]:
-    """The backbone's row and RaSeRec's with either memory, bold where ``goal`` is reached."""
+    """The rows of the backbone and of RaSeRec with each memory. Figures that reach ``goal`` are bold."""
     backbone = runs[0]["backbone"]["name"]
     what, beyond = SYSTEMS[runs[0]["config"].get("preset")]
     labels = {
@@ -79,7 +79,7 @@ def _headline_rows(runs: list[Run], goal: list[float]) -> list[str]:
 
 
 def _cell_of(runs: list[Run], side: str, protocol: str, metric: str, goal: float | None = None) -> str:
-    """Mean and half the range, the mean bold where it is at least ``goal``."""
+    """Mean and half the range. The mean is bold if it is at least ``goal``."""
     values = [_test(run, side)[protocol][metric] for run in runs]
     cell = _mean(values)
     if goal is None or statistics.mean(values) < goal:
@@ -93,9 +93,9 @@ def _seeds(runs: list[Run]) -> str:
 
 
 def full_table(results: list[Run]) -> str:
-    """Every headline run's systems under both protocols: mean over the seeds and half their range.
+    """All systems of the headline runs under both protocols: mean over the seeds and half their range.
 
-    The gain is RaSeRec's over its own backbone in N@10.
+    The gain is the gain of RaSeRec over its own backbone in N@10.
     """
     lines = [f"| data, protocol | system | {' | '.join(map(_short, METRICS))} | gain in N@10, % |", "|---" * 9 + "|"]
     for (data, _), systems in grouped(results).items():
@@ -106,7 +106,7 @@ def full_table(results: list[Run]) -> str:
 
 
 def grouped(results: list[Run]) -> dict[tuple[str, str], dict[str, list[Run]]]:
-    """Runs of each data set and backbone, SASRec first, by what they have beyond a backbone and its memory."""
+    """Runs grouped by data set, backbone (SASRec first) and :func:`system`."""
     groups: dict[tuple[str, str], dict[str, list[Run]]] = {}
     for result in sorted(results, key=_place):
         of_data = groups.setdefault((result["dataset"]["name"], result["backbone"]["name"]), {})
@@ -115,13 +115,13 @@ def grouped(results: list[Run]) -> dict[tuple[str, str], dict[str, list[Run]]]:
 
 
 def _place(run: Run) -> tuple[str, bool, int]:
-    """Where a headline run stands in the tables."""
+    """The sort key of a headline run in the tables."""
     preset = list(SYSTEMS).index(run["config"].get("preset"))
     return run["dataset"]["name"], run["backbone"]["name"] != "SASRec", preset
 
 
 def _short(metric: str) -> str:
-    """recall@10 -> R@10"""
+    """For example recall@10 -> R@10."""
     return metric.replace("recall", "R").replace("ndcg", "N")
 
 
@@ -130,7 +130,7 @@ def _cell(figure: float) -> str:
 
 
 def _rows_of(first: str, name: str, runs: list[Run], protocol: str) -> list[str]:
-    """The backbone's row, and RaSeRec's with either memory."""
+    """The row of the backbone, and the rows of RaSeRec with each memory."""
     backbone = runs[0]["backbone"]["name"]
     labels = {
         "backbone": backbone,
@@ -152,9 +152,9 @@ def _test(run: Run, side: str) -> dict[str, dict[str, float]]:
 
 
 def _gain(base: list[Run], base_side: str, new: list[Run], side: str, protocol: str) -> str:
-    """Gain in N@10 of runs over others, seed by seed, in percent with its interval over users.
+    """Gain in N@10 of runs over other runs with the same seeds, in percent with its interval over users.
 
-    A user's ranks under all seeds stay together, so the interval is of users, and the gain of the seeds' means.
+    The ranks of a user from all seeds stay together. So the interval is over users, and the gain is that of the means.
     """
     ranks = [
         np.stack([unpack_ranks(run["test_ranks"][of_side][protocol]) for run in runs])
@@ -170,7 +170,7 @@ def _interval(percent: float, low: float, high: float) -> str:
 def ablation_table(results: list[Run]) -> str:
     """N@10 of every training set and memory, and its gain over the original set's backbone on the same users.
 
-    Memories hold nothing of the validation part.
+    The memories hold no validation pairs.
     """
     plain = {run["seed"]: run for run in results if not system(run["config"])}
     lines = [
@@ -192,7 +192,7 @@ def ablation_table(results: list[Run]) -> str:
 
 
 def group_table(results: list[Run], kind: str, names: Iterable[str]) -> str:
-    """N@10 of groups of users: the backbone's, RaSeRec's, and its gain with half its range over the seeds."""
+    """N@10 of groups of users: backbone, RaSeRec, and the gain with half its range over the seeds."""
     names = list(names)
     lines = [f"| data, system | protocol | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
     for (data, backbone), systems in grouped(results).items():
@@ -205,7 +205,7 @@ def group_table(results: list[Run], kind: str, names: Iterable[str]) -> str:
 
 
 def _group_cell(groups: list[dict], protocol: str) -> str:
-    """Means over the seeds of a group of users, and the gain of the means."""
+    """Means over the seeds for a group of users, and the gain of the means."""
     before, after = ([group[side][protocol]["ndcg@10"] for group in groups] for side in ("backbone", "raserec"))
     gains = [100 * (new / old - 1) for old, new in zip(before, after)]
     spread = f" ±{(max(gains) - min(gains)) / 2:.1f}" if len(gains) > 1 else ""
@@ -214,7 +214,7 @@ def _group_cell(groups: list[dict], protocol: str) -> str:
 
 
 def drift_table(run: Run) -> str:
-    """N@10 of one model with less or more in its memory, and the gain over its backbone."""
+    """N@10 of one model with fewer or more memories, and the gain over its backbone."""
     lines = ["| in the memory | unmasked N@10 | gain, % | masked N@10 | gain, % |", "|---|---|---|---|---|"]
     older = [(f"the older {100 * part['share']:.0f} % of every user's training pairs", part) for part in run["drift"]]
     for label, part in [
@@ -231,7 +231,7 @@ def drift_table(run: Run) -> str:
 
 
 def training_set(config: dict) -> str:
-    """What a backbone is trained on beyond the original sequences, and whether it is the best preset's."""
+    """The training data of a backbone beyond the original sequences, and whether it has preset ``best``."""
     parts = ["preset best"] if config.get("preset") == "best" else []
     if config.get("regenerate"):
         parts.append(f"{config['regenerate']} ({' + '.join(config['regenerate_parts'])})")
@@ -239,7 +239,7 @@ def training_set(config: dict) -> str:
 
 
 def system(config: dict) -> str:
-    """What a run has beyond a backbone and its memory of pairs."""
+    """The parts of a run beyond a backbone and its memory of pairs."""
     parts = [training_set(config)]
     if config.get("memory", ["pairs"]) != ["pairs"]:
         parts.append(f"memory {' + '.join(config['memory'])}")
@@ -249,24 +249,24 @@ def system(config: dict) -> str:
 
 
 def in_headline(config: dict) -> bool:
-    """Whether a run is one of a backbone and RaSeRec alone, or of a preset; the rest is the ablation's."""
+    """Whether a run is only a backbone with RaSeRec, or a preset. All other runs belong to the ablation."""
     return not system(config) or config.get("preset") is not None
 
 
 def in_ablation(run: Run) -> bool:
-    """Whether a run shares data, backbone and its parameters with the ablation's."""
+    """Whether a run has the data set, the backbone and the backbone's parameters of the ablation."""
     return (run["dataset"]["name"], run["backbone"]["name"]) == ABLATION and run["config"].get("preset") != "best"
 
 
 def _mean(values: Iterable[float]) -> str:
-    """Mean, and half the range where there are several."""
+    """The mean, and half the range if there are several values."""
     values = list(values)
     text = _cell(statistics.mean(values))
     return text if len(values) == 1 else text + f" ±{(max(values) - min(values)) / 2:.4f}".replace("0.", ".")
 
 
 def bench_table(result: dict) -> str:
-    """Peers' way and ours for each stage on Beauty, or the largest size both ran."""
+    """Peer and this package for every stage and size that both ran."""
     lines = [
         "| stage | data | peer, s | ours, s | ratio [range] | peer, MiB | ours, MiB | of the limit |",
         "|---|---|---|---|---|---|---|---|",
@@ -288,7 +288,7 @@ def _share_of_limit(row: dict) -> str:
 
 
 def growth_table(result: dict) -> str:
-    """How our seconds grow with the interactions: slope of log seconds over log interactions."""
+    """The growth of our seconds with the interactions: slope of log seconds over log interactions."""
     slopes = ", ".join(f"{stage} {slope:.2f}" for stage, slope in result["growth"].items())
     text = f"Growth with the interactions (log-log slope, synthetic data): {slopes}."
     for row in result["stages"]:
@@ -300,7 +300,7 @@ def growth_table(result: dict) -> str:
 
 
 def paths_table(rows: list[dict]) -> str:
-    """What the fast paths change in the accuracy of a backbone: means over seeds, against the first row."""
+    """The changes in a backbone's accuracy by the fast paths: means over seeds, against the first row."""
     lines = [
         "| way | epochs | test N@10 unmasked | masked | change in N@10 unmasked, % | masked, % |",
         "|---|---|---|---|---|---|",

@@ -1,6 +1,6 @@
 """Retrieval-augmented sequential recommendation (RaSeRec) for RecBole.
 
-The names below are imported when first used, so that ``recbole-raserec --help`` does not wait for torch.
+Each name below is imported on its first use. So ``recbole-raserec --help`` does not wait for torch.
 """
 
 from __future__ import annotations

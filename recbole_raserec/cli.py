@@ -1,4 +1,4 @@
-"""The command line: ``recbole-raserec COMMAND --name=value ...``, in RecBole's form throughout."""
+"""The command line: ``recbole-raserec COMMAND --name=value ...``. All arguments have RecBole's form."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ HELP = """recbole-raserec COMMAND --name=value ...
   report    one HTML page of pictures from result files (pip install recbole-raserec[report])
             FILE.json ... [--output=report.html]
 
-Exit codes: 0 done, 2 wrong input (one line on stderr says what and how to mend it), 130 interrupted."""
+Exit codes: 0 done, 2 wrong input (one line on stderr says what is wrong and how to correct it), 130 interrupted."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in {"-h", "--help", "help"} or "--help" in words:
         print(HELP)
@@ -87,7 +87,7 @@ def _tune(words: list[str]) -> None:
 
 
 def _resources(text: str) -> dict[str, float] | None:
-    """``cpu=2,gpu=0.5`` as a dict, or None where nothing was given."""
+    """Text such as ``cpu=2,gpu=0.5`` as a dict, or None if the text is empty."""
     found = {}
     for part in filter(None, text.split(",")):
         name, _, amount = part.partition("=")
@@ -133,7 +133,7 @@ def _convert(words: list[str]) -> None:
         print(f"{done.short_users:,} users have fewer than four items: trained on, not validated on")
 
 
-# name: (default, allowed values or None); a default of ... must be given.
+# name: (default, allowed values or None); the user must give an option whose default is ... .
 _CONVERT_OPTIONS: dict[str, tuple[Any, tuple[Any, ...] | None]] = {
     "input": (..., None),
     "format": (..., ("sequences", "csv", "amazon-csv", "amazon-json")),

@@ -1,4 +1,4 @@
-"""RaSeRec (arXiv 2412.18378) as a RecBole model: a backbone, and user vectors augmented by the memories it is given."""
+"""RaSeRec (arXiv 2412.18378) as a RecBole model: a backbone whose user vectors are augmented by memories."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ NO_MIXTURE = Mixture(0.0, 1.0)
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores of all items, from user vectors and their memories; everything that ranks items calls it.
+    """Scores of all items from user vectors and their memories. Everything that ranks items calls it.
 
     Attributes
     ----------
-    augmentation : the cross attention; it reads the ``top_k`` nearest memories, the mixture all that there are.
+    augmentation : the cross attention. It reads the ``top_k`` nearest memories; the mixture reads all given memories.
     item_vectors, item_bias : [V, D], and [V] or None.
     """
 
@@ -44,28 +44,28 @@ class Scorer:
 
     @cached_property
     def items(self) -> Tensor:
-        """[V, D], or [V, D + 1] with the bias: what augmented user vectors are multiplied by."""
+        """Item vectors [V, D], or [V, D + 1] with the bias, for the product with augmented user vectors."""
         return scored_items(self.item_vectors, self.item_bias)
 
     def augment(self, h: Tensor, neighbours: Neighbours | None) -> Tensor:
-        """User vectors [B, D] of the backbone and their memories -> h~ [B, D]; h where there are no memories."""
+        """User vectors h [B, D] of the backbone and their memories -> h~ [B, D]. Without memories h~ = h."""
         if neighbours is None or neighbours.is_empty:
             return h
         near = neighbours.nearest(self.top_k)
         return self.augmentation(h, near.vectors, self.item_vectors[near.items], near.real)
 
     def users(self, h: Tensor, neighbours: Neighbours | None = None) -> Tensor:
-        """Augmented user vectors as they are multiplied by :attr:`items`: [B, D] -> [B, D] or [B, D + 1]."""
+        """Augmented user vectors for the product with :attr:`items`: [B, D] -> [B, D] or [B, D + 1]."""
         return scoring_users(self.augment(h, neighbours), self.item_bias)
 
     def __call__(self, h: Tensor, neighbours: Neighbours | None = None, out: Tensor | None = None) -> Tensor:
-        """[V, B] scores; items by users is the shape that a CPU multiplies faster.
+        """[V, B] scores. A CPU multiplies items by users faster than users by items.
 
         Parameters
         ----------
         h : [B, D] user vectors of the backbone.
-        neighbours : their memories; None scores as the backbone does.
-        out : [V, B] where the scores are to be written.
+        neighbours : their memories; with None the scores are those of the backbone.
+        out : [V, B] buffer for the scores.
         """
         scores = self.products(h, neighbours, out)
         votes = self.votes(h, neighbours, scores) if self.mixture.weight else None
@@ -91,11 +91,11 @@ class Scorer:
 class RaSeRec(SequentialRecommender):
     """A pre-trained, frozen backbone whose user vectors are augmented by retrieved memories.
 
-    Of the ``depth`` memories that are retrieved the attention reads the ``top_k`` nearest, and the mixture all.
+    ``depth`` memories are retrieved. The attention reads the ``top_k`` nearest of them, and the mixture reads all.
 
-    RecBole's own calls (``calculate_loss``, ``predict``, ``full_sort_predict``) name no memory: they retrieve from
-    the bank that :meth:`remember` was given. Before that the model is its backbone (stage two, recommendation
-    learning), after it RaSeRec (stage three). All others pass the memories: see :class:`Scorer`.
+    RecBole's own calls (``calculate_loss``, ``predict``, ``full_sort_predict``) pass no memories. They retrieve from
+    the bank that :meth:`remember` sets. Before that call the model is only its backbone (stage two, recommendation
+    learning); after it the model is RaSeRec (stage three). All other callers pass the memories, see :class:`Scorer`.
     """
 
     input_type = InputType.POINTWISE
@@ -104,7 +104,7 @@ class RaSeRec(SequentialRecommender):
         super().__init__(config, dataset)
         self.top_k: int = config["top_k"]
         self.depth = max(self.top_k, config["mixture_top_k"]) if any(config["mixture_weight"]) else self.top_k
-        self.mixture = NO_MIXTURE  # until one is chosen on the validation part
+        self.mixture = NO_MIXTURE  # until the validation part chooses one
         self.negatives = negatives_for(config["softmax_negatives"], self.n_items)
         self.backbone = build_backbone(config, dataset)
         width = self.item_vectors.shape[1]
@@ -126,11 +126,11 @@ class RaSeRec(SequentialRecommender):
 
     @property
     def item_vectors(self) -> Tensor:
-        """[V, D] embeddings that score items by inner product."""
+        """[V, D] item vectors of the backbone."""
         return self.backbone.item_vectors
 
     def scorer(self, mixture: Mixture | None = None) -> Scorer:
-        """Scores by the weights of now; by another mixture than the model's own on request."""
+        """A scorer with the current weights, and with ``mixture`` or else the model's own mixture."""
         bias = self.backbone.item_bias
         return Scorer(self.augmentation, self.top_k, mixture or self.mixture, self.item_vectors, bias)
 
@@ -144,14 +144,14 @@ class RaSeRec(SequentialRecommender):
         self.memory = memory
 
     def train(self, mode: bool = True) -> RaSeRec:
-        """A frozen backbone stays in evaluation mode: its dropout is off in stage three."""
+        """A frozen backbone stays in evaluation mode, so its dropout is off in stage three."""
         super().train(mode)
         if self.memory is not None:
             self.backbone.eval()
         return self
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
-        """[B, L], [B], [B] -> user vectors of the backbone [B, D], not augmented."""
+        """[B, L], [B], [B] -> user vectors of the backbone [B, D], without augmentation."""
         return self.backbone(item_seq, item_seq_len, users)
 
     def loss(self, h: Tensor, neighbours: Neighbours | None, targets: Tensor) -> Tensor:
@@ -163,10 +163,10 @@ class RaSeRec(SequentialRecommender):
     # -- RecBole's interface -------------------------------------------------------------------------
 
     def retrieve(self, interaction: Interaction) -> tuple[Tensor, Neighbours | None]:
-        """User vectors of the backbone [B, D] and their memories; None before :meth:`remember`.
+        """User vectors of the backbone [B, D] and their memories, which are None before :meth:`remember`.
 
-        Whose the histories are and how long they really are (``prefix_length``, since RecBole cuts
-        ``item_length`` to the maximum) decides which memories would leak.
+        The users and the true lengths of the histories decide which memories are leaks. The true length is
+        ``prefix_length``, because RecBole cuts ``item_length`` to the maximum.
         """
         h = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], interaction[self.USER_ID])
         if self.memory is None:
@@ -177,7 +177,7 @@ class RaSeRec(SequentialRecommender):
         return h, self.memory.neighbours(torch.from_numpy(found).to(h.device))
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Mean cross entropy; the backbone's own loss before there is a memory."""
+        """Mean cross entropy. Before there is a memory, it is the backbone's own loss."""
         if self.memory is None:
             return self.backbone.calculate_loss(interaction)
         return self.loss(*self.retrieve(interaction), interaction[self.POS_ITEM_ID])

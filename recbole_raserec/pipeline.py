@@ -1,4 +1,4 @@
-"""The corridor: load -> regenerate -> pretrain -> remember -> finetune -> rank -> result, a function a stage."""
+"""The pipeline: load -> regenerate -> pretrain -> remember -> finetune -> rank -> result, one function per stage."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(
     config_dict: dict[str, Any] | None = None,
     arguments: Sequence[str] = (),
 ) -> Result | None:
-    """Pre-train a backbone, build its memory, fine-tune, evaluate; return and write the result.
+    """Pre-train a backbone, build its memory bank, fine-tune and evaluate. Return and write the result.
 
     The parameters are those of :class:`~recbole_raserec.config.config.Config`.
 
@@ -47,14 +47,14 @@ def run(
 
     Raises
     ------
-    ConfigError, DataError : before any training.
+    ConfigError, DataError : the input is wrong; raised before any training.
     """
     quieten()
     config = Config(model, dataset, config_file_list, config_dict, arguments)
     check_outputs(config["checkpoint_dir"], config["result_file"])
     place = processes.place(config["nproc"], config["world_size"], config["group_offset"], config["ip"], config["port"])
     if place.world_size > processes.size():
-        load(config)  # what is wrong with the data is said here, and the processes find the generated rows
+        load(config)  # errors in the data are raised here, and the processes find the generated rows on disk
         sources = (model, dataset, config_file_list, config_dict, arguments)
         return processes.run_together(run, sources, place, RaSeRecError)
     init_logger(config)
@@ -84,14 +84,14 @@ def run(
         return None
     save_model(config, raserec, remembered.memory, data)
     result = build_result(config, data, pretrained, finetuned, ranked, drift, shown, manifest, seconds)
-    print(format_result(result))  # first: it must not be lost should the disk have filled up meanwhile
+    print(format_result(result))  # before writing, so it is not lost if the disk is full by now
     if config["result_file"]:
         write_result(config["result_file"], result)
     return result
 
 
 def load(config: Config, seconds: dict[str, float] | None = None) -> tuple[SequenceDataset, dict[str, Any] | None]:
-    """The data set, regenerated where the configuration says so, and the manifest of its generated rows."""
+    """The data set, regenerated if the configuration says so, and the manifest of its generated rows."""
     seconds = {} if seconds is None else seconds
     with timed(seconds, "load"):
         data = load_dataset(config)
@@ -102,13 +102,13 @@ def load(config: Config, seconds: dict[str, float] | None = None) -> tuple[Seque
 
 
 def build_model(config: Config, data: SequenceDataset) -> RaSeRec:
-    """A new model, seeded, once it is known that its checkpoints can be written."""
-    init_seed(config["seed"], config["reproducibility"])  # here: regeneration, or finding its rows, comes before
+    """A new model with seeded weights. Raise ConfigError if its checkpoints cannot be written."""
+    init_seed(config["seed"], config["reproducibility"])  # here, because regeneration may have used random numbers
     model = RaSeRec(config, data).to(config["device"])
     check_writable("checkpoint_dir", config["checkpoint_dir"], checkpoints_mib(model, data))
     return model
 
 
 def trainer_maker(config: Config) -> MakeTrainer:
-    """What makes the backbone's trainer: DR4SR+ has one of its own."""
+    """The function that creates the backbone's trainer. DR4SR+ has its own trainer."""
     return personalized_trainer if config["regenerate"] == "DR4SR+" else backbone_trainer

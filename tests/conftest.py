@@ -21,7 +21,7 @@ SMALL_MODEL = {"hidden_size": 16, "inner_size": 32, "MAX_ITEM_LIST_LENGTH": 8, "
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """RecBole writes log/ and log_tensorboard/ where it stands."""
+    """A working folder for the test, because RecBole writes log/ and log_tensorboard/ into it."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     return tmp_path
@@ -29,7 +29,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def tiny_data(own_folder: Path) -> Path:
-    """``dataset/tiny``: 40 users of 1 to 30 items out of 25; after item i often comes i + 1, items repeat."""
+    """``dataset/tiny``: 40 users with 1 to 30 of 25 items. Item i + 1 often follows item i, and items repeat."""
     rng = np.random.default_rng(0)
     lines = []
     for user in range(1, 41):

@@ -1,4 +1,4 @@
-"""The plan of the house: nothing imports upwards or in a circle (README, "How it is built")."""
+"""The layout of the package: no module imports upwards or in a circle (README, "How it is built")."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import recbole_raserec
 from recbole_raserec import _HOME
 
 PACKAGE = Path(recbole_raserec.__file__).parent
-# From the ground up: a room imports from those before it, and from itself.
+# From the ground up. A room imports only from itself and from the rooms before it.
 FLOORS = (
     "errors", "nn", "runtime", "config", "data", "evaluation", "backbones", "retrieval", "model", "training",
     "regeneration", "reporting", "pipeline", "tuning", "cli",
 )  # fmt: skip
-# What a room further down may still not be used for.
+# Further imports that are forbidden, although they point downwards.
 NEVER = {
     "data": {"config"},
     "nn": {"errors"},
@@ -27,7 +27,7 @@ NEVER = {
 
 
 def imports() -> dict[str, set[str]]:
-    """Module -> the modules of the package that it imports, inside functions too; names without the package's."""
+    """Module -> the modules of the package that it imports, also inside functions. Names omit the package's name."""
     files = {
         ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
         for path in PACKAGE.rglob("*.py")

@@ -103,7 +103,7 @@ def test_calculate_loss_is_the_backbones_until_there_is_a_memory(tiny):
 
 
 def test_leaks_are_judged_by_the_real_length_not_recboles_cut_one(trained, monkeypatch):
-    """RecBole cuts item_length to 8 here; the user's own memories of longer prefixes are still earlier."""
+    """RecBole cuts item_length to 8 here, but the user's own memories with longer prefixes are still earlier ones."""
     asked, search = [], MemoryBank.search
 
     def listening(memory, queries, users, lengths, k):
@@ -124,7 +124,7 @@ def test_memories_are_an_argument_and_leave_the_model_as_it_was(trained):
 
 
 def test_under_recboles_own_processes_each_keeps_its_rows(trained, monkeypatch):
-    """RecBole's run_recbole gives each process rows of its own; a model that shares them out would mix them up."""
+    """RecBole's run_recbole gives each process different rows. A model that divides them again would mix them up."""
     alone = trained.model.full_sort_predict(trained.test[[1, 2, 3]])
     monkeypatch.setattr(processes, "size", lambda: 2)
     monkeypatch.setattr(processes, "rank", lambda: 1)

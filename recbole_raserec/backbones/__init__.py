@@ -1,4 +1,4 @@
-"""Sequential models that can be pre-trained and then frozen under the retrieval module."""
+"""Backbones: sequential models that are pre-trained and then frozen under the retrieval module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any RecBole sequential model as a backbone: one sample a prefix, its own loss, its own parameters."""
+"""Any RecBole sequential model as a backbone, with its own loss and parameters. Each prefix is one sample."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from recbole_raserec.backbones.scoring import scored_items, scoring_users
 from recbole_raserec.config.config import Config
 from recbole_raserec.errors import ConfigError
 
-# What a model's ``forward`` may ask for, under the names that RecBole's models give it.
+# Arguments that a model's ``forward`` may have, under the names in RecBole's models.
 _ARGUMENTS = {
     "item_seq": "item_seq", "seq_item": "item_seq", "item_seq_len": "item_seq_len", "seq_item_len": "item_seq_len",
     "user": "users",
 }  # fmt: skip
-# Models whose output does not depend on how much padding follows a history.
+# Models whose output does not depend on the amount of padding after a history.
 _TRIMMED = {"GRU4Rec", "NARM", "STAMP"}
-# Models whose loss draws from RecBole's table of all prefixes, 50 items each, which is never made here.
+# Models whose loss uses RecBole's table of all prefixes, 50 items each. This table does not exist here.
 _OF_ALL_PREFIXES = {"FEARec"}
 
 
@@ -31,12 +31,12 @@ class Adapter(nn.Module):
 
     Attributes
     ----------
-    model : RecBole's.
+    model : RecBole's model.
     trims : whether batches may be cut to their longest history.
 
     Raises
     ------
-    ConfigError : the model needs something that a backbone is not given, or has no item vectors to score with.
+    ConfigError : the model needs an input that a backbone does not get, or it has no item vectors for scores.
     """
 
     causal = False
@@ -50,10 +50,10 @@ class Adapter(nn.Module):
             raise _cannot(name, "it is not trained by cross entropy over all items (loss_type: CE)")
         if name in _OF_ALL_PREFIXES:
             raise _cannot(name, "its loss needs RecBole's table of all prefixes, which is not made here")
-        self._transform = construct_transform(config)  # first: it names fields that the model asks the config for
+        self._transform = construct_transform(config)  # first: the model reads fields that this adds to the config
         try:
             self.model = kind(config, dataset)
-        except (KeyError, ValueError) as error:  # of a field or a feature that the data set does not have
+        except (KeyError, ValueError) as error:  # the data set lacks a field or a feature
             raise _cannot(name, f"it cannot be built on this data set ({error})") from error
         if not isinstance(getattr(self.model, "item_embedding", None), nn.Embedding):
             raise _cannot(name, "it has no item_embedding to score items with")
@@ -69,7 +69,7 @@ class Adapter(nn.Module):
         item_seq = torch.randint(1, self.n_items, (2, self.max_seq_length))
         lengths = torch.tensor([self.max_seq_length, (self.max_seq_length + 1) // 2])
         item_seq = item_seq * (torch.arange(self.max_seq_length) < lengths[:, None])
-        torch.set_rng_state(random)  # the weights of what is made next do not depend on this check
+        torch.set_rng_state(random)  # so this check does not change the weights of later modules
         users = torch.tensor([1, 1])
         fields = {self.model.ITEM_SEQ: item_seq, self.model.ITEM_SEQ_LEN: lengths, self.model.USER_ID: users}
         device = self.model.item_embedding.weight.device
@@ -88,16 +88,16 @@ class Adapter(nn.Module):
 
     @property
     def item_vectors(self) -> Tensor:
-        """[V, D]; BERT4Rec's table has one row more, for its mask."""
+        """[V, D]. BERT4Rec's table has one more row, for its mask."""
         return self.model.item_embedding.weight[: self.n_items]
 
     @property
     def item_bias(self) -> Tensor | None:
-        """[V] added to the items' scores, or None."""
+        """[V] bias that is added to the items' scores, or None."""
         return getattr(self.model, "output_bias", None)
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor) -> Tensor:
-        """[B, L] histories, their lengths [B] and whose they are [B] -> user vectors [B, D]."""
+        """[B, L] histories, their lengths [B] and user ids [B] -> user vectors [B, D]."""
         longest = int(item_seq_len.max())
         width = longest if self.trims else self.max_seq_length
         item_seq = nn.functional.pad(item_seq[:, :longest], (0, width - longest))
@@ -113,17 +113,17 @@ class Adapter(nn.Module):
         return self.model.gather_indexes(self.model(masked), item_seq_len - 1)
 
     def transform(self, dataset: Any, interaction: Interaction) -> Interaction:
-        """RecBole's transform of training batches that the model asks for, for example masking."""
+        """Apply the transform that RecBole has for the model's training batches, for example masking."""
         return self._transform(dataset, interaction)
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """The model's own, its parts summed."""
+        """The model's own loss; if it has several parts, their sum."""
         loss = self.model.calculate_loss(interaction)
         return sum(loss) if isinstance(loss, tuple) else loss
 
 
 def _arguments_of(name: str, kind: Any) -> list[str]:
-    """What ``kind.forward`` is to be given, in its order."""
+    """The arguments of ``kind.forward``, in its order."""
     asked = list(inspect.signature(kind.forward).parameters)[1:]
     unknown = [argument for argument in asked if argument not in _ARGUMENTS]
     if unknown:

@@ -20,8 +20,8 @@ from recbole_raserec.data.sequences import Prefixes
 class DuoRec(SASRec):
     """Qiu et al., "Contrastive Learning for Representation Degeneration Problem in Sequential Rec.", WSDM 2022.
 
-    Of every (prefix, target) pair there are two views: a second dropout pass of the prefix, and the
-    encoding of another training prefix with the same target. InfoNCE over the 2 N views of a batch.
+    Every (prefix, target) pair has two views: a second dropout pass of the prefix, and the encoding of another
+    training prefix with the same target. The contrastive loss is InfoNCE over the 2 N views of a batch.
     """
 
     def __init__(self, config: Config, dataset: Any) -> None:
@@ -30,11 +30,11 @@ class DuoRec(SASRec):
         self.same_target: SameTarget | None = None
 
     def use_training(self, prefixes: Prefixes) -> None:
-        """The rows that partners are drawn from."""
+        """Set the pairs from which partners are drawn."""
         self.same_target = SameTarget(prefixes)
 
     def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
-        """(cross entropy of every pair + ``contrast_weight`` x InfoNCE of its two views), summed, over ``budget``."""
+        """Sum over the pairs of (cross entropy + ``contrast_weight`` x InfoNCE of the two views), over ``budget``."""
         assert self.same_target is not None, "use_training was not called"
         blocks = blocks_of(batch, self.ITEM_SEQ)
         target_at = torch.cat([block[TARGET_AT].flatten() for block in batch])
@@ -52,7 +52,7 @@ class DuoRec(SASRec):
 
 
 def prefix_blocks(prefixes: Prefixes, rows: np.ndarray, max_length: int) -> Blocks:
-    """The prefixes numbered ``rows`` [N] as blocks of windows of like length, needed after their last item."""
+    """The prefixes numbered ``rows`` [N] as blocks of windows of similar length; only the last position is needed."""
     length = np.minimum(prefixes.lengths[rows], max_length)
     items = torch.from_numpy(prefixes.sequences.items)
     windows, ends, start = [], np.empty(len(rows), np.int64), 0
@@ -65,28 +65,28 @@ def prefix_blocks(prefixes: Prefixes, rows: np.ndarray, max_length: int) -> Bloc
 
 
 class SameTarget:
-    """Draws, for a training row, another with the same target.
+    """Draws for a training pair another training pair with the same target.
 
     Parameters
     ----------
-    prefixes : the R rows that are trained on, their ``target_at`` ascending.
+    prefixes : the R training pairs, with ascending ``target_at``.
     """
 
     def __init__(self, prefixes: Prefixes) -> None:
         self.prefixes = prefixes
         targets = prefixes.targets
-        self.order = np.argsort(targets, kind="stable")  # rows, those of a target together
+        self.order = np.argsort(targets, kind="stable")  # rows sorted by target
         place = np.empty(len(targets), np.int64)
         place[self.order] = np.arange(len(targets))
         ordered = targets[self.order]
-        self.begin = np.searchsorted(ordered, targets)  # [R] where a row's target begins in order
+        self.begin = np.searchsorted(ordered, targets)  # [R] where the rows with this target start in order
         self.size = np.searchsorted(ordered, targets, side="right") - self.begin
-        self.own = place - self.begin  # [R] a row's own number among those of its target
+        self.own = place - self.begin  # [R] a row's number among the rows with its target
 
     def draw(self, target_at: np.ndarray) -> np.ndarray:
-        """Rows [N] drawn uniformly from the others of the same target, or the row itself if there is none.
+        """For each row, draw uniformly another row [N] with the same target, or the row itself if there is no other.
 
-        ``target_at`` [N] names the rows by the position of their target; the numbers come from torch's generator.
+        ``target_at`` [N] identifies the rows by the position of their target. The draws use torch's generator.
         """
         rows = np.searchsorted(self.prefixes.target_at, target_at)
         size, own = self.size[rows], self.own[rows]
@@ -96,9 +96,9 @@ class SameTarget:
 
 
 def info_nce(first: Tensor, second: Tensor, tau: float) -> Tensor:
-    """Mean over the 2 N views of -log softmax(similarity)[the other view], by inner product over ``tau``.
+    """Mean over the 2 N views of -log softmax(similarity)[the other view]: [N, D], [N, D] -> scalar.
 
-    A view is compared with all 2 N - 1 others: [N, D], [N, D] -> scalar.
+    The similarity is the inner product divided by ``tau``. A view is compared with all 2 N - 1 other views.
     """
     views = torch.cat([first, second])
     similarity = (views @ views.T / tau).fill_diagonal_(-torch.inf)

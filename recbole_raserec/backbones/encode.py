@@ -1,4 +1,4 @@
-"""User vectors of many prefixes at once: a window that several of them share is read once."""
+"""User vectors of many prefixes at once. A window that several prefixes share is read once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recbole_raserec.data.ragged import spans
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.runtime.progress import Progress
 
-_TOKENS = 2**15  # encoded at once: enough to keep every core busy, little enough to stay in cache
+_TOKENS = 2**15  # tokens encoded at once: enough to keep every core busy, and few enough to stay in cache
 
 
 @torch.no_grad()
@@ -48,7 +48,7 @@ def _encode_each(backbone: Backbone, prefixes: Prefixes, device: torch.device, p
 def _encode_windows(backbone: CausalBackbone, prefixes: Prefixes, device: torch.device, progress: Progress) -> Encoded:
     """Prefixes that begin at the same item are positions of one window, the longest of them.
 
-    A causal backbone's output at a position is the user vector of the prefix that ends there.
+    The output of a causal backbone at a position is the user vector of the prefix that ends there.
     """
     items = torch.from_numpy(prefixes.sequences.items)
     lengths = np.minimum(prefixes.lengths, backbone.max_seq_length)  # [R]
@@ -71,7 +71,7 @@ def _encode_windows(backbone: CausalBackbone, prefixes: Prefixes, device: torch.
 
 
 def _blocks_of_equal_shape(length: np.ndarray, asked: np.ndarray) -> list[np.ndarray]:
-    """Window numbers in blocks of one length, nothing padded; those of a single prefix stand apart."""
+    """Window numbers in blocks of equal length, so nothing is padded. Windows of one prefix have their own blocks."""
     single = asked == 1
     order = np.lexsort((single, length))
     block_of = np.cumsum(length[order]) // _TOKENS

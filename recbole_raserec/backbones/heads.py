@@ -1,4 +1,4 @@
-"""Heads: how the last layer's output and the item table become what is multiplied to scores."""
+"""Heads turn the last layer's output and the item table into the vectors whose products are the scores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class InnerProduct:
 
 
 class Cosine:
-    """Scores are cosines divided by ``tau``: user vectors have length 1 / ``tau``, item vectors length one."""
+    """Scores are cosines divided by ``tau``: user vectors have length 1 / ``tau``, and item vectors have length 1."""
 
     def __init__(self, tau: float) -> None:
         self.tau = tau

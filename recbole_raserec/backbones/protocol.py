@@ -1,7 +1,7 @@
-"""What a backbone is: what training, encoding and RaSeRec may ask of it, and no more.
+"""The interface of a backbone: everything that training, encoding and RaSeRec may use of it.
 
 A backbone is items + layers + head (:mod:`recbole_raserec.backbones.stack`), or a stock RecBole model behind
-:mod:`recbole_raserec.backbones.adapter`. One test runs over all of them (tests/backbones/test_contract.py).
+:mod:`recbole_raserec.backbones.adapter`. One test runs for all backbones (tests/backbones/test_contract.py).
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from torch import Tensor
 
 from recbole_raserec.data.sequences import Prefixes
 
-Shapes = list[tuple[int, int, int]]  # (B, L, P) of each block: B windows of L items, their last P positions asked for
+Shapes = list[tuple[int, int, int]]  # (B, L, P) of each block: B windows of L items, of which the last P are needed
 
 
 class Layer(Protocol):
-    """Mixes the positions of each window; residual and norm are its own.
+    """Mixes the positions of each window. The layer includes its residual connection and its norm.
 
     Attributes
     ----------
-    causal : whether a position's output depends on it and those before it alone.
+    causal : whether the output at a position depends only on this position and the positions before it.
     """
 
     causal: bool
 
     def __call__(self, tokens: Tensor, asking: Tensor, shapes: Shapes, selected: Tensor | None = None) -> Tensor:
-        """Output of the positions that ask.
+        """Output of the positions whose output is needed.
 
         Parameters
         ----------
         tokens : [T, D] all positions of all blocks, T = sum B L.
         asking : [A, D] the last P positions of each window, A = sum B P.
-        shapes : (B, L, P) of each block. Windows are padded on the right, and only if the layer is causal.
-        selected : [N] which of the A are needed; None for all.
+        shapes : (B, L, P) of each block. Windows are padded only if the layer is causal, and then on the right.
+        selected : [N] indices into the A positions whose output is needed; None means all.
 
         Returns
         -------
-        [A, D], or [N, D] of the selected.
+        [A, D], or [N, D] for the selected positions.
         """
 
 
 class Head(Protocol):
-    """How hidden vectors become user vectors, and the item table item vectors; scores are their inner products."""
+    """Maps hidden vectors to user vectors, and the item table to item vectors. Scores are their inner products."""
 
     def users(self, hidden: Tensor) -> Tensor:
         """[N, D] -> [N, D]"""
@@ -53,7 +53,7 @@ class Head(Protocol):
 
 
 class PackedPairs(NamedTuple):
-    """N pairs of a packed batch; weights and flags only of a regenerated data set."""
+    """N pairs of a packed batch. Only a regenerated data set has weights and flags."""
 
     hidden: Tensor  # [N, D] user vector of each prefix
     targets: Tensor  # [N]
@@ -82,10 +82,10 @@ class Backbone(Module, Protocol):
 
     Attributes
     ----------
-    causal : whether it is a :class:`CausalBackbone`; the others are trained and encoded prefix by prefix.
-    trims : whether its output does not depend on how much padding follows a history.
-    max_seq_length : most items of a history that it reads.
-    item_vectors : [V, D], row 0 padding; a score is the inner product of a user vector and one of them, ...
+    causal : whether it is a :class:`CausalBackbone`. Other backbones are trained and encoded prefix by prefix.
+    trims : True if the amount of padding after a history does not change the output.
+    max_seq_length : largest number of items of a history that it reads.
+    item_vectors : [V, D]; row 0 is padding. A score is the inner product of a user vector and an item vector ...
     item_bias : ... plus the item's bias [V], or None.
     """
 
@@ -100,13 +100,13 @@ class Backbone(Module, Protocol):
     def item_bias(self) -> Tensor | None: ...
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
-        """[B, L] histories, oldest first and 0 on the right, their lengths [B], whose they are [B] -> [B, D]."""
+        """[B, L] histories (oldest item first, 0 on the right), lengths [B], user ids [B] -> user vectors [B, D]."""
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Mean loss of samples, one a prefix."""
+        """Mean loss of samples; each prefix is one sample."""
 
     def transform(self, dataset: Any, interaction: Interaction) -> Interaction:
-        """What a batch of samples must go through before :meth:`calculate_loss`, for example masking."""
+        """Change a batch of samples for :meth:`calculate_loss`, for example mask items."""
 
 
 class CausalBackbone(Backbone, Protocol):
@@ -115,16 +115,16 @@ class CausalBackbone(Backbone, Protocol):
     It reads a window once for all prefixes in it.
     """
 
-    negatives: int  # items that the softmax is estimated from; 0 for all
+    negatives: int  # number of sampled items for the softmax; 0 means all items
 
     def use_training(self, prefixes: Prefixes) -> None:
-        """Called once before training with all rows that are trained on."""
+        """Called once before training, with all training pairs."""
 
     def encode_window(self, item_seq: Tensor, last: int | None = None) -> Tensor:
-        """[B, L] -> [B, P, D] user vectors after each of the last P = ``last`` items, by default all."""
+        """[B, L] -> [B, P, D] user vectors after each of the last P = ``last`` items; the default is all L."""
 
     def packed_pairs(self, batch: list[Interaction]) -> PackedPairs:
-        """The pairs that carry a loss in the blocks of a packed batch."""
+        """The pairs that have a loss in the blocks of a packed batch."""
 
     def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
-        """Loss of every pair of a packed batch, summed and divided by ``budget``."""
+        """The summed loss of all pairs of a packed batch, divided by ``budget``."""

@@ -1,4 +1,4 @@
-"""RecBole's SASRec, trained on whole windows and attending through torch's fused kernel."""
+"""RecBole's SASRec, trained on whole windows, with torch's fused attention kernel."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from recbole_raserec.errors import ConfigError
 class SASRec(Stack):
     """Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, in RecBole's form.
 
-    Same weights (a RecBole state_dict loads), same function, same loss over the same pairs; only the order of the
-    arithmetic differs. Two parameters change the parts it is made of: with ``average_weight`` above 0 each layer is
-    :class:`AttentionBesideAverage`, with ``score_tau`` above 0 the head is :class:`Cosine`.
+    The weights (a RecBole state_dict loads), the function and the loss over the same pairs are those of RecBole.
+    Only the order of the arithmetic differs. Two parameters change the parts of the model. With ``average_weight``
+    above 0 each layer is :class:`AttentionBesideAverage`. With ``score_tau`` above 0 the head is :class:`Cosine`.
 
     Raises
     ------
-    ConfigError : cosine scores, and so many items that the softmax is sampled.
+    ConfigError : scores are cosines, but there are so many items that the softmax is sampled.
     """
 
     def __init__(self, config: Config, dataset: Any) -> None:
@@ -49,11 +49,11 @@ class SASRec(Stack):
 
 
 def attention_blocks(config: Config) -> list[Block]:
-    """``n_layers`` blocks of attention, alike at first: RecBole copies one, and so draws as many random numbers."""
+    """``n_layers`` equal blocks of attention. RecBole also copies one block, so the same random numbers are drawn."""
     width, dropout, eps = config["hidden_size"], config["hidden_dropout_prob"], config["layer_norm_eps"]
     attention = CausalAttention(config["n_heads"], width, dropout, config["attn_dropout_prob"], eps)
     feed_forward = FeedForward(width, config["inner_size"], dropout, config["hidden_act"], eps)
-    if config["hidden_act"] == "gelu":  # RecBole writes the same function out in five operations
+    if config["hidden_act"] == "gelu":  # RecBole computes the same function in five operations
         feed_forward.intermediate_act_fn = F.gelu
     block = Block(attention, feed_forward)
     return [copy.deepcopy(block) for _ in range(config["n_layers"])]
@@ -67,5 +67,5 @@ def add_averages(blocks: Iterable[Block], config: Config) -> None:
 
 
 def head_of(config: Config) -> Head:
-    """Inner products, or cosines where there is a ``score_tau``."""
+    """Inner products, or cosines if ``score_tau`` is above 0."""
     return Cosine(config["score_tau"]) if config["score_tau"] else InnerProduct()

@@ -1,4 +1,4 @@
-"""Scores of items: inner products, and a bias where the backbone has one, as one more dimension of both sides."""
+"""Scores of items as inner products. A bias of the backbone becomes one more dimension of users and items."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ def scored_items(vectors: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def scoring_users(vectors: Tensor, bias: Tensor | None) -> Tensor:
-    """User vectors [B, D] to multiply :func:`scored_items` with: [B, D + 1] or [B, D]."""
+    """User vectors [B, D] in the form that is multiplied with :func:`scored_items`: [B, D + 1] or [B, D]."""
     return vectors if bias is None else torch.cat([vectors, vectors.new_ones(len(vectors), 1)], dim=1)

@@ -1,4 +1,4 @@
-"""A backbone of ours: items + layers + head, trained on whole windows where all its layers are causal."""
+"""This package's own backbones: items + layers + head. If all layers are causal, they train on whole windows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.nn.dropout import use_fast_dropout
 from recbole_raserec.nn.softmax import catalogue_cross_entropy, negatives_for
 
-# Our names of weights, as patterns, and RecBole's SASRec's; those that are not here are the same in both.
+# Our names of weights, as patterns, and the names in RecBole's SASRec. All other names are the same in both.
 _ATTENTION = r"layers\.(\d+)\.layer\.(?:attention\.)?(query|key|value|dense|LayerNorm)\."
 _RECBOLE_NAMES = (
     (r"norm\.", "LayerNorm."),
@@ -30,7 +30,7 @@ _RECBOLE_NAMES = (
 
 
 class Blocks(NamedTuple):
-    """Blocks of windows [B, L], their last positions asked for, and which of all those [A] are needed [N]."""
+    """Windows [B, L] of each block, its number P of last positions, and which of all these A are needed [N]."""
 
     windows: list[Tensor]
     lasts: list[int]
@@ -38,33 +38,34 @@ class Blocks(NamedTuple):
 
 
 def blocks_of(batch: list[Interaction], item_seq_field: str) -> Blocks:
-    """What a packed batch asks of a backbone: the positions that have a target."""
+    """The blocks of a packed batch; the positions with a target are needed."""
     targets = torch.cat([block[TARGET_SEQ].flatten() for block in batch])  # [A], 0 where there is no pair
     lasts = [block[TARGET_SEQ].size(1) for block in batch]
     return Blocks([block[item_seq_field] for block in batch], lasts, targets.nonzero()[:, 0])
 
 
 class Block(nn.Module):
-    """A layer that mixes positions, and RecBole's feed-forward layer after it, position by position."""
+    """A layer that mixes positions, then RecBole's feed-forward layer, which works position by position."""
 
     def __init__(self, layer: nn.Module, feed_forward: FeedForward) -> None:
         super().__init__()
         self.layer, self.feed_forward = layer, feed_forward
 
     def forward(self, tokens: Tensor, asking: Tensor, shapes: Shapes, selected: Tensor | None = None) -> Tensor:
-        """As :class:`~recbole_raserec.backbones.protocol.Layer`."""
+        """Shapes as in :class:`~recbole_raserec.backbones.protocol.Layer`."""
         return self.feed_forward(self.layer(tokens, asking, shapes, selected))
 
 
 class Stack(SequentialRecommender):
     """Item and position embeddings, blocks of layers, and a head.
 
-    Initialised as RecBole's SASRec is. A state_dict has RecBole's names, so weights of RecBole's SASRec load.
+    Weights are initialised as in RecBole's SASRec. A state_dict has RecBole's names, so it can load the weights of
+    RecBole's SASRec.
 
     Parameters
     ----------
     item_embedding, position_embedding : [V, D] and [longest history, D].
-    blocks : from the bottom to the top.
+    blocks : the blocks from the bottom to the top.
     """
 
     trims = True
@@ -86,7 +87,7 @@ class Stack(SequentialRecommender):
         self.dropout = nn.Dropout(config["hidden_dropout_prob"])
         self.head, self._deviation = head, config["initializer_range"]
         self.negatives = negatives_for(config["softmax_negatives"], self.n_items)
-        self.item_embedding.sparse = self.negatives > 0  # a step touches few rows of a large catalogue
+        self.item_embedding.sparse = self.negatives > 0  # a step uses few rows of a large catalogue
         self.apply(self._init_weights)
         use_fast_dropout(self)
 
@@ -98,7 +99,7 @@ class Stack(SequentialRecommender):
 
     @property
     def causal(self) -> bool:
-        """Whether all layers are."""
+        """Whether all layers are causal."""
         return all(block.layer.causal for block in self.layers)
 
     @property
@@ -109,10 +110,10 @@ class Stack(SequentialRecommender):
     # -- user vectors --------------------------------------------------------------------------------
 
     def encode(self, windows: list[Tensor], lasts: list[int], selected: Tensor | None = None) -> Tensor:
-        """Blocks of windows [B, L] at once, each asked for its last P positions: their vectors end to end [A, D].
+        """Encode blocks of windows [B, L] together: the user vectors of their last P positions, concatenated [A, D].
 
-        Most of the work is position by position, so the blocks go through it together. ``selected`` [N]
-        names the rows of the A that are needed, if not all are.
+        Most of the work is position by position, so the blocks are computed together. ``selected`` [N] gives the
+        needed rows of the A; None means all.
         """
         device = self.item_embedding.weight.device
         shapes = [(*window.shape, last) for window, last in zip(windows, lasts)]
@@ -123,12 +124,12 @@ class Stack(SequentialRecommender):
         *lower, top = self.layers
         for block in lower:
             tokens = block(tokens, tokens, whole)
-        asking = _last_positions(tokens, shapes)  # the top layer need not do the others
+        asking = _last_positions(tokens, shapes)  # the top layer skips the others
         selected = None if selected is None else selected.to(device)
         return self.head.users(top(tokens, asking, shapes, selected))
 
     def encode_window(self, item_seq: Tensor, last: int | None = None) -> Tensor:
-        """User vector after each item, or after each of the last ``last`` = P ones.
+        """User vector after each of the last ``last`` = P items; the default is all items.
 
         Parameters
         ----------
@@ -136,13 +137,13 @@ class Stack(SequentialRecommender):
 
         Returns
         -------
-        [B, P, D], P = L by default; entries at padding mean nothing.
+        [B, P, D], P = L by default. Entries at padding have no meaning.
         """
         asked = last or item_seq.size(1)
         return self.encode([item_seq], [asked]).view(len(item_seq), asked, -1)
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
-        """[B, L] histories and their lengths [B] -> user vectors [B, D]; whose they are does not matter."""
+        """[B, L] histories and their lengths [B] -> user vectors [B, D]; ``users`` is not used."""
         shortest, longest = int(item_seq_len.min()), int(item_seq_len.max())
         item_seq = item_seq[:, :longest]
         if shortest == longest:
@@ -152,7 +153,7 @@ class Stack(SequentialRecommender):
         return self._encode_unpadded(item_seq, item_seq_len)
 
     def _encode_unpadded(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """[B, L], [B] -> [B, D]; histories of one length are a block, so that no layer sees padding."""
+        """[B, L], [B] -> [B, D]. Histories of equal length form a block, so no layer sees padding."""
         rows = [(item_seq_len == length).nonzero()[:, 0] for length in item_seq_len.unique()]
         windows = [item_seq[of_length, : int(item_seq_len[of_length[0]])] for of_length in rows]
         vectors = self.encode(windows, [1] * len(windows))
@@ -161,11 +162,11 @@ class Stack(SequentialRecommender):
     # -- RecBole's interface -------------------------------------------------------------------------
 
     def transform(self, dataset: Any, interaction: Interaction) -> Interaction:
-        """Samples are trained on as they are."""
+        """Samples need no change."""
         return interaction
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Mean cross entropy over all items, of samples [B]; RecBole's where scores are inner products."""
+        """Mean cross entropy of the samples [B] over all items. With inner products it equals RecBole's loss."""
         return F.cross_entropy(self.full_sort_predict(interaction), interaction[self.POS_ITEM_ID])
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
@@ -180,19 +181,18 @@ class Stack(SequentialRecommender):
     # -- training on whole windows -------------------------------------------------------------------
 
     def use_training(self, prefixes: Prefixes) -> None:
-        """A stack's loss needs no other rows than those of the batch."""
+        """The loss of a stack needs only the pairs of the batch."""
 
     def packed_pairs(self, batch: list[Interaction]) -> PackedPairs:
-        """The (prefix, target) pairs that carry a loss in the blocks of a packed batch.
+        """The (prefix, target) pairs that have a loss in the blocks of a packed batch.
 
-        The batch stays where the loader made it, on the CPU: which pairs there are is found there, so
-        that a GPU need not be waited for.
+        The batch stays on the CPU, where the loader made it. The pairs are found there, so nothing waits for a GPU.
         """
         blocks = blocks_of(batch, self.ITEM_SEQ)
         return pairs_of(batch, blocks, self.encode(*blocks))
 
     def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
-        """Cross entropy of every pair in the blocks of a packed batch, weighted, summed, divided by ``budget``."""
+        """The weighted sum of the cross entropies of all pairs of a packed batch, divided by ``budget``."""
         return self.pairs_loss(self.packed_pairs(batch)) / budget
 
     def pairs_loss(self, pairs: PackedPairs) -> Tensor:
@@ -202,14 +202,14 @@ class Stack(SequentialRecommender):
     # -- names of weights ----------------------------------------------------------------------------
 
     def state_dict(self, *args: Any, prefix: str = "", **kwargs: Any) -> dict[str, Any]:
-        """torch's, under RecBole's names."""
+        """torch's state_dict with RecBole's names."""
         state = super().state_dict(*args, prefix=prefix, **kwargs)
         for name in [name for name in state if name.startswith(prefix)]:
             state[prefix + recbole_name(name[len(prefix) :])] = state.pop(name)
         return state
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """torch calls this before the modules below read ``state_dict``, which gets our names."""
+        """Give ``state_dict`` our names. torch calls this before the inner modules read it."""
         for name in list(super().state_dict()):
             theirs = prefix + recbole_name(name)
             if theirs in state_dict:
@@ -218,7 +218,7 @@ class Stack(SequentialRecommender):
 
 
 def recbole_name(name: str) -> str:
-    """What RecBole's SASRec calls the weight that a stack calls ``name``."""
+    """The name in RecBole's SASRec of the weight that a stack calls ``name``."""
     for ours, theirs in _RECBOLE_NAMES:
         if re.match(ours, name):
             return re.sub(ours, theirs, name, count=1)
@@ -226,7 +226,7 @@ def recbole_name(name: str) -> str:
 
 
 def pairs_of(batch: list[Interaction], blocks: Blocks, hidden: Tensor) -> PackedPairs:
-    """``hidden`` [N, D] with what the batch says of each pair."""
+    """``hidden`` [N, D] with the target, weight and flag of each pair from the batch."""
 
     def column(name: str) -> Tensor:
         return torch.cat([block[name].flatten() for block in batch])[blocks.selected].to(hidden.device)

@@ -1,1 +1,1 @@
-"""Parameters: RecBole's Config made strict, the table of all parameters, and words of the command line."""
+"""Parameters: a strict version of RecBole's Config, the table of all parameters, and command line arguments."""

@@ -1,4 +1,4 @@
-"""Checks of all values before any data is read: each against its row, and those of several parameters together."""
+"""Checks of all values before any data is read: each value against its row, and values that must fit together."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from recbole_raserec.config.ranges import FLOAT, types_of
 from recbole_raserec.config.words import check_known
 from recbole_raserec.errors import ConfigError
 
-PARTS = ("original", "patterns", "decoded")  # of a regenerated training set
+PARTS = ("original", "patterns", "decoded")  # the parts of a regenerated training set
 MEMORY_PARTS = ("pairs", "patterns")
 REGENERATIONS = ("DR4SR", "DR4SR+")
 
 
 def check_values(final: dict[str, Any], given: set[str]) -> None:
-    """Raise ConfigError unless ``final`` can be used; names of parts and lists of numbers get one form.
+    """Raise ConfigError if ``final`` cannot be used. Bring the lists of names and numbers in it to one form.
 
     Parameters
     ----------
-    given : the parameters that do not have their default.
+    final : the value of every parameter; changed in place.
+    given : names of the parameters that the user set.
     """
     _check_ranges(final)
     _check_protocol(final, given)
@@ -44,7 +45,7 @@ def check_values(final: dict[str, Any], given: set[str]) -> None:
 
 
 def check_type(name: str, value: Any, default: Any) -> Any:
-    """``value`` in the type that its row allows, or, without a row that says so, in that of ``default``."""
+    """Return ``value`` if its row allows its type. Without such a row, it must have the type of ``default``."""
     row = PARAMETERS.get(name)
     allowed = (row.types if row else ()) or types_of(default)
     if not allowed or (value is None and default is None):
@@ -54,7 +55,7 @@ def check_type(name: str, value: Any, default: Any) -> Any:
         names = " or ".join(kind.__name__ for kind in allowed if kind is not type(None))
         raise ConfigError(name, value, f"is of type {type(value).__name__}, not {names}", f"give it as {names}")
     if allowed == FLOAT:
-        return float(value)  # or `8` and `8.0` would name two runs
+        return float(value)  # otherwise 8 and 8.0 would be two different runs
     return list(value) if isinstance(value, tuple) and list in allowed else value
 
 
@@ -75,7 +76,7 @@ def _check_ranges(final: dict[str, Any]) -> None:
 
 
 def _names(field: str, value: Any, known: Sequence[str]) -> list[str]:
-    """A list, or words with commas between them, of ``known`` names: those, each once, in the order of ``known``."""
+    """The names in ``value`` (a list, or a string with commas), each once, in the order of ``known``."""
     words = value.split(",") if isinstance(value, str) else list(value or [])
     for word in words:
         check_known(field, word.strip() if isinstance(word, str) else word, known)
@@ -85,7 +86,7 @@ def _names(field: str, value: Any, known: Sequence[str]) -> list[str]:
 
 
 def _numbers(field: str, value: Any, holds: Callable[[float], bool], where: str) -> list[float]:
-    """One number or several, ascending, each once."""
+    """The number or numbers in ``value``, each once, in ascending order."""
     given = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
     for number in given:
         if not isinstance(number, (int, float)) or isinstance(number, bool) or not holds(number):
@@ -114,17 +115,17 @@ def _check_protocol(final: dict[str, Any], given: set[str]) -> None:
     if protocol["mode"] in ({"valid": "full", "test": "full"}, {"valid": "full"}, {"test": "full"}):
         protocol["mode"] = "full"
     if protocol != only:
-        problem = "results here are leave-one-out by time with full ranking"
+        problem = "this plugin evaluates only leave-one-out by time with full ranking"
         raise ConfigError("eval_args", final["eval_args"], problem, f"leave it out, or give {only}")
     final["eval_args"] = dict(only)
     for name, row in PARAMETERS.items():
         if row.fixed and name in given and final.get(name) not in (row.default, None):
-            raise ConfigError(name, final[name], "RecBole has this, and here it would change nothing", "leave it out")
+            raise ConfigError(name, final[name], "this parameter of RecBole would change nothing here", "leave it out")
     if "loss_type" in given and final["loss_type"] != "CE":
         raise ConfigError(
-            "loss_type", final["loss_type"], "training is by cross entropy over all items", "leave it out"
+            "loss_type", final["loss_type"], "all models are trained by cross entropy over all items", "leave it out"
         )
     if final.get("nproc", 1) > 1 and final.get("regenerate") == "DR4SR+":
         raise ConfigError(
-            "nproc", final["nproc"], "DR4SR+ learns its weights in one process", "use DR4SR, or leave it out"
+            "nproc", final["nproc"], "DR4SR+ can learn its weights only in one process", "use DR4SR, or leave it out"
         )

@@ -1,7 +1,7 @@
-"""RecBole's Config with this plugin's properties, strict names and types, and no ``eval``.
+"""RecBole's Config with this plugin's properties, with strict names and types, and without ``eval``.
 
-Sources and their order are RecBole's: command line > config dict > config files > properties.
-Everything is checked here, before any data is read.
+The sources and their order are those of RecBole: command line > config dict > config files > properties.
+All values are checked here, before any data is read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from recbole_raserec.runtime import processes
 
 
 class _ModelKinds:
-    """Stands for the model class, of which RecBole's Config reads only these two."""
+    """Replaces the model class. RecBole's Config reads only these two attributes of it."""
 
     type = ModelType.SEQUENTIAL
     input_type = InputType.POINTWISE
@@ -45,11 +45,11 @@ class Config(recbole.config.Config):
 
     Parameters
     ----------
-    model, dataset : names; by default those among the other sources.
+    model, dataset : names; by default they come from the other sources.
     config_file_list : yaml files.
     config_dict : parameters.
-    arguments : words of the command line, each ``--name=value``. RecBole's Config reads ``sys.argv`` by itself;
-        this one does not, so that programs that import it keep their own command line.
+    arguments : command line arguments, each ``--name=value``. RecBole's Config reads ``sys.argv`` itself.
+        This class does not, so a program that imports it can have its own command line.
 
     Raises
     ------
@@ -73,13 +73,13 @@ class Config(recbole.config.Config):
             raise ConfigError("config", None, str(error), "see RecBole's documentation") from error
 
     def changed(self, **values: Any) -> Config:
-        """A copy with other values; they are not checked again."""
+        """A copy with other values. The new values are not checked."""
         other = copy.copy(self)
         other.final_config_dict = {**self.final_config_dict, **values}
         return other
 
     def plain(self) -> dict[str, Any]:
-        """Every parameter as JSON types, for result files and checkpoints."""
+        """The value of every parameter in JSON types, for result files and checkpoints."""
         return {name: _plain(value) for name, value in sorted(self.final_config_dict.items())}
 
     def known_datasets(self) -> list[str]:
@@ -89,7 +89,7 @@ class Config(recbole.config.Config):
     # -- sources ---------------------------------------------------------------------------------
 
     def _build_yaml_loader(self) -> type[yaml.SafeLoader]:
-        class Loader(yaml.SafeLoader):  # a subclass: RecBole adds its resolver to yaml's global one
+        class Loader(yaml.SafeLoader):  # RecBole adds its resolver to yaml's global loader
             pass
 
         scientific = re.compile(r"^[-+]?(\d[\d_]*)?\.?[\d_]+[eE][-+]?\d+$")
@@ -115,7 +115,7 @@ class Config(recbole.config.Config):
         return content or {}
 
     def _load_properties(self, file: Path) -> dict[str, Any]:
-        """A file of properties/, laid over the one that it is based on."""
+        """The values of a file in properties/. They override the values of the file that it is based on."""
         values = self._load_yaml(file)
         base = values.pop(BASED_ON, None)
         return values if base is None else {**self._load_properties(file.parent / base), **values}
@@ -170,11 +170,11 @@ class Config(recbole.config.Config):
                 self.internal_config_dict.update(self._load_properties(file))
 
     def _init_device(self) -> None:
-        self.final_config_dict.pop("local_rank", None)  # with one RecBole itself would start a group, on GPUs only
+        self.final_config_dict.pop("local_rank", None)  # RecBole would start a group, for GPUs only
         super()._init_device()
         number, count = processes.rank() - self["group_offset"], self["nproc"]
         if number > 0:
-            self.final_config_dict.update(state="ERROR", show_progress=False)  # the first one speaks
+            self.final_config_dict.update(state="ERROR", show_progress=False)  # only the first one logs
         if count > 1 and self["device"].type == "cuda":
             if torch.cuda.device_count() < count:
                 problem = f"{count} processes need as many GPUs"

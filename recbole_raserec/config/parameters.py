@@ -1,6 +1,6 @@
-"""The one table of parameters: default, types, range, meaning, source, and what each of them affects.
+"""The table of all parameters: default, types, range, meaning, source, and what each parameter affects.
 
-The yaml files of properties/ hold the same defaults for users to read and edit; a test compares the two.
+The yaml files of properties/ hold the same defaults. Users read and edit those files. A test compares the two.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Parameter:
     Attributes
     ----------
     default : None means "off" or "not given".
-    types : allowed Python types; an empty tuple leaves them to the default in force.
-    fixed : RecBole has the parameter, but only its default has a meaning here.
-    architecture : two models must agree in it to exchange weights.
-    part : what the parameter belongs to. Those of "regeneration" count only where something is regenerated;
-        those of "backbone" exist only where the backbone's yaml names them.
+    types : allowed Python types; an empty tuple means the type of the default in force.
+    fixed : a parameter of RecBole that must keep its default here.
+    architecture : two models can exchange weights only if they have the same value.
+    part : the part of the system that the parameter belongs to. "regeneration": it has an effect only if
+        something is regenerated. "backbone": it exists only if the backbone's yaml file names it.
     source : the paper with its section, the library, or "here".
-    affects : a name of ``AFFECTS``: the earliest stage that depends on it. All later stages then do too.
+    affects : a key of ``AFFECTS``: the earliest stage that depends on it. All later stages depend on it too.
     """
 
     name: str
@@ -53,11 +53,11 @@ class Parameter:
     affects: str = ""
 
 
-# What every result rests on: leave-one-out by time with full ranking.
+# The protocol of every result: leave-one-out by time with full ranking.
 _EVAL_ARGS = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
 _LOAD_COL, _PARTS = {"inter": ["user_id", "item_id", "timestamp"]}, ["original", "patterns", "decoded"]
 
-# The key of several rows is their part, their source and what those affect that do not say it themselves.
+# A key gives its rows their part and their source. Its third entry is what a row affects if the row does not say it.
 _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
     ("backbone", "RecBole", "rows"): (
         Parameter("backbone", "SASRec", "The model that is pre-trained and then frozen.", architecture=True),
@@ -73,7 +73,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("loss_type", "CE", "Full-softmax cross entropy."),
     ),
     ("backbone", "BSARec", "rows"): (
-        Parameter("average_weight", 0.0, "Share of a moving average in a layer.", ranges.SHARE, architecture=True),
+        Parameter("average_weight", 0.0, "Fraction of a moving average in a layer.", ranges.SHARE, architecture=True),
         Parameter("average_window", 10, "Positions that it averages.", ranges.COUNT, architecture=True),
     ),
     ("backbone", "DuoRec", "rows"): (
@@ -88,9 +88,11 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("dataset", None, "Name of the data set and of its folder in data_path."),
         Parameter("load_col", _LOAD_COL, "Fields to read; None reads all.", types=_DICT),
         Parameter("unload_col", None, "Fields not to read.", types=_DICT),
-        Parameter("user_inter_num_interval", "[0,inf)", "Interactions of a user who is kept.", types=_TEXT),
-        Parameter("item_inter_num_interval", "[0,inf)", "Interactions of an item that is kept.", types=_TEXT),
-        Parameter("MAX_ITEM_LIST_LENGTH", 50, "Items of a history that are read.", ranges.COUNT, architecture=True),
+        Parameter("user_inter_num_interval", "[0,inf)", "Interactions that a user must have.", types=_TEXT),
+        Parameter("item_inter_num_interval", "[0,inf)", "Interactions that an item must have.", types=_TEXT),
+        Parameter(
+            "MAX_ITEM_LIST_LENGTH", 50, "Most items of a history that are read.", ranges.COUNT, architecture=True
+        ),
         Parameter("benchmark_filename", None, "Files that are split already.", fixed=True),
         Parameter("data_path", "dataset/", "Folder of the data sets.", affects="nothing"),
     ),
@@ -106,24 +108,24 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("reg_weight", None, "L2 penalty of some backbones."),
         Parameter("seed", 2020, "Seed of everything random.", ranges.SEED),
         Parameter("train_neg_sample_args", None, "Negative sampling.", types=_DICT, fixed=True),
-        Parameter("transform", None, "Change of training batches that some backbones name.", fixed=True),
+        Parameter("transform", None, "Change of training batches that some backbones need.", fixed=True),
         Parameter("shuffle", True, "Training pairs come in random order.", fixed=True),
         Parameter("enable_scaler", False, "Scaled gradients for mixed precision.", fixed=True),
     ),
     ("training", "here", "rows"): (
-        Parameter("window_stride", 1, "Positions that each further window of a history trains on.", ranges.COUNT),
-        Parameter("ema_decay", 0.0, "Decay a step of the weights' moving average; 0 is off.", ranges.BELOW_ONE),
-        Parameter("softmax_negatives", -1, "Items that estimate a softmax; 0 all, -1 automatic.", ranges.at_least(-1)),
+        Parameter("window_stride", 1, "New positions that each further window trains on.", ranges.COUNT),
+        Parameter("ema_decay", 0.0, "Decay per step of the weights' average; 0 is off.", ranges.BELOW_ONE),
+        Parameter("softmax_negatives", -1, "Items that a softmax samples; 0 all, -1 automatic.", ranges.at_least(-1)),
     ),
     ("regeneration", "DR4SR", "rows"): (
         Parameter("regenerate", None, "DR4SR or DR4SR+.", types=_TEXT, affects="backbone"),
         Parameter("regenerate_parts", _PARTS, "What to train on.", types=_NAMES, affects="backbone"),
-        Parameter("pattern_window", 5, "Consecutive positions a pattern may span.", ranges.at_least(2)),
-        Parameter("pattern_min_support", 2, "Training sequences a pattern must occur in.", ranges.COUNT),
+        Parameter("pattern_window", 5, "Consecutive positions that a pattern may span.", ranges.at_least(2)),
+        Parameter("pattern_min_support", 2, "Training sequences that a pattern must occur in.", ranges.COUNT),
         Parameter("pattern_pairs", 10, "Most patterns that a sequence is paired with.", ranges.COUNT),
         Parameter("pattern_weight", 1.0, "Weight of a pattern's pairs.", ranges.NOT_NEGATIVE, affects="backbone"),
         Parameter("regenerator_pretrained", None, "Checkpoint to start from.", types=_TEXT, affects="nothing"),
-        Parameter("regenerator_embedding_epochs", 10, "Epochs of its item vectors without one.", ranges.COUNT),
+        Parameter("regenerator_embedding_epochs", 10, "Epochs of its item vectors without a checkpoint.", ranges.COUNT),
         Parameter("regenerator_epochs", 40, "Epochs of the regenerator.", ranges.COUNT),
         Parameter("regenerator_learning_rate", 0.001, "Peak size of its steps.", ranges.POSITIVE),
         Parameter("regenerator_batch_size", 256, "(sequence, pattern) pairs in a step.", ranges.COUNT),
@@ -139,8 +141,8 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
     ),
     ("regeneration", "DR4SR+", "backbone"): (
         Parameter("personalize_warmup_epochs", 10, "Epochs before weights are learned.", ranges.NOT_NEGATIVE),
-        Parameter("personalize_every", 30, "Training steps between two of the weights' steps.", ranges.COUNT),
-        Parameter("personalize_learning_rate", 0.001, "Size of the weights' steps.", ranges.POSITIVE),
+        Parameter("personalize_every", 30, "Training steps between two updates of the weights.", ranges.COUNT),
+        Parameter("personalize_learning_rate", 0.001, "Size of the weights' updates.", ranges.POSITIVE),
         Parameter("personalize_terms", 3, "Terms of the Neumann series after the first.", ranges.NOT_NEGATIVE),
     ),
     ("retrieval", "RaSeRec 3.2", "memory"): (
@@ -162,7 +164,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("attn_tau", 1.0, "Temperature that divides the attention's logits.", ranges.POSITIVE),
     ),
     ("mixture", "here", "mixture"): (
-        Parameter("mixture_weight", [0.0], "l of the mixture; the best of several is kept.", types=_NUMBERS),
+        Parameter("mixture_weight", [0.0], "l of the mixture; the best of a list is kept.", types=_NUMBERS),
         Parameter("mixture_tau", [0.2], "Temperatures of the memories' cosines.", types=_NUMBERS),
         Parameter("mixture_top_k", 200, "Memories that the mixture reads.", ranges.COUNT),
     ),
@@ -176,7 +178,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("eval_args", _EVAL_ARGS, "The protocol."),
         Parameter("metrics", ["Recall", "NDCG"], "Ranking metrics.", types=_NAMES),
         Parameter("topk", [5, 10, 20], "Cut-offs.", types=(int, list, tuple, _NONE)),
-        Parameter("valid_metric", "NDCG@10", "What early stopping watches, unmasked."),
+        Parameter("valid_metric", "NDCG@10", "The metric that early stopping watches, unmasked."),
         Parameter("metric_decimal_place", 6, "Digits that are kept.", ranges.COUNT),
         Parameter("eval_type", None, "Set by RecBole: ranking."),
         Parameter("valid_neg_sample_args", None, "Set by RecBole: none."),
@@ -184,17 +186,17 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("eval_batch_size", 512, "Users that are ranked at once.", ranges.COUNT, affects="nothing"),
     ),
     ("evaluation", "here", "report"): (
-        Parameter("memory_include_valid", False, "Headline figures have the validation pairs in the memory."),
+        Parameter("memory_include_valid", False, "The headline figures use the validation pairs as memories."),
         Parameter("bootstrap_samples", 2000, "Resamples of the users for an interval.", ranges.at_least(100)),
-        Parameter("drift_shares", [], "Shares of the memory to test with.", types=_SHARES, affects="nothing"),
-        Parameter("portrait", False, "The result holds what a report draws.", affects="nothing"),
+        Parameter("drift_shares", [], "Fractions of the memory to test with.", types=_SHARES, affects="nothing"),
+        Parameter("portrait", False, "The result holds what the report draws.", affects="nothing"),
     ),
     ("run", "here", "nothing"): (
         Parameter("preset", None, "A set of values of properties/preset/.", types=_TEXT),
         Parameter("pretrained", None, "Checkpoint of the backbone.", types=_TEXT),
-        Parameter("resume", False, "Goes on with an interrupted run."),
-        Parameter("result_file", None, "Where the result is written as JSON.", types=_TEXT),
-        Parameter("ray_address", None, "Ray's address; local starts it here.", types=_TEXT),
+        Parameter("resume", False, "Continue an interrupted run."),
+        Parameter("result_file", None, "File for the result as JSON.", types=_TEXT),
+        Parameter("ray_address", None, "Address of a Ray cluster; local starts one here.", types=_TEXT),
     ),
     ("run", "RecBole", "nothing"): (
         Parameter("checkpoint_dir", "saved", "Folder of the checkpoints."),
@@ -215,7 +217,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("offset", None, "RecBole's name of group_offset."),
         Parameter("single_spec", None, "Set by RecBole."),
     ),
-    # These change nothing either, but fingerprints have always held them.
+    # These change nothing either. They stay here because fingerprints have always contained them.
     ("run", "RecBole", "rows"): (
         Parameter("config_file", None, "Not read."),
         Parameter("verbose", None, "Not read."),
@@ -235,7 +237,7 @@ PARAMETERS: dict[str, Parameter] = {
 
 
 def affects(name: str) -> str:
-    """The earliest stage that depends on a parameter; one without a row is RecBole's and may affect all."""
+    """The earliest stage that depends on a parameter. Without a row it belongs to RecBole and may affect all."""
     return PARAMETERS[name].affects if name in PARAMETERS else "rows"
 
 

@@ -1,4 +1,4 @@
-"""The yaml files of properties/, and the names that they and RecBole give to backbones, presets and data sets."""
+"""The yaml files of properties/, and the names of all backbones, presets and data sets."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from recbole.model.abstract_recommender import SequentialRecommender
 
 MODELS = ("RaSeRec",)
 REGENERATION = "DR4SR"
-BASED_ON = "based_on"  # names the file, beside this one, that it is laid over
+BASED_ON = "based_on"  # key for another file; the values of this file override those of that file
 
 
 def properties_folder() -> Path:
-    """Where the yaml files are: inside the installed package, or beside it in a clone."""
+    """The folder of the yaml files: inside the installed package, or beside the package in a clone."""
     package = Path(__file__).parent.parent
     inside = package / "properties"
     return inside if inside.is_dir() else package.parent / "properties"
 
 
 def backbone_names() -> list[str]:
-    """Everything that ``backbone`` may name: RecBole's sequential models, whether or not they can serve, and ours."""
+    """Names that ``backbone`` may have: our backbones and all sequential models of RecBole, usable or not."""
     recboles = {
         name
         for name, value in vars(recbole_models).items()
@@ -31,12 +31,12 @@ def backbone_names() -> list[str]:
 
 
 def preset_names() -> list[str]:
-    """Everything that ``preset`` may name."""
+    """Names that ``preset`` may have."""
     return _stems("preset")
 
 
 def dataset_names() -> list[str]:
-    """Data sets that have parameters of their own."""
+    """Names of the data sets that have their own parameters."""
     return _stems("dataset")
 
 

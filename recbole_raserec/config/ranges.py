@@ -6,18 +6,18 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-FLOAT: tuple[type, ...] = (float, int)  # a whole number is a float too
+FLOAT: tuple[type, ...] = (float, int)  # an int is accepted where a float is expected
 
 
 def types_of(default: Any) -> tuple[type, ...]:
-    """The types of values that may replace ``default``; an empty tuple where it is None."""
+    """The types of values that may replace ``default``. The tuple is empty if ``default`` is None."""
     if default is None:
         return ()
     return FLOAT if isinstance(default, float) else (type(default),)
 
 
 class Range(NamedTuple):
-    """A predicate that values must fulfil, and the words for one that does not."""
+    """A condition that a value must meet, and the error text for a value that does not."""
 
     holds: Callable[[Any], bool]
     problem: str
@@ -42,4 +42,4 @@ SCORE_TAU = Range(lambda value: 0 <= value < math.inf, "must be 0 (inner product
 ACTIVATION = one_of("gelu", "relu", "swish", "tanh", "sigmoid")
 LEARNER = one_of("adam", "adamw", "sgd", "adagrad", "rmsprop")
 _LEVELS = one_of("INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL")
-LEVEL = Range(lambda value: _LEVELS.holds(str(value).upper()), _LEVELS.problem)  # RecBole takes small letters too
+LEVEL = Range(lambda value: _LEVELS.holds(str(value).upper()), _LEVELS.problem)  # RecBole accepts lower case

@@ -1,4 +1,4 @@
-"""Reading ``--name=value`` words; shared by every command and free of heavy imports."""
+"""Parsing of ``--name=value`` arguments. Every command uses this module, so it imports nothing slow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recbole_raserec.errors import ConfigError
 
 
 def parse_arguments(arguments: Iterable[str]) -> dict[str, str]:
-    """``--name=value`` words as a dict of strings; anything else is a ConfigError."""
+    """``--name=value`` arguments as a dict of strings. Any other form raises ConfigError."""
     values: dict[str, str] = {}
     for argument in arguments:
         name, equals, value = argument[2:].partition("=")
@@ -24,7 +24,7 @@ def parse_arguments(arguments: Iterable[str]) -> dict[str, str]:
 
 
 def literal(text: str) -> Any:
-    """A Python literal, ``true``/``false``, or the text itself; nothing is ever executed."""
+    """``text`` as a Python literal or as ``true``/``false``, otherwise unchanged. Nothing is executed."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
@@ -32,9 +32,10 @@ def literal(text: str) -> Any:
 
 
 def check_known(what: str, name: Any, known: Iterable[str], value: Any = None) -> None:
-    """Raise ConfigError naming the nearest of ``known`` unless ``name`` is one of them.
+    """Raise ConfigError unless ``name`` is one of ``known``. The error suggests the most similar known name.
 
-    ``what`` is "parameter" (then ``value`` is what it was given) or the parameter that ``name`` is a value of.
+    If ``what`` is "parameter", ``name`` is a parameter and ``value`` its value.
+    Otherwise ``what`` is the parameter and ``name`` its value.
     """
     names = sorted(known)
     if name in names:

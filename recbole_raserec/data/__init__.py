@@ -1,1 +1,1 @@
-"""Sequences, their conversion to atomic files, the RecBole data set and packed batches."""
+"""Data: sequences, conversion of text files, the RecBole data set, packed batches and pattern mining."""

@@ -1,4 +1,4 @@
-"""Checks of RecBole's atomic files, before RecBole reads them and reports less clearly."""
+"""Checks of atomic files before RecBole reads them, because RecBole's own errors are less clear."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recbole_raserec.errors import DataError
 
 
 def check_header(filepath: str, separator: str, encoding: str) -> None:
-    """Raise DataError unless the first line is ``field:type`` columns, each once, and text at all."""
+    """Raise DataError unless the first line is text with ``field:type`` columns, and each column occurs once."""
     mend = "the first line of an atomic file is like user_id:token<TAB>item_id:token<TAB>timestamp:float"
     try:
         with open(filepath, encoding=encoding) as file:
@@ -33,7 +33,7 @@ def check_header(filepath: str, separator: str, encoding: str) -> None:
 
 
 def check_no_missing(column: pd.Series, filepath: str) -> None:
-    """Raise DataError naming the first line where ``column`` is empty, NaN or infinite."""
+    """Raise DataError if ``column`` has an empty, NaN or infinite value. The error names the first such line."""
     bad = column.isna()
     if column.dtype == np.float64:
         bad |= ~np.isfinite(column)
@@ -41,6 +41,6 @@ def check_no_missing(column: pd.Series, filepath: str) -> None:
         raise DataError(
             f"{filepath} line {int(bad.to_numpy().argmax()) + 2}",
             str(column.name),
-            f"missing or not finite (so are {int(bad.sum())} lines in all)",
-            "fill or remove them, or convert the source again with --on_bad_line=skip",
+            f"missing or not finite ({int(bad.sum())} such lines in all)",
+            "correct or remove these lines, or convert the source again with --on_bad_line=skip",
         )

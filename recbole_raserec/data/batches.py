@@ -1,10 +1,9 @@
-"""Packed training batches: one row a window of a sequence, a loss at every position that is a target.
+"""Packed training batches: each row is a window of a sequence, with a loss at every position that has a target.
 
-A causal backbone that reads a window once sees every (prefix, target) pair in it, so an epoch
-encodes each item about once, where a sample for each prefix encodes it up to L times. Every pair
-still weighs the same: a batch is filled with randomly drawn windows up to a budget of pairs, and its
-summed loss is divided by that budget. Within a batch, windows of like length stand together in
-blocks, so that little of it is padding.
+A causal backbone reads a window once and sees every (prefix, target) pair in it. So an epoch encodes each item
+about once. With one sample per prefix it would encode each item up to L times. Every pair has the same weight:
+randomly drawn windows fill a batch up to a budget of pairs, and the summed loss of the batch is divided by this
+budget. Within a batch, windows of similar length form blocks, so there is little padding.
 """
 
 from __future__ import annotations
@@ -23,15 +22,15 @@ TARGET_SEQ = "target_list"
 WEIGHT = "pair_weight"
 GENERATED = "pair_generated"
 TARGET_AT = "pair_target_at"
-SHORTEST_BLOCK = 4  # blocks hold windows of 1-4, 5-8, 9-16, ... items: finer ones would be mostly overhead
+SHORTEST_BLOCK = 4  # blocks hold windows of 1-4, 5-8, 9-16, ... items; smaller blocks would be mostly overhead
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Rows of input items with the number of their last positions that carry a loss, and their sequence ([W] each).
+    """Windows of input items ([W] in each array): begin, length, number of pairs, and the window's sequence.
 
-    Row w reads ``items[begin[w]:begin[w] + length[w]]``; the target of each position is the item after
-    it, and the last ``pairs[w]`` positions count.
+    Window w reads ``items[begin[w]:begin[w] + length[w]]``. The target of each position is the next item.
+    Only the last ``pairs[w]`` positions have a loss.
     """
 
     begin: np.ndarray
@@ -46,10 +45,9 @@ class Windows:
 def training_windows(sequences: Sequences, max_length: int, stride: int = 1) -> Windows:
     """Windows that hold every training (prefix, target) pair exactly once.
 
-    The first window of a sequence reads its first ``max_length`` items, with a loss everywhere.
-    Each further one ends ``stride`` items later and carries the loss of its last ``stride``
-    positions. With ``stride = 1`` every prefix is cut to exactly its last ``max_length`` items, as
-    RecBole cuts it.
+    The first window of a sequence reads its first ``max_length`` items, and every position has a loss. Each
+    further window ends ``stride`` items later, and only its last ``stride`` positions have a loss. With
+    ``stride = 1`` every prefix is cut to exactly its last ``max_length`` items, as in RecBole.
     """
     inputs = np.maximum(sequences.train_lengths() - 1, 0)  # the last training item is only a target
     if sequences.weights is not None:
@@ -70,9 +68,9 @@ def training_windows(sequences: Sequences, max_length: int, stride: int = 1) -> 
 
 
 def batch_windows(windows: Windows, budget: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """A random division of all windows into batches of at most ``budget`` pairs.
+    """Divide all windows at random into batches of at most ``budget`` pairs.
 
-    Windows are shuffled and cut greedily. One with more pairs than the budget is a batch of its own.
+    The windows are shuffled and cut greedily. A window with more pairs than the budget is a batch of its own.
     """
     order = rng.permutation(len(windows))
     pairs_so_far = np.cumsum(windows.pairs[order])
@@ -85,30 +83,30 @@ def batch_windows(windows: Windows, budget: int, rng: np.random.Generator) -> li
 
 
 def blocks_by_length(length: np.ndarray, pairs: np.ndarray) -> list[np.ndarray]:
-    """Indices of the windows of each class: up to 4 items, up to 8, up to 16, ...
+    """Indices of the windows of each length class: up to 4 items, up to 8, up to 16, ...
 
-    Windows that go on with a long history stand apart: only their last positions carry a loss.
+    Windows that continue a long history have classes of their own, because only their last positions have a loss.
     """
     classes = np.ceil(np.log2(np.maximum(length, SHORTEST_BLOCK))) * np.where(pairs < length, -1, 1)
     return [np.flatnonzero(classes == each) for each in np.unique(classes)]
 
 
 def _share_of(rows: np.ndarray, pairs: np.ndarray, number: int, processes: int) -> np.ndarray:
-    """Those of ``rows`` that process ``number`` gets: largest first, to and fro, so that all have like many pairs."""
+    """The share of process ``number``. Rows are dealt largest first, to and fro, so all get about as many pairs."""
     order = np.argsort(-pairs, kind="stable")
     turn = np.arange(len(rows)) % (2 * processes)
     return rows[order[np.minimum(turn, 2 * processes - 1 - turn) == number]]
 
 
 class PackedLoader:
-    """The training part as packed batches, each a list of blocks.
+    """The training part as packed batches; each batch is a list of blocks.
 
     Parameters
     ----------
     sequences : all interactions; only their training part is read.
-    budget : pairs a batch.
-    seed : the order of epoch e depends on (seed, e) alone, so that a resumed run repeats it.
-    part : (number, of how many) processes share each batch; each gets about as many pairs.
+    budget : number of pairs in a batch.
+    seed : the order of epoch e depends only on (seed, e), so a resumed run repeats it.
+    part : number of this process, and number of processes. They divide each batch into shares of about as many pairs.
     """
 
     def __init__(
@@ -145,12 +143,11 @@ class PackedLoader:
             yield [self._block(rows[block]) for block in blocks]
 
     def _block(self, rows: np.ndarray) -> Interaction:
-        """``item_id_list`` [B, L] and the items after its last P positions [B, P], 0 where there is no loss.
+        """``item_id_list`` [B, L] and ``target_list`` [B, P]: the items after its last P positions, 0 without a loss.
 
-        P = L, except where all windows are full and only their last positions carry one;
-        ``pair_target_at`` [B, P] is where that item stands in the sequences. Of a
-        regenerated data set, ``pair_weight`` and ``pair_generated`` [B, P] say what each pair weighs and
-        whether it was generated.
+        P = L, except where all windows are full and only their last positions have a loss.
+        ``pair_target_at`` [B, P] is the position of the target in the flat items. For a regenerated data set,
+        ``pair_weight`` [B, P] is the weight of each pair, and ``pair_generated`` [B, P] whether it was generated.
         """
         begin, length, pairs = (
             torch.from_numpy(column[rows])[:, None]

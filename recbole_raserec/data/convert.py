@@ -1,7 +1,7 @@
-"""Text files of interactions -> RecBole's atomic files.
+"""Conversion of text files of interactions to RecBole's atomic files.
 
-A converted file is ordered by user (first seen first), then time, ties in file order, so that
-RecBole, which compares timestamps as float32, keeps that order.
+A converted file is sorted by user, in the order of their first line, then by time. Ties keep the file order.
+RecBole compares timestamps as float32, and keeps this order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HEADER = "user_id:token\titem_id:token\ttimestamp:float\n"
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written: the file, its SHA-256, and counts."""
+    """The written file, its SHA-256, and counts of its content."""
 
     path: Path
     sha256: str
@@ -47,19 +47,19 @@ def convert(
     on_bad_line: str = "error",
     show_progress: bool = True,
 ) -> Converted:
-    """Write ``data_path/dataset/dataset.inter`` from ``source`` (plain or gzip), atomically.
+    """Convert ``source`` (plain text or gzip) to ``data_path/dataset/dataset.inter``; the file is written atomically.
 
     Parameters
     ----------
-    data_format : ``sequences`` (a user a line: user item item ..., oldest first, ids from 1), ``csv``
-        (with a header), ``amazon-csv`` (user,item,rating,timestamp without one) or ``amazon-json``
-        (a review a line).
-    k_core : keep users and items with at least this many interactions, repeatedly.
+    data_format : ``sequences`` (one user per line: user item item ..., oldest item first, ids from 1), ``csv``
+        (with a header), ``amazon-csv`` (user,item,rating,timestamp without a header) or ``amazon-json``
+        (one review per line).
+    k_core : remove users and items with fewer interactions than this, until none is left.
     on_bad_line : ``error``, or ``skip`` to leave bad lines out and count them.
 
     Raises
     ------
-    DataError : a line is bad, the file is empty or not text, or cannot be split afterwards.
+    DataError : a line is bad, the file is empty or not text, or the result cannot be split.
     ConfigError : the file cannot be written.
     """
     source = Path(source)
@@ -78,7 +78,7 @@ def convert(
             table.extend(parse(line))
         except BadLineError as error:
             if on_bad_line != "skip":
-                mend = "mend the line, or leave bad lines out with --on_bad_line=skip"
+                mend = "correct the line, or leave bad lines out with --on_bad_line=skip"
                 raise DataError(f"{source} line {number}", None, str(error), mend) from error
             skipped += 1
     users, items, times = table.ordered(k_core)
@@ -95,7 +95,7 @@ def convert(
 
 
 class _Table:
-    """Interactions as three flat columns of numbers, names stored once."""
+    """Interactions as three flat columns of numbers. Each name is stored once."""
 
     def __init__(self) -> None:
         self.user_of: dict[str, int] = {}
@@ -109,7 +109,7 @@ class _Table:
             self.times.append(time)
 
     def ordered(self, k_core: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """User, item and time columns, filtered, by user, then time, ties in file order."""
+        """User, item and time columns after the k-core filter, sorted by user, then time. Ties keep the file order."""
         users, items, times = (np.array(column) for column in (self.users, self.items, self.times))
         keep = _k_core(users, items, k_core)
         keep = keep[np.lexsort((times[keep], users[keep]))]  # lexsort is stable
@@ -144,13 +144,13 @@ def _write(path: Path, table: _Table, users: np.ndarray, items: np.ndarray, time
 
 
 def _lines(source: Path, show_progress: bool) -> Iterator[tuple[int, str]]:
-    """Numbered lines that are not blank; DataError when the file is empty or not text."""
+    """Lines that are not blank, with their numbers. Raise DataError if the file is empty or not text."""
     with open(source, "rb") as raw:
         is_gzip = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         size = source.stat().st_size
         if size == 0:
-            raise DataError("input", str(source), "the file is empty", "give a file that has some interactions")
+            raise DataError("input", str(source), "the file is empty", "give a file that has interactions")
         text: Any = gzip.GzipFile(fileobj=raw) if is_gzip else raw
         with tqdm(total=size, unit="B", unit_scale=True, desc="convert", ncols=100, disable=not show_progress) as bar:
             try:

@@ -1,4 +1,4 @@
-"""RecBole's sequential data set over flat sequences: same fields, same split, O(interactions) memory."""
+"""RecBole's sequential data set over flat sequences: same fields, same split, memory O(interactions)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from recbole_raserec.errors import DataError
 
 
 class SequenceDataset(SequentialDataset):
-    """RecBole data set whose training, validation and test parts are those of its leave-one-out.
+    """RecBole data set with the training, validation and test parts of RecBole's leave-one-out.
 
-    Interactions are ordered by time within a user, ties in file order, exactly as RecBole does it
-    (it compares timestamps as float32; ``recbole-raserec convert`` writes rows already in order).
+    The interactions of a user are sorted by time, and ties keep the file order, exactly as in RecBole.
+    RecBole compares timestamps as float32. ``recbole-raserec convert`` writes rows that are already sorted.
 
     Attributes
     ----------
@@ -37,33 +37,33 @@ class SequenceDataset(SequentialDataset):
 
     Raises
     ------
-    DataError : the folder or file is missing, malformed, holds NaN, or cannot be split.
+    DataError : the folder or file is missing, or the file is malformed, holds NaN, or cannot be split.
     """
 
     sequences: Sequences
     inter_feat: Any
 
     def build(self) -> list[SequenceDataset]:
-        """The training, validation and test part, in this order."""
+        """The training, validation and test parts, in this order."""
         self._change_feat_format()
         parts = [self.sequences.train_part(), self.sequences.valid_part(), self.sequences.test_part()]
         return [self.copy(self.feat_of(part)) for part in parts]
 
     @property
     def source(self) -> str:
-        """Names what is trained on, for checkpoints."""
+        """Identifier of the training data, for the names of checkpoints."""
         return self.sha256
 
     @property
     def prefixes(self) -> Prefixes:
-        """The (prefix, target) rows of a built part."""
+        """The (prefix, target) pairs of a built part."""
         return self.inter_feat.prefixes
 
     def data_augmentation(self) -> None:
-        """Sort and group; where RecBole copies every prefix, this only remembers the offsets."""
+        """Sort the interactions and group them by user. RecBole copies every prefix here; this stores only offsets."""
         self._aug_presets()
         self._check_field("uid_field", "time_field")
-        if not self._is_sorted():  # converted files are: RecBole's two stable sorts take most of the time
+        if not self._is_sorted():  # converted files are sorted, and RecBole's two sorts are slow
             self.sort(by=[self.uid_field, self.time_field], ascending=True)
         self.sequences = Sequences.from_sorted(
             self.inter_feat[self.uid_field].numpy(), self.inter_feat[self.iid_field].numpy()
@@ -71,13 +71,13 @@ class SequenceDataset(SequentialDataset):
         check_splittable(self.sequences.lengths, source=self.dataset_name)
 
     def _is_sorted(self) -> bool:
-        """Whether the rows stand by user, then by time."""
+        """Whether the rows are sorted by user, then by time."""
         user, time = self.inter_feat[self.uid_field], self.inter_feat[self.time_field]
         later = (user[1:] > user[:-1]) | ((user[1:] == user[:-1]) & (time[1:] >= time[:-1]))
         return bool(later.all())
 
     def feat_of(self, part: Prefixes) -> PrefixFeat:
-        """Any (prefix, target) rows of a built data set, as RecBole's models read them."""
+        """The given (prefix, target) pairs of a built data set, in the form that RecBole's models read."""
         list_fields = {
             field: getattr(self, f"{field}_list_field") for field in self.inter_feat if field != self.uid_field
         }
@@ -102,7 +102,7 @@ class SequenceDataset(SequentialDataset):
             raise DataError("dataset", self.dataset_name, problem, "give more data or loosen the filters") from error
 
     def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame:
-        """Read an atomic file; interactions by pandas' C parser, which RecBole's choice is 20x slower than."""
+        """Read an atomic file. Interactions are read by pandas' C parser, 20 times faster than RecBole's choice."""
         check_header(filepath, self.config["field_separator"], self.config["encoding"] or "utf-8")
         if source != FeatureSource.INTERACTION:
             return super()._load_feat(filepath, source)
@@ -135,10 +135,10 @@ class SequenceDataset(SequentialDataset):
             )
         except (ValueError, pd.errors.ParserError) as error:
             raise DataError(
-                filepath, None, str(error).strip(), "mend or remove that line, or convert the source again"
+                filepath, None, str(error).strip(), "correct or remove that line, or convert the source again"
             ) from error
         if frame.empty:
-            raise DataError(filepath, None, "there is no interaction in it", "convert a file that has some")
+            raise DataError(filepath, None, "there is no interaction in it", "convert a file that has interactions")
         frame.columns = [field for field, _ in columns]
         for field, kind in columns:
             self.field2source[field], self.field2type[field] = FeatureSource.INTERACTION, kind

@@ -1,4 +1,4 @@
-"""The text formats that can be converted: a line -> its interactions."""
+"""The text formats that can be converted. A parser turns one line into its interactions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LARGEST_ID = 2**31 - 1
 Event = tuple[str, str, float]  # user, item, time
 Parser = Callable[[str], list[Event]]
 
-# What pandas (hence RecBole) reads as a missing value instead of a name.
+# Names that pandas, and therefore RecBole, reads as a missing value.
 _MISSING = {
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
     "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
@@ -27,7 +27,7 @@ _CSV_NAMES = {
 
 
 class BadLineError(ValueError):
-    """A line that cannot be read; the message says why."""
+    """A line cannot be read. The message says why."""
 
 
 def parser_of(data_format: str, first_line: str) -> tuple[Parser, bool]:
@@ -51,7 +51,7 @@ def _sequences() -> Parser:
         if not items:
             raise BadLineError(f"user {user} has no item")
         if user in seen:
-            raise BadLineError(f"user {user} had a line before")
+            raise BadLineError(f"user {user} had a line before; each user may have only one line")
         seen.add(user)
         return [(user, item, position) for position, item in enumerate(items)]
 
@@ -62,7 +62,7 @@ def _whole_number(word: str) -> str:
     if not (word.isascii() and word.isdigit()):
         raise BadLineError(f"{word!r} is not a whole number; for names use --format=csv")
     if not 1 <= int(word) <= LARGEST_ID:
-        raise BadLineError(f"id {word} is not in 1 .. 2^31 - 1; number them anew, or use --format=csv")
+        raise BadLineError(f"id {word} is not in 1 .. 2^31 - 1; renumber the ids, or use --format=csv")
     return str(int(word))
 
 
@@ -71,7 +71,7 @@ def _csv(header: str) -> Parser:
     names = [name.strip().partition(":")[0] for name in next(csv.reader([header], delimiter=delimiter))]
     for name in names:
         if names.count(name) > 1:
-            raise DataError("header", name, "this column is there twice", "rename or remove one of them")
+            raise DataError("header", name, "this column occurs twice", "rename or remove one of them")
     columns = []
     for what, known in _CSV_NAMES.items():
         found = [names.index(name) for name in known if name in names]

@@ -1,7 +1,7 @@
-"""Mining of transition patterns and their pairing with the sequences that contain them (arXiv 2405.17795).
+"""Mining of transition patterns, and their pairing with the sequences that contain them (arXiv 2405.17795).
 
-A pattern is an ordered subsequence of two items or more, gaps allowed, inside ``window`` consecutive
-positions, that occurs in ``min_support`` sequences or more: Seq2Pat's ``max_span`` and frequency.
+A pattern is an ordered subsequence of at least two items. It lies inside ``window`` consecutive positions, may have
+gaps, and occurs in at least ``min_support`` sequences. Seq2Pat calls these limits ``max_span`` and frequency.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from recbole_raserec.data.sequences import Prefixes, Sequences
 
 Array = np.ndarray
 _CANDIDATES = 2**22  # (pattern, sequence) candidates verified at once
-_STARTS = 2**16  # positions from which patterns are grown at once: what is sorted then fits a cache
+_STARTS = 2**16  # start positions handled at once; the sorted arrays then fit in cache
 
 
 @dataclass(frozen=True)
 class Patterns:
-    """Mined patterns, shorter before longer, then by their items.
+    """Mined patterns, sorted by length, then by their items.
 
     Attributes
     ----------
@@ -38,28 +38,28 @@ class Patterns:
         return len(self.support)
 
     def prefixes(self) -> Prefixes:
-        """Each pattern as a row: all but its last item is the prefix, the last is the target; of no user."""
+        """Each pattern as a pair: its last item is the target, the items before are the prefix. The user is 0, none."""
         owner = np.arange(len(self))
         return Prefixes(Sequences(self.items, self.offsets, np.zeros_like(owner)), owner, self.offsets[1:] - 1)
 
     @property
     def lengths(self) -> Array:
-        """[P] items of each pattern."""
+        """[P] number of items of each pattern."""
         return np.diff(self.offsets)
 
 
 def mine_patterns(sequences: Sequences, window: int = 5, min_support: int = 2) -> Patterns:
-    """All patterns of ``sequences``, exactly.
+    """Find all patterns of ``sequences``; the search is exact.
 
-    A pattern can only be frequent if the pattern without its last item is, so occurrences of length
-    m + 1 are grown from those of frequent patterns of length m, all at once for a range of first items.
-    Time follows the number of occurrences: at most 2^(window - 1) an interaction, in practice a few.
+    A pattern can be frequent only if it is frequent without its last item. So occurrences of length m + 1 are
+    grown from the occurrences of frequent patterns of length m. This is done at once for a range of first items.
+    The time grows with the number of occurrences: at most 2^(window - 1) per interaction, in practice a few.
 
     Parameters
     ----------
-    sequences : training items only; held-out ones must have been removed.
-    window : positions a pattern may span.
-    min_support : different sequences it must occur in.
+    sequences : training items only; the held-out items must have been removed.
+    window : number of consecutive positions that a pattern may span.
+    min_support : number of different sequences that a pattern must occur in.
     """
     of_length: list[list[tuple[Array, Array]]] = [[] for _ in range(window - 1)]  # (patterns, supports) of each range
     span = int(sequences.items.max(initial=0)) + 1
@@ -76,9 +76,9 @@ def mine_patterns(sequences: Sequences, window: int = 5, min_support: int = 2) -
 
 
 def _windows(sequences: Sequences, window: int) -> Iterator[tuple[Array, Array]]:
-    """The window [n, window] that begins at each position, 0 past its sequence, and the sequence's number [n].
+    """The window [n, window] that starts at each position, 0 after the sequence's end, and the sequence's number [n].
 
-    A range of first items at a time, ascending; in it, positions ascend.
+    Each step yields one range of first items, in ascending order. Within a range, the positions ascend.
     """
     items = np.r_[sequences.items, np.zeros(window, sequences.items.dtype)]
     owner = np.repeat(np.arange(len(sequences)), sequences.lengths)
@@ -92,9 +92,9 @@ def _windows(sequences: Sequences, window: int) -> Iterator[tuple[Array, Array]]
 
 
 def _grow(windows: Array, owners: Array, span: int, min_support: int) -> Iterator[tuple[Array, Array]]:
-    """Patterns that begin where ``windows`` [n, window] do: a table [P, m] of items and supports [P], for m = 2, 3, ...
+    """Patterns that start where ``windows`` [n, window] start: items [P, m] and supports [P], for m = 2, 3, ...
 
-    ``span`` is more than any item id.
+    ``span`` is larger than any item id.
     """
     size = (windows > 0).sum(axis=1)
     row, last = np.arange(len(windows)), np.zeros(len(windows), np.int64)
@@ -118,12 +118,12 @@ def _frequent(keys: Array, owners: Array, min_support: int) -> tuple[Array, Arra
 
     Parameters
     ----------
-    keys, owners : [n] what occurs, and in which sequence; owners ascend.
+    keys, owners : [n] key of each occurrence, and the sequence that it occurs in; owners ascend.
 
     Returns
     -------
-    code : [n] number of each occurrence's key among the frequent ones in ascending order, or -1.
-    frequent, support : [F] those keys and the number of different owners of each.
+    code : [n] position of each occurrence's key among the frequent keys in ascending order, or -1.
+    frequent, support : [F] the frequent keys, and the number of different owners of each.
     """
     order = _order(keys)  # owners still ascend within a key
     sorted_keys, sorted_owners = keys[order], owners[order]
@@ -139,7 +139,7 @@ def _frequent(keys: Array, owners: Array, min_support: int) -> tuple[Array, Arra
 
 
 def _order(keys: Array) -> Array:
-    """``np.argsort(keys, kind="stable")`` in linear time: by 16 bits at once, for which numpy counts."""
+    """``np.argsort(keys, kind="stable")`` in linear time: numpy sorts 16-bit numbers by counting."""
     order = np.argsort(keys.astype(np.uint16), kind="stable")  # the cast keeps the lowest 16 bits
     for shift in range(16, int(keys.max(initial=0)).bit_length(), 16):
         order = order[np.argsort((keys[order] >> shift).astype(np.uint16), kind="stable")]
@@ -147,10 +147,10 @@ def _order(keys: Array) -> Array:
 
 
 def find_containing(sequences: Sequences, patterns: Patterns) -> tuple[Array, Array]:
-    """Every (sequence, pattern) where the sequence contains the pattern as a subsequence, however wide its gaps.
+    """Every (sequence, pattern) where the sequence contains the pattern as a subsequence, with gaps of any width.
 
-    Only sequences that hold a pattern's rarest item are looked at (inverted index); in those the
-    earliest match is followed item by item, all candidates at once.
+    An inverted index gives the sequences that hold a pattern's rarest item; only these are checked. The earliest
+    match in them is followed item by item, for all candidates at once.
 
     Returns
     -------
@@ -178,7 +178,7 @@ class _InvertedIndex:
         self.sequences = sequences
         self.span = len(sequences.items) + 1
         keys = np.sort(sequences.items.astype(np.int64) * self.span + np.arange(len(sequences.items)))
-        self.keys = np.r_[keys, np.iinfo(np.int64).max]  # the last is no occurrence, but every search ends before it
+        self.keys = np.r_[keys, np.iinfo(np.int64).max]  # the last entry only stops every search
         self.owner = np.repeat(np.arange(len(sequences)), sequences.lengths)
 
     def count(self, items: Array) -> Array:
@@ -195,7 +195,7 @@ class _InvertedIndex:
         pattern, sequence = np.repeat(chunk, count), self.owner[position]
         once = np.r_[True, (np.diff(pattern) != 0) | (np.diff(sequence) != 0)][: len(pattern)]
         pattern, sequence = pattern[once], sequence[once]
-        at = self.sequences.offsets[sequence]  # the next item may stand here or later
+        at = self.sequences.offsets[sequence]  # the next item may be here or later
         for nth in range(int(patterns.lengths[chunk].max(initial=0))):
             asked = np.flatnonzero(nth < patterns.lengths[pattern])
             item = patterns.items[patterns.offsets[pattern[asked]] + nth].astype(np.int64)
@@ -209,11 +209,11 @@ class _InvertedIndex:
 
 
 def pair_patterns(sequences: Sequences, patterns: Patterns, per_sequence: int, seed: int) -> tuple[Array, Array]:
-    """Up to ``per_sequence`` patterns for each sequence, drawn uniformly from those that it contains.
+    """Up to ``per_sequence`` patterns for each sequence, drawn uniformly from the patterns that it contains.
 
     Returns
     -------
-    sequence, pattern : [M] each, sequences ascending; the regenerator's sources and targets.
+    sequence, pattern : [M] each, sequences ascending. They are the regenerator's sources and targets.
     """
     sequence, pattern = find_containing(sequences, patterns)
     lot = np.random.default_rng(seed).random(len(sequence))

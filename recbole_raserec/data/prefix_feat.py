@@ -1,4 +1,4 @@
-"""The rows of a part as RecBole's loaders and models read them, made when they are asked for."""
+"""The pairs of a part in the form that RecBole's loaders and models read, created on demand."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ PREFIX_LENGTH = "prefix_length"
 
 
 class PrefixFeat:
-    """Stands for RecBole's augmented ``inter_feat``; a batch is padded only when it is asked for.
+    """Replaces RecBole's augmented ``inter_feat``. A batch is padded only when it is requested.
 
     Parameters
     ----------
-    inter : the interactions sorted by user and time, one tensor [n, ...] a field.
-    prefixes : the (prefix, target) rows of this part.
+    inter : the interactions sorted by user and time, one tensor [n, ...] per field.
+    prefixes : the (prefix, target) pairs of this part.
     list_fields : ``{field: name of its history field}``.
     """
 
@@ -46,9 +46,9 @@ class PrefixFeat:
     def __getitem__(self, index: Any) -> Any:
         """A field's values at the targets ([R, ...]), or the rows ``index`` as an Interaction.
 
-        The Interaction holds what RecBole's holds: every field at the target, its history [B, L]
-        padded with 0 on the right, ``item_length`` (at most L), and, because RecBole cuts that one,
-        ``prefix_length``, the number of items before the target.
+        The Interaction has the content of RecBole's: every field at the target, the field's history [B, L]
+        padded with 0 on the right, and ``item_length`` (at most L). RecBole cuts ``item_length``, so
+        ``prefix_length`` is added: the number of all items before the target.
         """
         if isinstance(index, str):
             return self.inter[index][torch.from_numpy(self.prefixes.target_at)]

@@ -13,7 +13,7 @@ def ragged_arange(counts: Array) -> Array:
 
 
 def spans(start: Array, counts: Array) -> Array:
-    """[sum(counts)] start[0], ..., start[0] + counts[0] - 1, start[1], ...: positions of the rows one after another."""
+    """[sum(counts)] start[0], ..., start[0] + counts[0] - 1, start[1], ...: the positions of all rows in turn."""
     return np.repeat(start, counts) + ragged_arange(counts)
 
 

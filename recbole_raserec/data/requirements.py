@@ -1,4 +1,4 @@
-"""What a data set must have before leave-one-out and retrieval make sense."""
+"""What a data set must contain for leave-one-out and retrieval."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import numpy as np
 
 from recbole_raserec.errors import DataError
 
-MIN_ITEMS = 4  # one to start from, one to train on, one for validation, one for test
+MIN_ITEMS = 4  # the first prefix and one target each for training, validation and test
 
 
 def check_splittable(lengths: np.ndarray, source: str) -> int:
-    """Raise DataError unless sequences of ``lengths`` [U] can be trained on, validated and tested.
+    """Raise DataError unless sequences of ``lengths`` [U] are enough for training, validation and test.
 
     Returns
     -------
-    The number of users with fewer than four items: RecBole trains on them, but holds nothing out
-    for validation (nor, below three, for test).
+    The number of users with fewer than four items. RecBole trains on them, but holds out no item for
+    validation. With fewer than three items it also holds out no item for test.
     """
     if len(lengths) == 0:
-        raise DataError(source, None, "there is no interaction in it", "give a file that has some")
+        raise DataError(source, None, "there is no interaction in it", "give a file that has interactions")
     if len(lengths) == 1:
         raise DataError(
             source,

@@ -1,6 +1,6 @@
-"""Item sequences as two flat arrays, and the leave-one-out parts as index pairs into them.
+"""Item sequences as two flat arrays, and the leave-one-out parts as indices into them.
 
-Nothing here is padded or copied per prefix: a data set of n interactions takes O(n) memory, where
+Nothing is padded or copied per prefix. A data set of n interactions takes O(n) memory.
 RecBole's ``data_augmentation`` takes O(50 n).
 """
 
@@ -17,15 +17,15 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Sequences:
-    """Chronological item sequences, one a user.
+    """Chronological item sequences, one per user.
 
     Attributes
     ----------
     items : [n] item ids, user after user, oldest first.
     offsets : [U + 1] sequence ``u`` is ``items[offsets[u]:offsets[u + 1]]``.
     users : [U] user id of each sequence.
-    generated : how many of the last sequences were generated; they are training, whole.
-    weights : [U] weight of each sequence in training; None for one each.
+    generated : number of generated sequences; they are the last ones. All their items are training items.
+    weights : [U] weight of each sequence's pairs in the loss; None means 1 for each.
     """
 
     items: Array
@@ -49,10 +49,10 @@ class Sequences:
         return len(self.users)
 
     def train_lengths(self) -> Array:
-        """[U] number of items that training may see: all but the held-out ones (RecBole's LS split).
+        """[U] number of items that training may see: all except the held-out items (RecBole's LS split).
 
-        RecBole splits the n - 1 (prefix, target) rows of a user and always leaves one for training:
-        n >= 4 holds out validation and test, n = 3 only test, n = 2 nothing.
+        RecBole splits the n - 1 (prefix, target) pairs of a user and always leaves one for training. With n >= 4
+        items it holds out a validation and a test item, with n = 3 only a test item, with n = 2 nothing.
         """
         held_out = np.clip(self.lengths - 2, 0, 2)
         held_out[self.original :] = 0
@@ -60,7 +60,7 @@ class Sequences:
 
     @property
     def original(self) -> int:
-        """Number of sequences that were not generated; they come first."""
+        """Number of original (not generated) sequences; they come first."""
         return len(self) - self.generated
 
     def training_only(self) -> Sequences:
@@ -70,7 +70,7 @@ class Sequences:
         return Sequences(self.items[at], offsets_of(length), self.users[: self.original])
 
     def without_generated(self) -> Sequences:
-        """The original sequences, whole."""
+        """The original sequences with all their items."""
         number = self.original
         return Sequences(self.items[: self.offsets[number]], self.offsets[: number + 1], self.users[:number])
 
@@ -81,7 +81,7 @@ class Sequences:
         return Sequences(self.items[at], offsets_of(length), self.users)
 
     def train_part(self, generated: bool = True) -> Prefixes:
-        """Every (prefix, target) row of the training part, sequence after sequence; of generated ones on request."""
+        """Every (prefix, target) training pair, sequence after sequence; only original ones unless ``generated``."""
         rows = np.maximum(self.train_lengths() - 1, 0)
         if not generated:
             rows[self.original :] = 0
@@ -89,30 +89,30 @@ class Sequences:
         return Prefixes(self, np.repeat(np.arange(len(self)), rows), start + ragged_arange(rows) + 1)
 
     def trained_part(self) -> Prefixes:
-        """The rows of :meth:`train_part` whose sequences weigh something."""
+        """The pairs of :meth:`train_part` whose weight is above 0."""
         part = self.train_part()
         if self.weights is None:
             return part
         return part.take(np.flatnonzero(self.weights[part.sequence] > 0))
 
     def valid_part(self) -> Prefixes:
-        """The second last item of every original sequence of four or more."""
+        """One pair for every original sequence of at least four items; its target is the second last item."""
         owner = np.flatnonzero(self.lengths[: self.original] >= 4)
         return Prefixes(self, owner, self.offsets[1:][owner] - 2)
 
     def test_part(self) -> Prefixes:
-        """The last item of every original sequence of three or more."""
+        """One pair for every original sequence of at least three items; its target is the last item."""
         owner = np.flatnonzero(self.lengths[: self.original] >= 3)
         return Prefixes(self, owner, self.offsets[1:][owner] - 1)
 
 
 @dataclass(frozen=True)
 class Prefixes:
-    """Rows (prefix, target) over ``sequences``; the prefix is everything before the target.
+    """R pairs (prefix, target) over ``sequences``, one per row. The prefix is all items before the target.
 
     Attributes
     ----------
-    sequences : the flat arrays that the rows point into.
+    sequences : the flat arrays that the pairs point into.
     sequence : [R] index of the row's sequence.
     target_at : [R] position of the row's target in ``sequences.items``.
     """
@@ -131,7 +131,7 @@ class Prefixes:
 
     @property
     def targets(self) -> Array:
-        """[R] item to be predicted."""
+        """[R] item to predict."""
         return self.sequences.items[self.target_at]
 
     @property
@@ -144,12 +144,12 @@ class Prefixes:
         return Prefixes(self.sequences, self.sequence[rows], self.target_at[rows])
 
     def windows(self, rows: Array, max_length: int) -> tuple[Array, Array]:
-        """Where the last ``max_length`` items before each target lie.
+        """Positions of the last ``max_length`` items before each target.
 
         Returns
         -------
         positions : [B, L] indices into the flat arrays, oldest first, 0 where there is no item.
-        real : [B, L] True where there is one (RecBole pads on the right).
+        real : [B, L] True where there is an item; the padding is on the right, as in RecBole.
         """
         stop = self.target_at[rows]
         start = np.maximum(stop - max_length, self.sequences.offsets[self.sequence[rows]])
@@ -158,7 +158,7 @@ class Prefixes:
         return np.where(real, positions, 0), real
 
     def histories(self, rows: Array) -> tuple[Array, Array]:
-        """Every distinct (row, item) with the item before the row's target, whatever the length.
+        """Every distinct (row, item) where the item occurs before the row's target. Histories are not cut.
 
         Returns
         -------

@@ -1,1 +1,1 @@
-"""Both ranking protocols in one pass, RecBole's metrics over them, and paired intervals."""
+"""Evaluation: both ranking protocols in one pass, RecBole's metrics of the ranks, and paired intervals."""

@@ -1,4 +1,4 @@
-"""Metrics of parts of the users: by how popular their test item is, and by how long their history is."""
+"""Metrics of groups of users, by the popularity of their test item and by the length of their history."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from recbole_raserec.evaluation.ranking import Ranks
 from recbole_raserec.evaluation.significance import Resampling, improvements
 
 QUINTILES = 5
-HEAD = 0.2  # share of the items, the most frequent ones
+HEAD = 0.2  # fraction of the items, the most frequent ones
 
 
 def popularity_groups(targets: np.ndarray, train_targets: np.ndarray, item_num: int) -> dict[str, np.ndarray]:
-    """Rows [R] of each popularity group of their target: ``{name: [R] bool}``.
+    """The rows of each popularity group of the target: ``{name: [R] bool}``.
 
-    Items are ordered by how often they occur in training, ties by id. Quintile 1 is the rarest fifth of the
-    items, quintile 5 the most frequent, which is the head; the tail is all others.
+    Items are sorted by their number of occurrences in training, ties by id. Quintile 1 is the rarest fifth of the
+    items. Quintile 5 is the most frequent fifth; it is also the head. The tail is all other items.
 
     Parameters
     ----------
-    targets : [R] items to be predicted.
+    targets : [R] items to predict.
     train_targets : every item occurrence in training.
-    item_num : V, padding included.
+    item_num : V, including padding.
     """
     frequency = np.bincount(train_targets, minlength=item_num)[1:]
     order = np.empty(item_num - 1, np.int64)
@@ -38,7 +38,7 @@ def popularity_groups(targets: np.ndarray, train_targets: np.ndarray, item_num: 
 
 
 def length_groups(lengths: np.ndarray) -> dict[str, np.ndarray]:
-    """Rows of like history length: ``{"1-4": [R] bool, "5-9": ..., "10-19": ..., "20-49": ..., "50-": ...}``."""
+    """The rows of each group of history lengths: ``{"1-4": [R] bool, "5-9": ..., ..., "20-49": ..., "50-": ...}``."""
     edges = (1, 5, 10, 20, 50)
     groups = {f"{low}-{high - 1}": (lengths >= low) & (lengths < high) for low, high in zip(edges, edges[1:])}
     return groups | {f"{edges[-1]}-": lengths >= edges[-1]}
@@ -55,8 +55,8 @@ def group_metrics(
 ) -> dict[str, dict[str, Any]]:
     """``{"item_popularity": {group: ...}, "history_length": {group: ...}}`` for backbone and RaSeRec.
 
-    Each group has its number of ``users``, both systems' metrics under both protocols and the paired
-    ``improvement``; a group without users is left out.
+    Each group has its number of ``users``, the metrics of both systems under both protocols, and the paired
+    ``improvement``. A group without users is left out.
     """
     kinds = {
         "item_popularity": popularity_groups(part.targets, train_targets, item_num),

@@ -1,4 +1,4 @@
-"""RecBole's metrics of one-target rankings, under both protocols."""
+"""RecBole's metrics of rankings with one target, under both protocols."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Metrics:
 
     Parameters
     ----------
-    names : as RecBole writes them, such as ``Recall``.
+    names : RecBole's names, for example ``Recall``.
     topk : the k of each ``recall@k``.
-    decimals : places that every value is rounded to.
-    watched : the metric that chooses the best epoch and the best mixture, such as ``ndcg@10``.
+    decimals : number of decimal places of every value.
+    watched : the metric that decides the best epoch and the best mixture, for example ``ndcg@10``.
     """
 
     names: tuple[str, ...]
@@ -41,21 +41,21 @@ class Metrics:
 
     @classmethod
     def of(cls, config: Settings) -> Metrics:
-        """Those that ``metrics``, ``topk``, ``metric_decimal_place`` and ``valid_metric`` name."""
+        """The metrics that ``metrics``, ``topk``, ``metric_decimal_place`` and ``valid_metric`` describe."""
         names, topk = tuple(config["metrics"]), tuple(config["topk"])
         return cls(names, topk, config["metric_decimal_place"], config["valid_metric"].lower())
 
     @property
     def depth(self) -> int:
-        """The largest k: every rank beyond it is a miss."""
+        """The largest k. Every rank beyond it is a miss."""
         return max(self.topk)
 
 
 def recbole_metrics(ranks: np.ndarray, metrics: Metrics) -> dict[str, float]:
-    """RecBole's own metrics of one-target rankings, ``{"recall@5": ...}``.
+    """RecBole's own metrics of rankings with one target, ``{"recall@5": ...}``.
 
-    ``ranks`` [R] become the hit matrix ``rec.topk`` [R, max k + 1] that RecBole's collector makes from
-    scores; RecBole's metric classes do the rest.
+    ``ranks`` [R] are converted to the hit matrix ``rec.topk`` [R, max k + 1]. RecBole's collector makes this matrix
+    from scores. RecBole's metric classes then compute the values.
     """
     hits = np.zeros((len(ranks), metrics.depth + 1), np.int32)
     hits[:, -1] = 1  # number of positives

@@ -1,7 +1,7 @@
 """Full ranking under both protocols in one pass, without a [users, items] matrix of results.
 
-``unmasked`` ranks the target among all items (RecBole's way for sequential models), ``masked`` among
-those the user has not interacted with before it.
+``unmasked`` ranks the target among all items, as RecBole does for sequential models. ``masked`` ranks it among the
+items that are not in the user's history before the target.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.progress import Progress
 
 PROTOCOLS = ("unmasked", "masked")
-# What the memory may hold when the test part is ranked, and how that is called in words
+# The memories for the ranking of the test part, and their names in tables
 MEMORIES = {"train": "memory of training pairs", "train+valid": "memory of training and validation pairs"}
-_MOST_SCORES = {"cpu": 5 * 2**18, "cuda": 2**25}  # floats held at once: what stays in cache; 128 MiB
+_MOST_SCORES = {"cpu": 5 * 2**18, "cuda": 2**25}  # floats held at once: 5 MiB, which stay in cache; 128 MiB
 
 # Rows [B] and a buffer [V, B] -> their scores, written to the buffer
 Score = Callable[[np.ndarray, Tensor], Tensor]
@@ -32,7 +32,7 @@ Changes = Callable[[np.ndarray, Tensor], Sequence[Change]]
 
 @dataclass(frozen=True)
 class Ranks:
-    """Rank of every row's target from 1, [R] each; a target that may not be recommended has ``NEVER``."""
+    """Rank of every row's target, [R] each; 1 is the best. A target that may not be recommended has ``NEVER``."""
 
     unmasked: np.ndarray
     masked: np.ndarray
@@ -45,17 +45,17 @@ class Ranks:
 
 
 def rank_targets(score: Score, items: Tensor, prefixes: Prefixes, block: int, progress: Progress = iter) -> Ranks:
-    """Rank each row's target among all items but padding.
+    """Rank each row's target among all items except padding.
 
-    Ties and NaN count against the target: a model that scores everything alike gets no hit. Masked
-    ranks subtract the distinct history items above the target; a target that is itself in the
-    history cannot be recommended under that protocol and is a miss.
+    Ties and NaN count against the target, so a model with equal scores for all items gets no hit. For masked
+    ranks, the distinct history items above the target are subtracted. If the target itself is in the history,
+    it cannot be recommended under this protocol, so it is a miss.
 
     Parameters
     ----------
-    score : gives the scores of rows.
-    items : [V, D] the item vectors that are scored; they say how many items there are, where and in which precision.
-    block : most rows ranked at once; fewer where their scores would not stay in cache.
+    score : computes the scores of rows.
+    items : [V, D] the item vectors; they give the number of items, the device and the precision.
+    block : largest number of rows ranked at once. It is reduced if their scores would not stay in cache.
     """
     return rank_changes(score, lambda rows, scores: [lambda same: same], 1, items, prefixes, block, progress)[0]
 
@@ -86,10 +86,10 @@ def rank_changes(
 
 
 def _ranks(scores: Tensor, below: Tensor, prefixes: Prefixes, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unmasked and masked ranks [B] of the rows ``part`` by scores [V, B]; ``below`` [V, B] is overwritten."""
+    """Unmasked and masked ranks [B] of the rows ``part`` from scores [V, B]; ``below`` [V, B] is overwritten."""
     targets = torch.from_numpy(prefixes.targets[part]).to(scores.device)
     own = scores.gather(0, targets[None])  # [1, B]
-    torch.lt(scores, own, out=below)  # ones as floats: summing them is several times faster than booleans
+    torch.lt(scores, own, out=below)  # as floats: their sum is several times faster than that of booleans
     unmasked = (len(scores) - below.sum(dim=0)).to(torch.int32)
     row, item = (torch.from_numpy(a).to(scores.device) for a in prefixes.histories(part))
     seen_above = torch.zeros_like(unmasked)

@@ -1,4 +1,4 @@
-"""Paired bootstrap over users: is RaSeRec better than its backbone on the same users?"""
+"""Paired bootstrap over users. It answers whether RaSeRec is better than its backbone on the same users."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ INTERVAL = (2.5, 97.5)  # percentiles of a 95 % interval
 
 @dataclass(frozen=True)
 class Resampling:
-    """How often a bootstrap draws the users anew, and the seed of its draws."""
+    """The number of resamples of a bootstrap, and the seed of its draws."""
 
     samples: int
     seed: int
 
     @classmethod
     def of(cls, config: Settings) -> Resampling:
-        """That of ``bootstrap_samples`` and ``seed``."""
+        """The resampling that ``bootstrap_samples`` and ``seed`` describe."""
         return cls(config["bootstrap_samples"], config["seed"])
 
 
 def rank_values(metrics: Metrics) -> dict[str, np.ndarray]:
-    """Each metric of a single target as a function of its rank: ``{"ndcg@10": [depth + 1]}``.
+    """The value of each metric for every rank of a single target: ``{"ndcg@10": [depth + 1]}``.
 
-    The last entry is the value of every rank beyond the largest k. The values are RecBole's own.
+    The last entry is the value of all ranks beyond the largest k. RecBole computes the values.
     """
     exact = replace(metrics, decimals=15)
     by_rank = [recbole_metrics(np.array([rank]), exact) for rank in range(1, metrics.depth + 2)]
@@ -42,16 +42,16 @@ def paired_improvement(
 ) -> dict[str, list[float | None]]:
     """Relative gain of ``new`` over ``base`` in percent with its 95 % interval, for every metric.
 
-    Users are resampled with replacement, and all rankings of a user stay together. Users with the
-    same ranks are alike, so resampling their counts (one multinomial draw) is resampling the users.
+    Users are resampled with replacement, and all rankings of a user stay together. Users with the same ranks are
+    interchangeable. So one multinomial draw of their counts is equivalent to a resample of the users.
 
     Parameters
     ----------
-    base, new : [R] ranks of the same users' targets, or [S, R] by S seeds: metrics are then means over them.
+    base, new : [R] ranks of the same users' targets, or [S, R] from S seeds; metrics are then means over the seeds.
 
     Returns
     -------
-    ``{metric: [percent, low, high]}``; each None where the baseline is 0.
+    ``{metric: [percent, low, high]}``; a value is None where the baseline is 0.
     """
     pairs = np.stack([np.atleast_2d(base), np.atleast_2d(new)])  # [2, S, R]
     pairs = np.minimum(pairs, metrics.depth + 1).astype(np.int32)
@@ -75,17 +75,20 @@ def paired_improvement(
 def improvements(
     base: Ranks, new: Ranks, metrics: Metrics, resampling: Resampling
 ) -> dict[str, dict[str, list[float | None]]]:
-    """:func:`paired_improvement` under both protocols, with the same draws of users."""
+    """:func:`paired_improvement` under both protocols, with the same resamples of users."""
     return {p: paired_improvement(base.of(p), new.of(p), metrics, resampling) for p in PROTOCOLS}
 
 
 def pack_ranks(ranks: np.ndarray, depth: int) -> str:
-    """Ranks [R] as text for a result file; other runs can be paired with them. Beyond ``depth`` < 255 all are alike."""
+    """Ranks [R] as text for a result file, so other runs can be paired with them.
+
+    All ranks beyond ``depth`` become depth + 1; ``depth`` must be below 255.
+    """
     return base64.b64encode(zlib.compress(np.minimum(ranks, depth + 1).astype(np.uint8).tobytes(), 9)).decode()
 
 
 def unpack_ranks(text: str) -> np.ndarray:
-    """[R] of :func:`pack_ranks`, beyond the depth depth + 1."""
+    """[R] ranks from the text of :func:`pack_ranks`; ranks beyond the depth are depth + 1."""
     return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).astype(np.int32)
 
 

@@ -1,1 +1,1 @@
-"""Plain torch: dropout that does not wait for its random numbers, and the softmax over a catalogue."""
+"""Plain torch code: dropout with a faster random mask, and cross entropy over a catalogue."""

@@ -1,7 +1,7 @@
-"""Dropout that does not wait for its random numbers, and causal attention with it.
+"""Dropout with a faster random mask on CPUs, and causal attention that uses it.
 
-On a CPU ``torch.dropout`` draws one Bernoulli variate an element, which takes longer than the layers
-around it. Here one 64-bit draw serves four elements. On other devices torch's kernels are used.
+On a CPU ``torch.dropout`` draws one Bernoulli number per element. This takes longer than the layers around it.
+Here one 64-bit number serves four elements. On other devices torch's kernels are used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _LEVELS = 2**16  # a 16-bit number decides each element, so probabilities are ex
 
 
 class Dropout(nn.Dropout):
-    """As ``nn.Dropout``, elements dropped independently and the rest scaled to keep the mean."""
+    """Like ``nn.Dropout``: it drops elements independently and scales the others to keep the mean."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape."""
@@ -24,11 +24,11 @@ class Dropout(nn.Dropout):
         draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         scale = draws.view(torch.int16)[: x.numel()].view(x.shape).to(torch.float32)
         scale = torch.lt(scale, kept - _LEVELS // 2, out=scale).mul_(_LEVELS / kept)
-        return x * scale.to(x.dtype)  # a boolean mask would be converted in every product, at twice the time
+        return x * scale.to(x.dtype)  # a boolean mask would take twice the time: every product converts it
 
 
 def use_fast_dropout(module: nn.Module) -> None:
-    """Replace every ``nn.Dropout`` below ``module``; it has no weights, so checkpoints do not change."""
+    """Replace every ``nn.Dropout`` in ``module``. Dropout has no weights, so checkpoints do not change."""
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Dropout:
@@ -36,9 +36,10 @@ def use_fast_dropout(module: nn.Module) -> None:
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: nn.Dropout) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v, each position looking at itself and before it.
+    """softmax(q k^T / sqrt(d)) v, where each position attends to itself and to the positions before it.
 
-    torch's fused kernel, except where it is not fused: with dropout on a CPU.
+    It uses torch's fused kernel. The steps are written out where that kernel is not fused (on a CPU with dropout)
+    and where P < L.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Cross entropy over the catalogue: over all items in blocks of rows, or over sampled ones when there are too many."""
+"""Cross entropy over all items, computed in blocks of rows, or over sampled items if the catalogue is too large."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-FULL_SOFTMAX_ITEMS = 100_000  # larger catalogues are sampled unless asked otherwise
+FULL_SOFTMAX_ITEMS = 100_000  # larger catalogues are sampled by default
 DEFAULT_NEGATIVES = 8192
-_BLOCK_LOGITS = {"cpu": 5 * 2**18, "cuda": 2**26}  # floats held at once: some 5 MiB stay in cache; a quarter GiB
-_SAFE_EXPONENT = 60.0  # sums of exp within +-60 neither overflow nor vanish in single precision
+_BLOCK_LOGITS = {"cpu": 5 * 2**18, "cuda": 2**26}  # floats held at once: 5 MiB, which stay in cache; 256 MiB
+_SAFE_EXPONENT = 60.0  # in single precision, sums of exp(-60) .. exp(60) neither overflow nor vanish
 
 
 class _BlockedCrossEntropy(torch.autograd.Function):
-    """Gradients are taken in the forward pass, while a block's probabilities are still in cache.
+    """The forward pass also computes the gradients, while the probabilities of a block are still in cache.
 
     For loss = sum_n w_n (log sum_v exp(h_n . e_v) - h_n . e_{t_n}) and p = softmax(h E^T):
     d/dh_n = w_n (p E - e_t)_n and d/dE = p^T (w h) - (w_n h_n added to row t_n).
 
-    The matrix products are taken in ``dtype``; the target's logit, all sums and the gradients are not.
+    The matrix products have the precision ``dtype``. The target's logit, all sums and the gradients do not.
     """
 
     @staticmethod
@@ -42,7 +42,7 @@ class _BlockedCrossEntropy(torch.autograd.Function):
         total = -(weighted * items[targets]).sum()
         bounded = _is_bounded(hidden, items)
         factor = items.to(dtype)
-        buffer = factor.new_empty(len(items) * min(block_rows, len(hidden)))  # page faults cost as much as the product
+        buffer = factor.new_empty(len(items) * min(block_rows, len(hidden)))  # once: page faults are expensive
         for start in range(0, len(hidden), block_rows):
             rows = slice(start, start + block_rows)
             h = hidden[rows]
@@ -83,7 +83,7 @@ class _BlockedCrossEntropy(torch.autograd.Function):
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """total += a b, the sum in the precision of ``total``."""
+    """total += a b, summed in the precision of ``total``."""
     return total.addmm_(a, b) if a.dtype == total.dtype else total.add_(a @ b)
 
 
@@ -92,7 +92,7 @@ def _sum(values: Tensor, each: Tensor | None, rows: slice) -> Tensor:
 
 
 def _is_bounded(hidden: Tensor, items: Tensor) -> bool:
-    """Whether softmax can do without subtracting its maximum; not asked of a GPU, which would have to wait."""
+    """Whether softmax is safe without subtracting the maximum. False on a GPU, because the test would stall it."""
     if hidden.device.type != "cpu" or len(hidden) == 0:
         return False
     return (hidden.norm(dim=1).max() * items.norm(dim=1).max()).item() < _SAFE_EXPONENT
@@ -106,20 +106,20 @@ def softmax_cross_entropy(
     Parameters
     ----------
     hidden : [N, D] user vectors.
-    items : [V, D] item vectors, row 0 (padding) included as in RecBole's SASRec.
+    items : [V, D] item vectors; row 0 (padding) is included, as in RecBole's SASRec.
     targets : [N] item ids.
-    block_rows : rows of logits held at once; by default as many as the device does best with.
-    each : [N] weight of each row in the sum (a constant: it gets no gradient); None for one each.
+    block_rows : rows of logits held at once; the default is a good number for the device.
+    each : [N] weight of each row in the sum, a constant without a gradient; None means 1 for each.
 
     Returns
     -------
-    Scalar; its gradients are those of torch's cross entropy (differentiable once). Under autocast the products
-    are taken in its precision (bfloat16: with trained item vectors of Beauty, gradients are off by .3 %).
+    Scalar. Its gradients are those of torch's cross entropy; it can be differentiated once. Under autocast the
+    products have autocast's precision (bfloat16: with trained item vectors of Beauty, gradients are off by .3 %).
     """
     if block_rows is None:
         most = _BLOCK_LOGITS.get(hidden.device.type, 2**20) // len(items)
         block_rows = max(most // 32 * 32, 32)
-    dtype = (hidden[:1] @ items[:1].T).dtype  # what autocast makes of a product, if it is on
+    dtype = (hidden[:1] @ items[:1].T).dtype  # the precision of products under autocast
     with torch.autocast(hidden.device.type, enabled=False):
         return _BlockedCrossEntropy.apply(hidden.to(items.dtype), items, targets, each, block_rows, dtype)
 
@@ -127,20 +127,20 @@ def softmax_cross_entropy(
 def sampled_softmax_cross_entropy(
     hidden: Tensor, items: Tensor, targets: Tensor, negatives: int, each: Tensor | None = None
 ) -> Tensor:
-    """The same sum, with the softmax's denominator estimated from items drawn uniformly, shared by the rows.
+    """The sum of :func:`softmax_cross_entropy`, with a softmax denominator estimated from uniformly drawn items.
 
-    A drawn item stands for (V - 1) / n items, so log((V - 1) / n) is added to its logit (the
-    correction of Bengio and Senecal, "Adaptive importance sampling", 2008): the estimated denominator
-    is right on average. A draw of a row's own target is left out of that row. Memory and time no
-    longer depend on V, but the gradient is noisier than that of :func:`softmax_cross_entropy`.
+    All rows use the same draws. A drawn item represents (V - 1) / n items, so log((V - 1) / n) is added to its
+    logit (the correction of Bengio and Senecal, "Adaptive importance sampling", 2008). The estimated denominator
+    is then right on average. If a row's own target is drawn, that draw is ignored in the row. Memory and time do
+    not depend on V, but the gradient is noisier than that of :func:`softmax_cross_entropy`.
 
     Parameters
     ----------
-    hidden, items, targets, each : as there; item 0 (padding) is never drawn.
-    negatives : n, items drawn with replacement.
+    hidden, items, targets, each : as in :func:`softmax_cross_entropy`; item 0 (padding) is never drawn.
+    negatives : n, number of items drawn with replacement.
     """
     drawn = torch.randint(1, len(items), (negatives,), device=items.device)
-    vectors = F.embedding(torch.cat([drawn, targets]), items, sparse=True)  # a gradient for the rows used alone
+    vectors = F.embedding(torch.cat([drawn, targets]), items, sparse=True)  # only the used rows get a gradient
     logits = hidden.to(items.dtype) @ vectors[:negatives].T + math.log((len(items) - 1) / negatives)  # [N, n]
     logits = logits.masked_fill(drawn == targets[:, None], -torch.inf)
     own = (hidden * vectors[negatives:]).sum(dim=1, keepdim=True)
@@ -151,14 +151,17 @@ def sampled_softmax_cross_entropy(
 def catalogue_cross_entropy(
     hidden: Tensor, items: Tensor, targets: Tensor, negatives: int, each: Tensor | None = None
 ) -> Tensor:
-    """Over all items when ``negatives`` is 0, else over that many sampled ones; rows weighted by ``each`` [N]."""
+    """Cross entropy over all items if ``negatives`` is 0, otherwise over that many sampled items.
+
+    ``each`` [N] is the weight of each row.
+    """
     if negatives:
         return sampled_softmax_cross_entropy(hidden, items, targets, negatives, each)
     return softmax_cross_entropy(hidden, items, targets, each=each)
 
 
 def negatives_for(setting: int, n_items: int) -> int:
-    """What ``softmax_negatives`` means for a catalogue of ``n_items``: -1 chooses by its size."""
+    """The number of sampled items that ``softmax_negatives`` means; -1 decides by the size of the catalogue."""
     if setting >= 0:
         return setting
     return 0 if n_items <= FULL_SOFTMAX_ITEMS else DEFAULT_NEGATIVES

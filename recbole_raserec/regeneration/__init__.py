@@ -1,1 +1,1 @@
-"""Dataset regeneration (DR4SR, arXiv 2405.17795): training sequences -> short, informative transition patterns."""
+"""Dataset regeneration (DR4SR, arXiv 2405.17795): short, informative transition patterns from training sequences."""

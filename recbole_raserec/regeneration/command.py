@@ -1,4 +1,4 @@
-"""Stage one alone: a regenerated data set on disk, for stock RecBole."""
+"""The command for stage one alone. It writes a regenerated data set to disk, for stock RecBole."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def regenerate(
     config_dict: dict[str, Any] | None = None,
     arguments: Sequence[str] = (),
 ) -> Path:
-    """Write the regenerated data set ``output`` beside ``dataset``.
+    """Write the regenerated data set ``output`` into the same folder as ``dataset``.
 
     The other parameters are those of :class:`~recbole_raserec.config.config.Config`.
 
@@ -37,7 +37,7 @@ def regenerate(
 
     Raises
     ------
-    ConfigError, DataError : before any training.
+    ConfigError, DataError : the input is wrong; raised before any training.
     """
     quieten()
     begin = perf_counter()
@@ -56,9 +56,9 @@ def regenerate(
 
 
 def check_output(output: str, source: str, folder: Path) -> None:
-    """Raise ConfigError where ``output`` is no name, or would overwrite a data set that regeneration did not write."""
+    """Raise ConfigError if ``output`` is no folder name, or a data set that regeneration did not write."""
     if not re.fullmatch(r"[\w.+-]+", output) or set(output) <= {"."}:
-        raise ConfigError("output", output, "not a folder name", "the folder above it is that of --dataset")
+        raise ConfigError("output", output, "not a folder name", "give a name; it is written beside --dataset")
     if output == source:
         raise ConfigError("output", output, "this is the source", f"for example --output={output}-dr")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():

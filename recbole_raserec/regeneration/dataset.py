@@ -14,15 +14,15 @@ from recbole_raserec.regeneration.rows import GeneratedRows, extend
 
 
 class RegeneratedDataset(SequenceDataset):
-    """``SequenceDataset`` with the generated rows that ``regenerate_parts`` names as training sequences.
+    """``SequenceDataset`` with generated rows as further training sequences; ``regenerate_parts`` names their parts.
 
-    Each is a user of its own, after the real ones (``patterns-0``, ``decoded-0``, ...); validation
-    and test are those of the original users, untouched. Any RecBole sequential model trains on
-    ``build()[0]``; packed training also weighs the parts by ``pattern_weight`` and ``decode_weight``.
+    Each generated row has its own user (``patterns-0``, ``decoded-0``, ...), after the real users. The validation
+    and test parts do not change. Any RecBole sequential model can train on ``build()[0]``. Packed training also
+    uses the weights ``pattern_weight`` and ``decode_weight`` of the parts.
 
     Parameters
     ----------
-    rows : what :class:`~recbole_raserec.regeneration.stage.Regeneration` made of the same data.
+    rows : the rows that :class:`~recbole_raserec.regeneration.stage.Regeneration` made from the same data.
     """
 
     def __init__(self, config: Config, rows: GeneratedRows) -> None:
@@ -31,11 +31,11 @@ class RegeneratedDataset(SequenceDataset):
 
     @property
     def source(self) -> str:
-        """Names what is trained on, for checkpoints."""
+        """Identifier of the training data, for the names of checkpoints."""
         return f"{self.sha256} {self.rows.digest()}"
 
     def data_augmentation(self) -> None:
-        """RecBole's grouping of the original interactions, then the generated ones behind them."""
+        """Group the original interactions as RecBole does, then append the generated rows."""
         super().data_augmentation()
         rows, config = self.rows, self.config
         weights = {"patterns": config["pattern_weight"], "decoded": config["decode_weight"]}

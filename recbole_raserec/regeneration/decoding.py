@@ -1,8 +1,8 @@
-"""Hybrid inference (arXiv 2405.17795): every sequence rewritten once a memory, greedily, many at a time.
+"""Hybrid inference (arXiv 2405.17795): every sequence is rewritten greedily once per memory, many at a time.
 
-A step chooses either among the items of the source (restrictive) or among all items (generative).
-Sequences are cut into blocks that depend on the data alone, and what is drawn for a sequence depends
-on its number and the seed alone: whoever decodes a block, and wherever, gets the same rows.
+A step chooses the next item either among the items of the source (restrictive) or among all items (generative).
+The blocks of sequences depend only on the data, and the random draws of a sequence only on its number and the seed.
+So the rows of a block are the same on every process and machine.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from recbole_raserec.regeneration.transformer import Packed, bias_of
 from recbole_raserec.runtime.progress import Progress
 from recbole_raserec.runtime.ray import map_on_ray
 
-ALWAYS_RESTRICTIVE = 2  # first tokens that come from the source, whatever gamma
-_BLOCKS_A_TASK = 8  # that a Ray worker decodes
-_BLOCK = 64  # sequences decoded together; part of the result's definition, so not a parameter
+ALWAYS_RESTRICTIVE = 2  # the first tokens of a row come from the source for any gamma
+_BLOCKS_A_TASK = 8  # blocks that a Ray worker decodes in one task
+_BLOCK = 64  # sequences decoded together; the result depends on it, so it is not a parameter
 _LOGITS = 2**22  # floats held at once when all items are scored
 
 
@@ -36,7 +36,7 @@ class Decoded:
     Attributes
     ----------
     items, offsets : row ``r`` is ``items[offsets[r]:offsets[r + 1]]``.
-    sequence : [R] index of the source sequence; its K' rows follow one another, one a memory.
+    sequence : [R] index of the source sequence. Its K' rows, one per memory, are consecutive.
     """
 
     items: np.ndarray
@@ -56,25 +56,25 @@ def source_tokens(sequences: Sequences, rows: np.ndarray, model: Regenerator) ->
 
 
 def decoding_blocks(sequences: Sequences) -> list[np.ndarray]:
-    """Sequence numbers, those of like length together."""
+    """Blocks of sequence numbers; sequences of similar length are in one block."""
     order = np.argsort(sequences.lengths, kind="stable")
     return [order[start : start + _BLOCK] for start in range(0, len(order), _BLOCK)]
 
 
-BlockDecoder = Callable[[list[np.ndarray]], Iterable[np.ndarray]]  # blocks -> [B, K', T] items of each, in order
+BlockDecoder = Callable[[list[np.ndarray]], Iterable[np.ndarray]]  # blocks -> items [B, K', T] of each block, in order
 
 
 def decode_all(sequences: Sequences, decode_blocks: BlockDecoder, progress: Progress = iter) -> Decoded:
-    """Decode every sequence with every memory; rows in the order of (sequence, memory).
+    """Decode every sequence with every memory. The rows are in the order of (sequence, memory).
 
     Parameters
     ----------
-    decode_blocks : does the work, here or elsewhere: :func:`local_decoder` or Ray's.
+    decode_blocks : decodes the blocks: :func:`local_decoder` in this process, or :func:`ray_decoder` on Ray.
     """
     blocks = decoding_blocks(sequences)
     results = iter(decode_blocks(blocks))
     tokens = [next(results) for _ in progress(blocks)]
-    next(results, None)  # lets whoever decoded them clean up
+    next(results, None)  # lets the decoder clean up
     if not tokens:
         empty = np.zeros(0, np.int64)
         return Decoded(empty, np.zeros(1, np.int64), empty)
@@ -87,7 +87,7 @@ def decode_all(sequences: Sequences, decode_blocks: BlockDecoder, progress: Prog
 
 
 def generative_steps(rows: np.ndarray, memories: int, max_tokens: int, gamma: float, seed: int) -> Tensor:
-    """[B, K', T] whether a step chooses among all items; drawn for each sequence by its own number."""
+    """[B, K', T] whether a step chooses among all items. The number of a sequence is part of the seed of its draws."""
     if gamma in (0, 1):
         drawn = np.full((len(rows), memories, max_tokens), gamma == 1)
     else:
@@ -106,16 +106,16 @@ def decode_block(
     max_tokens: int,
     device: torch.device,
 ) -> np.ndarray:
-    """Greedy rows of the sequences ``rows`` [B].
+    """Greedily decoded rows of the sequences ``rows`` [B].
 
     Parameters
     ----------
     gamma : probability that a step after the first two is generative.
-    max_tokens : most items of a row.
+    max_tokens : largest number of items in a row.
 
     Returns
     -------
-    [B, K', T] int32 items, 0 after the last; no item twice in a row.
+    [B, K', T] int32 items, 0 after the last item. A row contains each item at most once.
     """
     model.eval()
     source = source_tokens(sequences, rows, model).to(device)
@@ -136,7 +136,7 @@ def decode_block(
 def local_decoder(
     model: Regenerator, sequences: Sequences, gamma: float, seed: int, max_tokens: int, device: torch.device
 ) -> BlockDecoder:
-    """Decodes block after block in this process."""
+    """A decoder that decodes block after block in this process."""
 
     def decode_blocks(blocks: list[np.ndarray]) -> Iterable[np.ndarray]:
         for rows in blocks:
@@ -155,9 +155,9 @@ def ray_decoder(
     device: torch.device,
     decode: Callable[..., np.ndarray] = decode_block,
 ) -> BlockDecoder:
-    """As :func:`local_decoder`, on the workers of the Ray cluster at ``address``: the same rows bit for bit.
+    """Like :func:`local_decoder`, but on the workers of the Ray cluster at ``address``. The rows are exactly the same.
 
-    Whole blocks are sent out. ``decode`` is what a worker calls for each of them.
+    Whole blocks are sent to the workers. A worker calls ``decode`` for each of its blocks.
     """
     work = partial(_decode_part, settings=(gamma, seed, max_tokens, device), decode=decode)
 
@@ -181,7 +181,7 @@ def _decode_part(
 
 
 class _State:
-    """Kept keys and values of the rows that are still being written, [R] of them."""
+    """The stored keys and values of the R rows that are not finished yet."""
 
     def __init__(self, model: Regenerator, source: Tensor, max_tokens: int) -> None:
         self.model = model
@@ -192,7 +192,7 @@ class _State:
         _, heads, _, width = self.memories[0][0].shape
         shape = (len(self.source), heads, max_tokens, width)
         self.past = [(memories.new_zeros(shape), memories.new_zeros(shape)) for _ in model.decoder]
-        self.alive = torch.arange(len(memories), device=source.device)  # numbers of the rows
+        self.alive = torch.arange(len(memories), device=source.device)  # indices of the unfinished rows
 
     def read(self, token: Tensor, step: int) -> Tensor:
         """The decoder's output after ``token`` [R] at position ``step``: [R, D]."""
@@ -205,7 +205,7 @@ class _State:
         return hidden
 
     def choose(self, hidden: Tensor, generative: Tensor, written: Tensor) -> Tensor:
-        """The best token of each row [R]; ``written`` [R, step] must not come again."""
+        """The best token of each row [R]; the items in ``written`` [R, step] must not occur again."""
         token = torch.empty(len(hidden), dtype=torch.long, device=hidden.device)
         narrow, wide = (~generative).nonzero()[:, 0], generative.nonzero()[:, 0]
         vectors = self.model.embedding(self.source[narrow])  # [r, L, D]
@@ -221,7 +221,7 @@ class _State:
         return token
 
     def drop_finished(self, token: Tensor) -> Tensor:
-        """Forget the rows whose ``token`` [R] was EOS; the tokens of the others."""
+        """Remove the rows whose ``token`` [R] is EOS. Return the tokens of the other rows."""
         going = (token != self.model.eos).nonzero()[:, 0]
         if len(going) < len(token):
             self.memories = [(k[going], v[going]) for k, v in self.memories]
@@ -231,7 +231,7 @@ class _State:
 
 
 def _keep(past: tuple[Tensor, Tensor], step: int, *new: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values up to ``step`` [R, heads, step + 1, d], after those of ``step`` [R, heads, 1, d] are kept."""
+    """Store the keys and values of ``step`` [R, heads, 1, d]; return all up to ``step`` [R, heads, step + 1, d]."""
     for kept, one in zip(past, new):
         kept[:, :, step] = one[:, :, 0]
     return past[0][:, :, : step + 1], past[1][:, :, : step + 1]

@@ -1,7 +1,7 @@
-"""A regenerated data set as RecBole's atomic files, split already: any stock RecBole sequential model reads it.
+"""A regenerated data set as RecBole's atomic files that are already split. Any RecBole sequential model can read it.
 
-RecBole's leave-one-out would hold out the last items of generated rows too. So the parts are files of
-their own (``benchmark_filename``), every line a prefix and its target, with the yaml that says so.
+RecBole's leave-one-out would also hold out the last items of generated rows. So each part is a separate file
+(``benchmark_filename``), and every line is a prefix and its target. A yaml file tells RecBole about the split.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from recbole_raserec.runtime.files import replacing
 from recbole_raserec.runtime.progress import Progress, format_seconds
 
 MANIFEST = "manifest.json"
-_LINES = 2**14  # written at once
+_LINES = 2**14  # lines written at once
 
 
 def export(dataset: SequenceDataset, folder: Path, manifest: dict[str, Any], progress: Progress = iter) -> Path:
-    """Write ``folder`` (its name is the data set's) and return the path of its manifest, written last.
+    """Write ``folder``, whose name is the data set's name, and return the path of its manifest, which is written last.
 
     Parameters
     ----------
-    dataset : built; a :class:`~recbole_raserec.regeneration.dataset.RegeneratedDataset`.
-    manifest : what is known of it; the files' SHA-256 and number of lines are added.
+    dataset : a built :class:`~recbole_raserec.regeneration.dataset.RegeneratedDataset`.
+    manifest : facts about the data set. The SHA-256 and the number of lines of each file are added.
     """
     sequences = dataset.sequences
     parts = {"train": sequences.trained_part(), "valid": sequences.valid_part(), "test": sequences.test_part()}
@@ -45,7 +45,7 @@ def export(dataset: SequenceDataset, folder: Path, manifest: dict[str, Any], pro
 
 
 def _recbole_settings(dataset: SequenceDataset) -> dict[str, Any]:
-    """What RecBole must be told to read the folder, and to train on it with a full softmax."""
+    """The settings that RecBole needs to read the folder, and to train on it with a full softmax."""
     user, item = dataset.uid_field, dataset.iid_field
     history = f"{item}{dataset.config['LIST_SUFFIX']}"
     return {
@@ -58,7 +58,7 @@ def _recbole_settings(dataset: SequenceDataset) -> dict[str, Any]:
 
 
 def _write_part(path: Path, dataset: SequenceDataset, prefixes: Prefixes, progress: Progress) -> str:
-    """Write one part's lines; SHA-256 of the file."""
+    """Write the lines of one part. Return the SHA-256 of the file."""
     user, item = dataset.uid_field, dataset.iid_field
     users, items = (np.asarray(dataset.field2id_token[field], dtype=str) for field in (user, item))
     words = items[prefixes.sequences.items].tolist()
@@ -82,7 +82,7 @@ def _blocks(count: int) -> list[range]:
 
 
 def format_manifest(manifest: dict[str, Any]) -> str:
-    """Counts and seconds of a regeneration."""
+    """The counts and seconds of a regeneration as text."""
     counts = dict(manifest["counts"])
     by_length = ", ".join(f"{n:,} of {length}" for length, n in counts.pop("patterns_by_length").items())
     lines = [f"{name.replace('_', ' ')}: {value:,}" for name, value in counts.items()]

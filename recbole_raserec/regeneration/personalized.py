@@ -1,4 +1,4 @@
-"""DR4SR+ at work: the backbone's trainer, whose generated pairs weigh what a personalizer has learned."""
+"""DR4SR+: the backbone's trainer, with weights of generated pairs that a personalizer learns."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from recbole_raserec.training.backbone import BackboneTrainer, packed_loader
 
 
 class PersonalizedTrainer(BackboneTrainer):
-    """DR4SR+: generated pairs weigh what a personalizer says, which learns from the original ones.
+    """DR4SR+: a personalizer gives the weights of generated pairs, and learns from original pairs.
 
-    After ``personalize_warmup_epochs``, every ``personalize_every`` steps, the personalizer takes one SGD
-    step on the backbone's loss over original pairs, differentiated through the backbone's training.
+    After ``personalize_warmup_epochs`` epochs, the personalizer takes one SGD step every ``personalize_every``
+    steps. The step reduces the backbone's loss over original pairs, differentiated through the backbone's training.
     """
 
     def __init__(self, config: Config, model: RaSeRec, dataset: SequenceDataset) -> None:
@@ -57,7 +57,7 @@ class PersonalizedTrainer(BackboneTrainer):
         return loss
 
     def _weights(self, pairs: PackedPairs) -> Tensor:
-        """[N] of each pair: the part's own weight, times the personalizer's where it was generated."""
+        """[N] weight of each pair: the weight of its part; for a generated pair, times the personalizer's weight."""
         assert pairs.weights is not None and pairs.generated is not None
         learned = self.personalizer(pairs.hidden.detach())
         return torch.where(pairs.generated, learned, 1.0) * pairs.weights
@@ -85,7 +85,7 @@ class PersonalizedTrainer(BackboneTrainer):
         return batch
 
     def _each_loss(self, pairs: PackedPairs) -> Tensor:
-        """[N] cross entropies by torch, which are twice differentiable."""
+        """[N] cross entropies by torch, because they can be differentiated twice."""
         return F.cross_entropy(pairs.hidden @ self.model.item_vectors.T, pairs.targets, reduction="none")
 
     def _state(self, epoch: int) -> dict[str, Any]:
@@ -103,9 +103,9 @@ def personalized_trainer(config: Config, model: RaSeRec, dataset: SequenceDatase
 
     Raises
     ------
-    ConfigError : the backbone's own loss knows no weights.
+    ConfigError : the backbone's own loss does not support weights.
     """
     if model.backbone.causal:
         return PersonalizedTrainer(config, model, dataset)
     mend = "use DR4SR, or SASRec or DuoRec as the backbone"
-    raise ConfigError("regenerate", "DR4SR+", f"{config['backbone']}'s own loss knows no weights", mend)
+    raise ConfigError("regenerate", "DR4SR+", f"{config['backbone']}'s own loss does not support weights", mend)

@@ -1,10 +1,11 @@
 """DR4SR+: weights of generated pairs that fit the target model, learned through its training (arXiv 2405.17795).
 
-The weights' parameters phi want a small loss of the trained model theta*(phi) on original data:
-d L(theta*) / d phi = - dL/dtheta [d2 L_train / dtheta2]^-1 d2 L_train / dtheta dphi (implicit function
-theorem). The inverse Hessian is the first terms of its Neumann series, which needs Hessian-vector
-products only (Lorraine, Vicol and Duvenaud, "Optimizing millions of hyperparameters by implicit
-differentiation", AISTATS 2020).
+The parameters phi of the weights should give a small loss of the trained model theta*(phi) on original data. By the
+implicit function theorem,
+d L(theta*) / d phi = - dL/dtheta [d2 L_train / dtheta2]^-1 d2 L_train / dtheta dphi.
+The inverse Hessian is approximated by the first terms of its Neumann series, which needs only Hessian-vector
+products (Lorraine, Vicol and Duvenaud, "Optimizing millions of hyperparameters by implicit differentiation",
+AISTATS 2020).
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_COOLEST = 1.0  # the learned temperature is never lower
+_COOLEST = 1.0  # lower limit of the learned temperature
 
 
 class Personalizer(nn.Module):
-    """Weight in (0, 1) of a pair, from the target model's vector of its prefix.
+    """Computes the weight of a pair, in (0, 1), from the target model's vector of its prefix.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ class Personalizer(nn.Module):
         self.temperature = nn.Parameter(torch.tensor(10.0))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """[N, D] -> [N], with Gumbel noise while training and without in evaluation."""
+        """[N, D] -> [N], with Gumbel noise in training and without noise in evaluation."""
         scores = self.score(vectors)
         temperature = self.temperature.clamp(min=_COOLEST)
         if self.training:
@@ -47,15 +48,15 @@ def implicit_gradient(
 
     Parameters
     ----------
-    outer : scalar loss of the trained model; it does not depend on ``hyper`` but through the weights.
+    outer : scalar loss of the trained model; it depends on ``hyper`` only through the weights.
     inner : scalar training loss, twice differentiable in ``weights`` and ``hyper``.
     weights, hyper : theta and phi.
-    rate : step of the Neumann series, the learning rate of ``weights``; below 2 / (largest eigenvalue).
-    terms : of the series after the first: H^-1 v ~ rate * sum_{i=0..terms} (I - rate H)^i v.
+    rate : step of the Neumann series, equal to the learning rate of ``weights``; below 2 / (largest eigenvalue).
+    terms : number of terms of the series after the first: H^-1 v ~ rate * sum_{i=0..terms} (I - rate H)^i v.
 
     Returns
     -------
-    One tensor for each of ``hyper``.
+    One gradient for each tensor of ``hyper``.
     """
     term = _gradients(outer, weights)
     total = list(term)

@@ -1,7 +1,7 @@
-"""The regenerator (arXiv 2405.17795): a Transformer that reads a sequence and writes a pattern that it contains.
+"""The regenerator (arXiv 2405.17795): a Transformer that reads a sequence and writes a pattern of it.
 
-One sequence allows many patterns. Its encoding is therefore spread to K' memories; in training a
-condition encoder, which sees the pattern, says which mixture of them the decoder reads.
+One sequence contains many patterns. So its encoding is mapped to K' memories. In training, a condition encoder reads
+the pattern and decides which mixture of the memories the decoder reads.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Regenerator(nn.Module):
 
     Parameters
     ----------
-    item_vectors : [V, D] those of a trained backbone, row 0 padding; they are trained on.
-    max_length : most items of a source.
-    max_target : most items of a pattern or of a decoded row.
-    diversity : K', memories a source is spread to.
+    item_vectors : [V, D] item vectors of a trained backbone, row 0 is padding. Training continues from them.
+    max_length : largest number of items in a source.
+    max_target : largest number of items in a pattern or in a decoded row.
+    diversity : K', number of memories of a source.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class Regenerator(nn.Module):
             self.embedding.weight[0] = 0
 
     def embed(self, rows: Packed, vectors: Tensor | None = None) -> Tensor:
-        """The decoder's and encoders' input [N, D]; ``vectors`` [N, D] are the tokens', where they were looked up."""
+        """The input [N, D] of the encoders and the decoder; ``vectors`` [N, D] are token vectors already looked up."""
         vectors = self.embedding(rows.tokens) if vectors is None else vectors
         return self.dropout(self.norm(vectors + self.position(rows.position)))
 
     def encode(self, source: Packed, vectors: Tensor | None = None) -> Tensor:
-        """S rows SOS items EOS -> K' memories [S, K', L, D]."""
+        """S rows (SOS items EOS) -> K' memories of each row [S, K', L, D]."""
         hidden = self.embed(source, vectors)
         bias = bias_of(source.real[:, None], self.heads, hidden)
         for layer in self.encoder:
@@ -72,7 +72,7 @@ class Regenerator(nn.Module):
         return source.pad_each(self.promoter(hidden).unflatten(-1, (self.diversity, -1)))
 
     def mixture(self, target: Packed, temperature: float, vectors: Tensor | None = None) -> Tensor:
-        """P rows SOS pattern EOS -> weights of the memories [P, K'], a Gumbel softmax."""
+        """P rows (SOS pattern EOS) -> coefficients of the memories [P, K'], a Gumbel softmax."""
         hidden, real = self.embed(target, vectors), target.real
         bias = bias_of(real[:, None], self.heads, hidden)
         for layer in self.condition:
@@ -81,7 +81,7 @@ class Regenerator(nn.Module):
         return F.gumbel_softmax(self.chooser(pooled), tau=temperature)
 
     def decode(self, read: Packed, memory: Tensor, memory_real: Tensor, vectors: Tensor | None = None) -> Tensor:
-        """P rows read so far, memory [P, L, D] and where it is real [P, L] -> [P, T, D]."""
+        """P rows that are read, their memory [P, L, D] and its real positions [P, L] -> [P, T, D]."""
         length = read.real.size(1)
         hidden = self.embed(read, vectors)
         causal = torch.ones(length, length, dtype=torch.bool, device=memory.device).tril()
@@ -96,9 +96,9 @@ class Regenerator(nn.Module):
 
         Parameters
         ----------
-        source : [S, L] distinct sources, encoded once each.
+        source : [S, L] distinct sources; each is encoded once.
         of : [P] row of each target's source, ascending.
-        target : [P, T] SOS pattern EOS; every token of it but SOS is among its source's.
+        target : [P, T] SOS pattern EOS. The source contains every token of it except SOS.
         """
         read, following = target[:, :-1], target[:, 1:]
         sources, targets, reads = Packed(source), Packed(target), Packed(read, following > 0)
@@ -111,13 +111,13 @@ class Regenerator(nn.Module):
         return self.restricted_loss(hidden, choices, source[of], following) + entropy_weight * _entropy(weights)
 
     def restricted_loss(self, hidden: Tensor, vectors: Tensor, source: Tensor, following: Tensor) -> Tensor:
-        """Mean cross entropy over the source's tokens only.
+        """Mean cross entropy with a softmax over the source's tokens only.
 
         Parameters
         ----------
-        hidden : [P, T, D].
+        hidden : [P, T, D] outputs of the decoder.
         vectors, source : [P, L, D] and [P, L], the source's tokens.
-        following : [P, T], 0 = none.
+        following : [P, T] the next token, 0 where there is none.
         """
         choices = self.choices(source)
         rows = Packed(following)
@@ -126,7 +126,7 @@ class Regenerator(nn.Module):
         return F.cross_entropy(logits, place[rows.real])
 
     def choices(self, source: Tensor) -> Tensor:
-        """[.., L] where the restricted softmax may look: each token of the source once, SOS and padding never."""
+        """[.., L] positions of the restricted softmax: each token of the source once, without SOS and padding."""
         same = source[..., None] == source[..., None, :]
         repeated = same.tril(-1).any(dim=-1)
         return (source > 0) & (source != self.sos) & ~repeated
@@ -135,7 +135,7 @@ class Regenerator(nn.Module):
 def _mixed(memories: Tensor, weights: Tensor, of: Tensor) -> Tensor:
     """Each pair's mixture of its source's memories: [S, K', L, D], [P, K'], ascending rows [P] -> [P, L, D].
 
-    The pairs of a source are mixed together: copying its K' memories to each of them takes longer.
+    All pairs of a source are mixed together, because it takes longer to copy the K' memories to each pair.
     """
     sources, diversity, length, size = memories.shape
     first = torch.searchsorted(of, torch.arange(sources, device=of.device))

@@ -1,4 +1,4 @@
-"""What regeneration adds to the training set: patterns and decoded rows, cleaned, and how they join it."""
+"""Generated training rows: patterns and decoded rows, the guard against leaks, and the extended training set."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from recbole_raserec.data.ragged import offsets_of, ragged_arange, spans, take
 from recbole_raserec.data.sequences import Sequences
 from recbole_raserec.regeneration.decoding import Decoded
 
-SHORTEST = 2  # items of a row that teaches a transition
+SHORTEST = 2  # a row needs two items for a transition
 
 
 @dataclass(frozen=True)
 class GeneratedRows:
-    """Generated training rows, each part without repeats and of two items or more.
+    """Generated training rows. Rows have at least two items, and each part has no repeated rows.
 
     Attributes
     ----------
     items, offsets : row ``r`` is ``items[offsets[r]:offsets[r + 1]]``.
     part : [R] index into ``PARTS`` of each row.
-    owner : [R] index of the sequence a row was decoded from; -1 for patterns.
+    owner : [R] index of the source sequence of a decoded row; -1 for patterns.
     """
 
     items: np.ndarray
@@ -39,7 +39,7 @@ class GeneratedRows:
 
     @property
     def lengths(self) -> np.ndarray:
-        """[R] items of each row."""
+        """[R] number of items of each row."""
         return np.diff(self.offsets)
 
     def select(self, kept: np.ndarray) -> GeneratedRows:
@@ -49,7 +49,7 @@ class GeneratedRows:
         return GeneratedRows(items, offsets, self.part[rows], self.owner[rows])
 
     def join(self, other: GeneratedRows) -> GeneratedRows:
-        """Both, these first."""
+        """These rows, then the ``other`` rows."""
         columns = (np.concatenate([getattr(self, name), getattr(other, name)]) for name in ("part", "owner"))
         offsets = np.r_[self.offsets, self.offsets[-1] + other.offsets[1:]]
         return GeneratedRows(np.concatenate([self.items, other.items]), offsets, *columns)
@@ -62,12 +62,12 @@ class GeneratedRows:
         return whole.hexdigest()
 
     def of_parts(self, parts: Sequence[str]) -> GeneratedRows:
-        """Those of the named parts."""
+        """The rows of the named parts."""
         return self.select(np.isin(self.part, [PARTS.index(name) for name in parts]))
 
 
 def rows_of_patterns(patterns: Patterns) -> GeneratedRows:
-    """Patterns as rows; they are distinct and long enough as mined."""
+    """Patterns as rows. Mined patterns are already distinct and long enough."""
     number = len(patterns)
     return GeneratedRows(
         patterns.items, patterns.offsets, np.full(number, PARTS.index("patterns")), np.full(number, -1)
@@ -75,11 +75,11 @@ def rows_of_patterns(patterns: Patterns) -> GeneratedRows:
 
 
 def rows_of_decoded(decoded: Decoded, sequences: Sequences) -> tuple[GeneratedRows, int]:
-    """Decoded rows that may be trained on, and how many were cut by the guard.
+    """The decoded rows that training may use, and the number of rows that the guard has cut.
 
     Parameters
     ----------
-    sequences : the original ones with their held-out items, which :func:`cut_held_out` compares with.
+    sequences : the original sequences with their held-out items, for :func:`cut_held_out`.
     """
     number = len(decoded.sequence)
     rows = GeneratedRows(
@@ -99,10 +99,11 @@ def held_out_transitions(sequences: Sequences) -> tuple[np.ndarray, np.ndarray, 
 
 
 def find_leaks(rows: GeneratedRows, sequences: Sequences) -> np.ndarray:
-    """Positions in ``rows.items`` where a user's held-out item follows, near or far, the item it truly follows.
+    """Positions of leaks in ``rows.items``.
 
-    Only a user's own rows are looked at. The regenerator never saw those items in their place, so
-    this happens by chance; it would still put the answer to a user's own question in training.
+    A leak is a user's held-out item after the item that it truly follows, at any distance, in a row of the same
+    user. The regenerator never saw the held-out items there, so leaks happen only by chance. But they would put
+    the user's test answer into the training set.
     """
     users, before, after = held_out_transitions(sequences)
     first = np.searchsorted(users, np.arange(sequences.original + 1))  # transitions of u: first[u] to first[u + 1]
@@ -113,14 +114,14 @@ def find_leaks(rows: GeneratedRows, sequences: Sequences) -> np.ndarray:
         transition = first[owner[has]] + nth
         came = np.zeros(len(rows.items) + 1, np.int64)
         came[has + 1] = rows.items[has] == before[transition]
-        came = np.cumsum(came)  # occurrences before each position, over all rows
-        here = came[:-1] - np.repeat(came[rows.offsets[:-1]], rows.lengths)  # ... of this row
+        came = np.cumsum(came)  # occurrences before each position, in all rows
+        here = came[:-1] - np.repeat(came[rows.offsets[:-1]], rows.lengths)  # ... in this row
         leak[has] |= (rows.items[has] == after[transition]) & (here[has] > 0)
     return np.flatnonzero(leak)
 
 
 def cut_held_out(rows: GeneratedRows, sequences: Sequences) -> tuple[GeneratedRows, int]:
-    """The guard: every row ends before its first leak; also the number of rows that were cut."""
+    """The guard: cut every row before its first leak. Also return the number of rows that were cut."""
     leaks = find_leaks(rows, sequences)
     row = np.searchsorted(rows.offsets, leaks, side="right") - 1
     at_row, first = np.unique(row, return_index=True)
@@ -131,7 +132,7 @@ def cut_held_out(rows: GeneratedRows, sequences: Sequences) -> tuple[GeneratedRo
 
 
 def without_repeats(rows: GeneratedRows) -> GeneratedRows:
-    """Each distinct row once: the first of its like."""
+    """Each distinct row once, at its first position."""
     longest = int(rows.lengths.max(initial=0))
     table = np.zeros((len(rows), longest), rows.items.dtype)
     table[np.repeat(np.arange(len(rows)), rows.lengths), ragged_arange(rows.lengths)] = rows.items
@@ -140,12 +141,12 @@ def without_repeats(rows: GeneratedRows) -> GeneratedRows:
 
 
 def extend(sequences: Sequences, rows: GeneratedRows, parts: Sequence[str], weights: dict[str, float]) -> Sequences:
-    """``sequences`` with the generated rows of ``parts`` behind them, as training sequences of users of their own.
+    """``sequences`` followed by the generated rows of ``parts``, as training sequences of new users.
 
     Parameters
     ----------
-    parts : names from ``PARTS``; without "original" the original sequences are evaluated, not trained on.
-    weights : ``{part: weight}`` of a pair of that part in the training loss; 1 where it is not named.
+    parts : names from ``PARTS``. Without "original", the original sequences are only evaluated, not trained on.
+    weights : ``{part: weight}`` of the part's pairs in the training loss; the default is 1.
     """
     rows = rows.of_parts(parts)
     own = np.full(len(sequences), weights.get("original", 1.0) if "original" in parts else 0.0)

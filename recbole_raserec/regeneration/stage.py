@@ -1,4 +1,4 @@
-"""Stage one of the pipeline: mine, pair, train the regenerator, decode; kept in a file that a later run reuses."""
+"""Stage one of the pipeline: mine, pair, train the regenerator, decode. A later run reuses the file of the rows."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _COLUMNS = ("items", "offsets", "part", "owner")
 
 @dataclass(frozen=True)
 class Regenerated:
-    """Generated rows and where they come from.
+    """Generated rows and their origin.
 
     Attributes
     ----------
     rows : patterns first, then decoded rows.
-    manifest : parameters, seed, counts, seconds, SHA-256 of source and rows: plain types.
+    manifest : parameters, seed, counts, seconds, SHA-256 of source and rows, all in plain types.
     """
 
     rows: GeneratedRows
@@ -46,11 +46,11 @@ class Regenerated:
 
 
 def regenerated(config: Config, data: SequenceDataset) -> tuple[RegeneratedDataset, dict[str, Any]]:
-    """The data set with its generated rows, and the manifest of those.
+    """The data set with its generated rows, and the manifest of these rows.
 
     Raises
     ------
-    ConfigError : DR4SR+ is asked for, and the softmax is sampled.
+    ConfigError : DR4SR+ is requested, but the softmax is sampled.
     """
     if config["regenerate"] == "DR4SR+" and negatives_for(config["softmax_negatives"], data.item_num):
         problem = "its weights are learned through the full softmax, and here it is sampled"
@@ -63,11 +63,11 @@ def regenerated(config: Config, data: SequenceDataset) -> tuple[RegeneratedDatas
 
 
 class Regeneration:
-    """Makes :class:`Regenerated` of a data set, or finds the one an earlier run made from the same data and parameters.
+    """Makes the :class:`Regenerated` of a data set, or loads it if an earlier run had the same data and parameters.
 
     Raises
     ------
-    DataError : a pattern is asked for and the data has none.
+    DataError : decoded rows are requested, but no pattern was found.
     """
 
     def __init__(self, config: Config, dataset: SequenceDataset) -> None:
@@ -79,7 +79,7 @@ class Regeneration:
 
     @property
     def path(self) -> Path:
-        """File of the rows, named by data and parameters."""
+        """File of the rows. Its name depends on the data and the parameters."""
         start = _file_digest(self.config["regenerator_pretrained"])
         name = checkpoints.fingerprint(self.config.plain(), f"{self.dataset.sha256} {start}", "regenerate")
         return Path(self.config["checkpoint_dir"]) / f"{self.config['dataset']}-DR4SR-{name}.pth"
@@ -129,7 +129,7 @@ class Regeneration:
         return rows
 
     def _item_vectors(self) -> Tensor:
-        """[V, D] of a backbone: ``regenerator_pretrained``, or one trained a few epochs on the original sequences."""
+        """[V, D] item vectors of ``regenerator_pretrained``, or of a backbone trained for a few epochs here."""
         init_seed(self.config["seed"], self.config["reproducibility"])
         model = RaSeRec(self.config, self.dataset).to(self.config["device"])
         path = self.config["regenerator_pretrained"]
@@ -183,7 +183,7 @@ class Regeneration:
 
 
 def _file_digest(path: str | None) -> str:
-    """Of a file that is there; where it is not, reading it as a checkpoint says so."""
+    """SHA-256 of an existing file. For a missing file it is empty; the error comes when the checkpoint is read."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path and Path(path).is_file() else ""
 
 

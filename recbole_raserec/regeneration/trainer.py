@@ -19,7 +19,7 @@ from recbole_raserec.regeneration.decoding import source_tokens
 from recbole_raserec.regeneration.regenerator import Regenerator
 from recbole_raserec.training.stage import FUSED, StageTrainer
 
-_DECAY, _COLDEST = 0.995, 0.1  # of the Gumbel softmax's temperature, a training step
+_DECAY, _COLDEST = 0.995, 0.1  # decay per step and minimum of the Gumbel softmax's temperature
 
 _LOT = 16  # batches whose sources are drawn together
 
@@ -32,7 +32,7 @@ class Pairs:
     ----------
     sequences : the sources.
     patterns : the targets.
-    sequence, pattern : [M] which source and which target, sources ascending.
+    sequence, pattern : [M] index of each pair's source and target; sources ascend.
     """
 
     sequences: Sequences
@@ -43,7 +43,7 @@ class Pairs:
 
 @dataclass(frozen=True)
 class PairBatch:
-    """Distinct sources [S, L], the ascending row of each pair's source [P], targets [P, T], this step's temperature."""
+    """Distinct sources [S, L], the row of each pair's source [P] (ascending), targets [P, T], and the temperature."""
 
     source: Tensor
     of: Tensor
@@ -52,10 +52,9 @@ class PairBatch:
 
 
 class RegeneratorTrainer(StageTrainer):
-    """A fixed number of epochs, cosine schedule over them, a checkpoint after each.
+    """Trains a fixed number of epochs with a cosine schedule. It writes a checkpoint after each epoch.
 
-    A batch holds all pairs of randomly drawn sources, so that a source is encoded once an epoch and
-    not once a pair.
+    A batch holds all pairs of randomly drawn sources. So a source is encoded once per epoch, not once per pair.
     """
 
     validates = False
@@ -67,15 +66,15 @@ class RegeneratorTrainer(StageTrainer):
 
     @property
     def losses(self) -> list[float]:
-        """Mean over the batches of every epoch."""
+        """Mean loss of the batches of every epoch."""
         return [total / len(self._cut(epoch)) for epoch, total in self.train_loss_dict.items()]
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Adam:
-        """That of the paper, whatever ``learner`` the backbone has."""
+        """The optimiser of the paper. The backbone's ``learner`` has no effect on it."""
         return torch.optim.Adam(self.model.parameters(), lr=self.peak, betas=(0.9, 0.98), fused=FUSED or None)
 
     def train(self, show_progress: bool) -> None:
-        """Train to the last epoch; with ``resume`` from where an earlier run stopped."""
+        """Train to the last epoch. With ``resume``, continue where an earlier run stopped."""
         if self.config["resume"] and self.last_file.is_file() and self._restore_last():
             return
         self.fit(None, None, show_progress=show_progress)
@@ -83,7 +82,7 @@ class RegeneratorTrainer(StageTrainer):
         self.tensorboard.close()
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
-        """Without a validation part RecBole calls this after every epoch."""
+        """Save the last epoch. Without a validation part, RecBole calls this after every epoch."""
         self._save_last(epoch, 0.0)
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> float:
@@ -101,7 +100,7 @@ class RegeneratorTrainer(StageTrainer):
     def _cut(self, epoch: int) -> list[np.ndarray]:
         """Batches of sources with about ``regenerator_batch_size`` pairs, in random order.
 
-        Sources are drawn in random lots and those of a lot stand by length, so that little of a batch is padding.
+        Sources are drawn in random lots. The sources of a lot are sorted by length, so there is little padding.
         """
         rng = np.random.default_rng((self.config["seed"], epoch))
         count = np.bincount(self.pairs.sequence, minlength=len(self.pairs.sequences))

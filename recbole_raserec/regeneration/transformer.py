@@ -1,4 +1,4 @@
-"""Transformer layers over rows of unequal length: no layer computes padding, and keys and values can be kept."""
+"""Transformer layers over rows of unequal length. They do not compute padding, and keys and values can be stored."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor, nn
 
 from recbole_raserec.nn.dropout import Dropout
 
-Past = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # keys, values of new tokens -> those of all so far
+Past = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # keys, values of new tokens -> those of all tokens so far
 
 
 class Packed:
-    """The real tokens of padded rows, one after another, so that no layer computes padding.
+    """The real tokens of padded rows, concatenated. So no layer computes padding.
 
     Attributes
     ----------
-    tokens, position : [N] each real token and where in its row it stands.
-    real : [B, L] where the padded rows are real.
+    tokens, position : [N] each real token and its position in its row.
+    real : [B, L] True where the padded rows have a real token.
     """
 
     def __init__(self, tokens: Tensor, real: Tensor | None = None, start: int = 0) -> None:
-        """``tokens`` [B, L] that stand from position ``start`` on; real is by default what is not 0."""
+        """``tokens`` [B, L] whose first position is ``start``; by default the tokens above 0 are real."""
         self.real = tokens > 0 if real is None else real
         self._place = self.real.flatten().nonzero()[:, 0]
         self._number = (self.real.flatten().cumsum(dim=0) - 1).clamp_(min=0).view(self.real.shape)
@@ -31,7 +31,7 @@ class Packed:
         self.position = self._place % self.real.size(1) + start
 
     def pad(self, x: Tensor) -> Tensor:
-        """[N, D] -> [B, L, D]; padding holds any real token, so whoever reads it must mask it."""
+        """[N, D] -> [B, L, D]. Padding positions hold arbitrary tokens, so the caller must mask them."""
         if len(x) == self.real.numel():
             return x.unflatten(0, self.real.shape)
         return F.embedding(self._number, x)  # its gradient is faster than that of indexing
@@ -42,13 +42,13 @@ class Packed:
         return F.embedding(self._number[:, None] * x.size(1) + each, x.flatten(0, 1))
 
     def pick(self, x: Tensor) -> Tensor:
-        """[B, L, D] -> [N, D], padding left out."""
+        """[B, L, D] -> [N, D], without padding."""
         flat = x.flatten(0, 1)
         return flat if len(flat) == len(self.tokens) else F.embedding(self._place, flat)
 
 
 class Attention(nn.Module):
-    """Multi-head attention whose keys and values can be kept."""
+    """Multi-head attention whose keys and values can be stored."""
 
     def __init__(self, hidden_size: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -57,25 +57,25 @@ class Attention(nn.Module):
         self.dropout = Dropout(dropout)
 
     def queries_keys_values(self, x: Tensor, rows: Packed) -> tuple[Tensor, ...]:
-        """Of tokens [N, D] that attend to each other -> thrice [B, heads, L, D / heads]."""
+        """Tokens [N, D] that attend to each other -> queries, keys and values, each [B, heads, L, D / heads]."""
         return self._split(rows.pad(self.project(x)))
 
     def queries(self, x: Tensor, rows: Packed) -> Tensor:
-        """Of tokens [N, D] that attend to something else -> [B, heads, T, D / heads]."""
+        """Tokens [N, D] that attend to a memory -> queries [B, heads, T, D / heads]."""
         weight, bias = self.project.weight[: self.size], self.project.bias[: self.size]
         return self._split(rows.pad(F.linear(x, weight, bias)))[0]
 
     def keys_values(self, memory: Tensor) -> tuple[Tensor, ...]:
-        """Of what they attend to: [B, L, D] -> twice [B, heads, L, D / heads]."""
+        """The memory that tokens attend to [B, L, D] -> keys and values, each [B, heads, L, D / heads]."""
         return self._split(F.linear(memory, self.project.weight[self.size :], self.project.bias[self.size :]))
 
     def _split(self, x: Tensor) -> tuple[Tensor, ...]:
-        """[B, L, n D] -> n times [B, heads, L, D / heads]."""
+        """[B, L, n D] -> n tensors [B, heads, L, D / heads]."""
         parts = x.unflatten(-1, (-1, self.heads, self.size // self.heads)).permute(2, 0, 3, 1, 4)
         return parts.unbind()
 
     def forward(self, rows: Packed, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """Queries [B, heads, T, d], keys and values [B, heads, L, d], :func:`bias_of` them -> [N, D]."""
+        """Queries [B, heads, T, d], keys and values [B, heads, L, d], and their :func:`bias_of` -> [N, D]."""
         shape = queries.shape
         q, k, v = (x.flatten(0, 1) for x in (queries, keys, values))
         logits = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=shape[-1] ** -0.5)  # [B heads, T, L]
@@ -84,13 +84,13 @@ class Attention(nn.Module):
 
 
 def bias_of(visible: Tensor, heads: int, like: Tensor) -> Tensor:
-    """What :class:`Attention` adds to its logits: [B, T or 1, L] which positions see which -> [B heads, T or 1, L]."""
+    """The mask that :class:`Attention` adds to its logits: visible positions [B, T or 1, L] -> [B heads, T or 1, L]."""
     bias = torch.zeros(visible.shape, dtype=like.dtype, device=like.device)
     return bias.masked_fill_(~visible, torch.finfo(like.dtype).min).repeat_interleave(heads, dim=0)
 
 
 class Layer(nn.Module):
-    """Post-norm Transformer layer; with ``cross`` it also attends to a memory."""
+    """Post-norm Transformer layer. With ``cross`` it also attends to a memory."""
 
     def __init__(self, hidden_size: int, heads: int, inner_size: int, dropout: float, cross: bool = False) -> None:
         super().__init__()
@@ -115,10 +115,10 @@ class Layer(nn.Module):
 
         Parameters
         ----------
-        rows : how the N tokens stand in rows [B, T].
-        bias : of the positions each position may attend to.
-        past : adds the tokens' keys and values to kept ones and gives all; by default theirs are all.
-        memory : keys and values of the memory; ``memory_bias`` where it is real.
+        rows : the arrangement of the N tokens in rows [B, T].
+        bias : :func:`bias_of` the positions that each position may attend to.
+        past : adds the tokens' keys and values to the stored ones and returns all; by default nothing is stored.
+        memory : keys and values of the memory; ``memory_bias`` masks its padding.
         """
         queries, *own = self.attention.queries_keys_values(x, rows)
         x = self.norms[0](x + self.dropout(self.attention(rows, queries, *(past(*own) if past else own), bias)))

@@ -1,1 +1,1 @@
-"""One page of pictures from result files."""
+"""The result of a run: its file, its table, and an HTML page with pictures."""

@@ -37,14 +37,14 @@ def build_result(
     regeneration: dict[str, Any] | None,
     seconds: Mapping[str, float],
 ) -> Result:
-    """The result of a run that ends now, on this machine: what its stages gave.
+    """The result of a run, from the results of its stages. It is built on the machine of the run, when the run ends.
 
     Parameters
     ----------
-    drift : of :func:`~recbole_raserec.training.rank.rank_drift`.
-    portrait : of :func:`~recbole_raserec.reporting.portrait.portrait`.
-    regeneration : the manifest of regenerated rows.
-    seconds : by stage, of this process; those of the processes before a resumption are added.
+    drift : result of :func:`~recbole_raserec.training.rank.rank_drift`.
+    portrait : result of :func:`~recbole_raserec.reporting.portrait.portrait`.
+    regeneration : the manifest of the generated rows.
+    seconds : seconds of each stage in this process. If the run was resumed, those of earlier processes are added.
     """
     metrics, resampling = Metrics.of(config), Resampling.of(config)
     ranks, headline = ranked.ranks, ranked.headline

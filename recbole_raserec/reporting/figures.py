@@ -1,4 +1,4 @@
-"""The pictures of a report, each an SVG: colours that colour-blind readers tell apart, and shapes as well."""
+"""The pictures of a report as SVG. Colours are safe for colour-blind readers, and shapes differ too."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STYLE: Any = {
 
 
 def drawn(draw: Callable[[Figure], None], width: float = 4.8, height: float = 2.9) -> str:
-    """The SVG element of what ``draw`` draws; the same input gives the same text."""
+    """The SVG element of the figure that ``draw`` draws. The same input gives the same text."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)
@@ -36,7 +36,7 @@ def drawn(draw: Callable[[Figure], None], width: float = 4.8, height: float = 2.
 
 
 def curves(series: dict[str, Sequence[float]], metric: str) -> str:
-    """Validation score of every epoch, one line a run."""
+    """Validation score of every epoch, one line per run."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -52,7 +52,7 @@ def curves(series: dict[str, Sequence[float]], metric: str) -> str:
 
 
 def over(name: str, points: dict[str, list[tuple[float, float]]], base: float, metric: str) -> str:
-    """Test figure over a parameter, one line a memory; the backbone as a level."""
+    """Test metric over a parameter, one line per memory bank. The backbone is a horizontal line."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -67,7 +67,7 @@ def over(name: str, points: dict[str, list[tuple[float, float]]], base: float, m
 
 
 def groups(of_group: dict[str, dict[str, Any]], metric: str, protocol: str) -> str:
-    """Bars of backbone and RaSeRec for each group of users, with the number of users under it."""
+    """Bars of backbone and RaSeRec for each group of users, with the number of users below."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -83,7 +83,7 @@ def groups(of_group: dict[str, dict[str, Any]], metric: str, protocol: str) -> s
 
 
 def similarity(portrait: dict[str, Any]) -> str:
-    """How near the nearest and the last memory of a user are."""
+    """Histograms of the similarity of a user's nearest memory and last memory."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -103,7 +103,7 @@ def similarity(portrait: dict[str, Any]) -> str:
 
 
 def plane(portrait: dict[str, Any]) -> str:
-    """Users and memories on the two main axes of their vectors."""
+    """Map of users and memories on the two main axes of their vectors."""
 
     def draw(figure: Figure) -> None:
         axes: Axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""Result files -> one self-contained HTML page: no script, no network, readable on a phone and on paper."""
+"""One HTML page from result files. It needs no script and no network, and is readable on a phone and on paper."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_report(results: Sequence[str | Path], output: str | Path) -> Path:
 
     Raises
     ------
-    DataError : a file is missing or is no result of ``run``.
+    DataError : a file is missing or is not a result of ``run``.
     """
     runs = [{**read_result(path), "file": Path(path).name} for path in results]
     with replacing(Path(output)) as temporary:
@@ -32,7 +32,7 @@ def write_report(results: Sequence[str | Path], output: str | Path) -> Path:
 
 
 def build_page(runs: list[dict[str, Any]]) -> str:
-    """The HTML of results, each with the name of its ``file``."""
+    """The HTML of results. Each result also has the name of its ``file``."""
     runs = [{**run, "label": label} for run, label in zip(runs, labels(runs))]
     swept = sweeps(runs)
     repeated = {id(run) for _, series in swept for run in series[1:]}
@@ -67,7 +67,7 @@ def build_page(runs: list[dict[str, Any]]) -> str:
 
 
 def labels(runs: list[dict[str, Any]]) -> list[str]:
-    """What tells runs apart: data, backbone, seed, and the parameters in which runs alike in these differ."""
+    """A label for each run: data set, backbone and seed, and the parameters that differ among runs with equal ones."""
     short = [_short_label(run) for run in runs]
     found = []
     for run, name in zip(runs, short):
@@ -90,7 +90,7 @@ def _shown(value: Any) -> str:
 
 
 def _gain(run: dict[str, Any], protocol: str, metric: str) -> list[str]:
-    """Lines of a cell: the gain and, where there is one, its interval."""
+    """Lines of a table cell: the gain and, if there is one, its interval."""
     percent, low, high = run["improvement" if protocol == "unmasked" else "improvement_masked"][metric]
     if percent is None:
         return ["-"]
@@ -108,7 +108,7 @@ def _curves(runs: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def sweeps(runs: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Each parameter of ``SWEPT`` in which some runs differ, and in nothing else, with those runs."""
+    """For each parameter of ``SWEPT``, the groups of runs that differ only in this parameter."""
     found = []
     for name in SWEPT:
         alike: dict[str, list[dict[str, Any]]] = {}
@@ -120,7 +120,7 @@ def sweeps(runs: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]
 
 
 def sensitivity(name: str, series: list[dict[str, Any]], protocol: str) -> dict[str, str]:
-    """The test figures of a sweep, with either memory."""
+    """The picture of a sweep: the test metric over the parameter, with each of the two memory banks."""
     metric = series[0]["config"]["valid_metric"].lower()
     points = {
         f"RaSeRec, {memory}": [
@@ -134,7 +134,7 @@ def sensitivity(name: str, series: list[dict[str, Any]], protocol: str) -> dict[
 
 
 def _drift(run: dict[str, Any], protocol: str) -> dict[str, str]:
-    """Test figures over the share of the training pairs in the memory; all of them are the run's own."""
+    """The picture of the test metric over the fraction of training pairs in the memory. At 1 it is the run's own."""
     metric = run["config"]["valid_metric"].lower()
     points = [(part["share"], part["test"][protocol][metric]) for part in run["drift"]]
     points.append((1.0, run["raserec"]["test_by_memory"]["train"]["test"][protocol][metric]))

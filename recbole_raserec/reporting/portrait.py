@@ -1,4 +1,4 @@
-"""What retrieval looks like on the test users: how near memories are, where they lie, and some users in full."""
+"""A portrait of retrieval for the test users: similarity of memories, a map, and some users in full."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from recbole_raserec.retrieval.neighbours import NO_MEMORY
 from recbole_raserec.training.queries import Queries
 from recbole_raserec.training.rank import Ranked
 
-BINS = 20  # of the similarity histograms, over [-1, 1]
+BINS = 20  # of the similarity histograms, from -1 to 1
 MAP_USERS, MAP_MEMORIES = 300, 3  # users on the map, and memories of each
 EXAMPLES, SHOWN_HISTORY, SHOWN_ITEMS, SHOWN_MEMORIES = 5, 8, 5, 5
 
 
 def neighbourhood(cosine: np.ndarray, found: np.ndarray, memory: MemoryBank, targets: np.ndarray) -> dict[str, Any]:
-    """Histograms of the similarity of the nearest and of the last memory, and what share is ever retrieved.
+    """Histograms of the similarity of the nearest and of the last memory, and the fraction of memories ever retrieved.
 
     Parameters
     ----------
-    cosine, found : [R, K] memories of each user and their cosines, as MemoryBank has them.
-    targets : [R] items to be predicted.
+    cosine, found : [R, K] cosines and indices of each user's memories, from the memory bank.
+    targets : [R] items to predict.
     """
     edges = np.linspace(-1, 1, BINS + 1)
     real = found != NO_MEMORY
@@ -46,9 +46,10 @@ def neighbourhood(cosine: np.ndarray, found: np.ndarray, memory: MemoryBank, tar
 def plane(
     vectors: np.ndarray, found: np.ndarray, memory: MemoryBank, base: Ranks, new: Ranks, seed: int
 ) -> dict[str, Any]:
-    """Users and their nearest memories on the two main axes of both (PCA of unit vectors), at most 300 users.
+    """At most 300 users and their nearest memories, on the two main axes of both (PCA of unit vectors).
 
-    ``users`` are [x, y, gain]: 1 where RaSeRec ranks the target higher than the backbone, -1 lower, 0 alike.
+    ``users`` are [x, y, gain]. The gain is 1 if RaSeRec ranks the target higher than the backbone, -1 if lower,
+    and 0 if the ranks are equal.
     """
     rows = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:MAP_USERS])
     near = np.unique(found[rows, :MAP_MEMORIES])
@@ -104,7 +105,7 @@ def portrait(scorer: Scorer, ranked: Ranked, dataset: Any, seed: int) -> dict[st
 
 
 def item_names(dataset: Any) -> Callable[[int], str]:
-    """Title of an item where its features have one (``--load_col`` must load it), else the data's own token."""
+    """A function that names an item: its title if the features have one and ``--load_col`` loads it, else its token."""
     tokens = dataset.field2id_token
     titles = [field for field in (dataset.item_feat or ()) if "title" in field]
 
@@ -124,7 +125,7 @@ def _history(part: Prefixes, row: int) -> np.ndarray:
 
 @torch.no_grad()
 def _best(scorer: Scorer, queries: Queries, row: int) -> dict[str, list[int]]:
-    """The items that the backbone and RaSeRec score highest for a row."""
+    """The items with the highest scores of the backbone and of RaSeRec for a row."""
     h, neighbours = queries[torch.tensor([row], device=queries.vectors.device)]
     found = {}
     for side, memories in (("backbone", None), ("raserec", neighbours)):

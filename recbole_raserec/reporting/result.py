@@ -12,7 +12,7 @@ from recbole_raserec.errors import DataError
 from recbole_raserec.runtime.files import json_line, replacing
 from recbole_raserec.runtime.machine import Machine
 
-VERSION = 1  # of the files; those of version 0 do not say so, and the first of them lack what _SINCE names
+VERSION = 1  # of the file format; files of version 0 have no version, and the oldest lack the fields of _SINCE
 _SINCE = {"groups", "test_ranks", "train_losses"}
 
 
@@ -46,14 +46,14 @@ class _OptionalRaSeRecPart(TypedDict, total=False):
 
 
 class RaSeRecPart(BackbonePart, _OptionalRaSeRecPart):
-    """As the backbone's. ``test`` is that of ``memory``, ``test_by_memory`` has each of ``MEMORIES``."""
+    """Like the backbone's part. ``test`` uses ``memory``; ``test_by_memory`` has an entry for each of ``MEMORIES``."""
 
     memory: str
     test_by_memory: dict[str, MemoryPart]
 
 
 class DriftPart(MemoryPart):
-    """Test metrics with the older ``share`` of every user's training pairs as the memory."""
+    """Test metrics with only the oldest fraction ``share`` of every user's training pairs in the memory."""
 
     share: float
     memories: int
@@ -61,20 +61,20 @@ class DriftPart(MemoryPart):
 
 @dataclass(frozen=True, eq=False)
 class Result(Mapping[str, Any]):
-    """What a run found; ``result["backbone"]`` is ``result.backbone``, and what is None is left out of the mapping.
+    """The result of a run. It is also a mapping: ``result["backbone"]`` is ``result.backbone``. It omits None values.
 
     Parameters
     ----------
-    version : of the file that it was read from, else ``VERSION``.
+    version : version of the file that it was read from, or ``VERSION`` for a new result.
     groups : ``{"item_popularity": {group: ...}, "history_length": {group: ...}}``, see
         :func:`~recbole_raserec.evaluation.groups.group_metrics`.
-    improvement, improvement_masked : RaSeRec over its backbone on the unmasked and the masked test ranking,
+    improvement, improvement_masked : gain of RaSeRec over its backbone in the unmasked and the masked test ranking,
         ``{metric: [percent, low, high]}``. Both, and ``raserec["test"]``, use the memory ``raserec["memory"]``.
-    test_ranks : ``{system: {protocol: ranks}}``, every test user's rank by the backbone and with either memory, packed
-        by :func:`~recbole_raserec.evaluation.significance.pack_ranks`, so that runs can be compared on paired users.
-    seconds : by stage.
-    valid_curves, train_losses : by stage, a value an epoch; losses are sums over the batches.
-    config : every parameter.
+    test_ranks : ``{system: {protocol: ranks}}``, every test user's rank by the backbone and with each memory, packed
+        by :func:`~recbole_raserec.evaluation.significance.pack_ranks`. So runs can be compared on paired users.
+    seconds : seconds of each stage.
+    valid_curves, train_losses : one value per epoch for each stage; losses are sums over the batches.
+    config : the value of every parameter.
     """
 
     version: int
@@ -115,15 +115,16 @@ class Result(Mapping[str, Any]):
 
     @classmethod
     def from_json(cls, content: str | Mapping[str, Any], source: str | Path = "JSON") -> Result:
-        """The result whose :meth:`to_json` is ``content``, as text or read already.
+        """The result from the JSON that :meth:`to_json` writes.
 
         Parameters
         ----------
+        content : the JSON as text, or already parsed.
         source : name of the file, for the error.
 
         Raises
         ------
-        DataError : not the JSON of a result, or of a version after ``VERSION``.
+        DataError : ``content`` is not the JSON of a result, or its version is newer than ``VERSION``.
         """
         try:
             found = json.loads(content) if isinstance(content, str) else content
@@ -135,7 +136,7 @@ class Result(Mapping[str, Any]):
 
 _NAMES = {field.name for field in fields(Result)}
 _REQUIRED = {field.name for field in fields(Result) if field.default is MISSING} - {"version"}
-# Those that are JSON objects, with the names that each must have
+# Fields that are JSON objects, and the names that each object must have
 _OBJECTS: dict[str, frozenset[str]] = {
     **dict.fromkeys(("improvement", "improvement_masked", "seconds", "valid_curves"), frozenset()),
     **dict.fromkeys(("config", "versions"), frozenset()),
@@ -147,7 +148,7 @@ _OBJECTS: dict[str, frozenset[str]] = {
 
 
 def _check(content: Any, source: str | Path) -> None:
-    """Raise DataError unless ``content`` is the JSON of a result, and of a version that is known here."""
+    """Raise DataError unless ``content`` is the JSON of a result with a version that this package knows."""
     version = content.get("version", 0) if isinstance(content, Mapping) else None
     if type(version) is not int:
         raise _not_a_result(source, "not a result of run")
@@ -167,7 +168,7 @@ def _not_a_result(source: str | Path, problem: str) -> DataError:
 
 
 def read_result(path: str | Path) -> Result:
-    """The result in a file of ``run``; DataError where the file is missing or is none."""
+    """Read a result file of ``run``. Raise DataError if the file is missing or is not a result."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:

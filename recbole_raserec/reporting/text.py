@@ -1,4 +1,4 @@
-"""What commands print: aligned tables."""
+"""The aligned tables that commands print."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from recbole_raserec.runtime.progress import format_seconds
 
 
 def format_result(result: Result) -> str:
-    """The result as an aligned table: both protocols, both memories, relative gain with its interval."""
+    """The result as aligned tables, with both protocols, both memories, and relative gains with their intervals."""
     data, mixture = result.dataset, result.raserec.get("mixture")
     counts = f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions"
     lines = [
@@ -26,7 +26,7 @@ def format_result(result: Result) -> str:
 
 
 def _rows(result: Result, protocol: str) -> list[list[str]]:
-    """The table of one protocol: metrics of the backbone, then metrics and gains with each memory."""
+    """The rows of one protocol: metrics of the backbone, then metrics and gains with each memory."""
     backbone, raserec = result.backbone, result.raserec
     base = backbone["test"][protocol]
     rows = [[f"test, {protocol}", *base], [backbone["name"], *_values(base)]]
@@ -50,7 +50,7 @@ def _gain(interval: list[float | None]) -> str:
 
 
 def aligned(rows: list[list[str]]) -> list[str]:
-    """Lines of a table, its first column to the left and the others to the right."""
+    """Lines of a table. The first column is left-aligned, the others are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return [
         "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))

@@ -1,1 +1,1 @@
-"""The memory bank, its FAISS index and the attention that mixes memories into a user vector."""
+"""The memory bank, its FAISS index, and the attention and mixture that use the retrieved memories."""

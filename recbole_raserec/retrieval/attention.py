@@ -1,7 +1,7 @@
 """Retrieval-augmented user vectors: the cross attention of section 3.3.
 
-h' = CMHA2(FFN(CMHA1(h, H, V)), H, V) with query h, keys H (the retrieved sequence vectors) and values
-V (the embeddings of their target items); h~ = alpha h + (1 - alpha) h'.
+h' = CMHA2(FFN(CMHA1(h, H, V)), H, V) and h~ = alpha h + (1 - alpha) h'. The query is h, the keys H are the vectors of
+the retrieved prefixes, and the values V are the embeddings of their target items.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from recbole_raserec.nn.dropout import Dropout
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of one query over K memories; no residual, no norm.
+    """Multi-head attention of one query over K memories, without residual connection and norm.
 
-    H and V are constants of fine-tuning, so their projections are moved to the query's side:
+    H and V are constant in fine-tuning, so their projections are moved to the query's side:
     (h W_q)(H W_k)^T = (h W_q W_k^T) H^T and sum_k a_k (V_k W_v + b_v) = (sum_k a_k V_k) W_v + b_v sum_k a_k.
-    That is the same function with K times less arithmetic. The key bias shifts all K logits alike,
-    hence is left out.
+    This is the same function with K times less arithmetic. The key bias is left out, because it would shift all
+    K logits equally.
     """
 
     def __init__(self, hidden_size: int, heads: int, dropout: float, tau: float) -> None:
@@ -34,7 +34,7 @@ class CrossAttention(nn.Module):
         self.output_dropout = Dropout(dropout)
 
     def forward(self, query: Tensor, keys: Tensor, values: Tensor, real: Tensor) -> Tensor:
-        """[B, D], [B, K, D], [B, K, D] and which memories are real [B, K] -> [B, D]."""
+        """[B, D], [B, K, D], [B, K, D] and [B, K], True where there is a memory -> [B, D]."""
         q = self.query(query).unflatten(-1, (self.heads, -1))  # [B, heads, D / heads]
         w_k = self.key.weight.unflatten(0, (self.heads, -1))  # [heads, D / heads, D]
         folded = torch.einsum("bhc,hcd->bhd", q, w_k)  # [B, heads, D]
@@ -79,7 +79,7 @@ class Branch(nn.Module):
 class RetrievalAugmentation(nn.Module):
     """h~ = alpha h + (1 - alpha) (beta branch(h, H, V) + (1 - beta) branch'(h, V, H)).
 
-    With beta = 1 the second branch does not exist. A query without any memory keeps its h.
+    With beta = 1 the second branch does not exist. A query without memories keeps its h.
     """
 
     def __init__(
@@ -113,8 +113,8 @@ class RetrievalAugmentation(nn.Module):
         Parameters
         ----------
         h : [B, D] user vectors of the backbone.
-        sequences, targets : [B, K, D] vectors H of the retrieved prefixes, embeddings V of their targets.
-        real : [B, K] False where fewer than K memories were found.
+        sequences, targets : [B, K, D] vectors H of the retrieved prefixes, and embeddings V of their targets.
+        real : [B, K] True where there is a memory.
 
         Returns
         -------

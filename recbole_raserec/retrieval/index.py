@@ -1,4 +1,4 @@
-"""FAISS indices by factory string, over unit vectors with inner product (cosine)."""
+"""FAISS indices from factory strings, over unit vectors with inner product (cosine)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RECALL_QUERIES = 1000
 
 
 def build_index(keys: np.ndarray, factory: str, nprobe: int) -> faiss.Index:
-    """A trained and filled index over ``keys`` [N, D], float32 and of length one.
+    """A trained and filled index over ``keys`` [N, D], which are float32 and have length 1.
 
     Raises
     ------
@@ -27,14 +27,14 @@ def build_index(keys: np.ndarray, factory: str, nprobe: int) -> faiss.Index:
     except RuntimeError as error:
         problem = f"FAISS cannot build it over {len(keys)} memories ({str(error).splitlines()[-1].strip()})"
         raise ConfigError("index_factory", factory, problem, "use Flat, or fewer lists") from error
-    ivf = faiss.try_extract_index_ivf(index)  # also behind a transform, as in "PCA32,IVF512,Flat"
+    ivf = faiss.try_extract_index_ivf(index)  # also after a transform, as in "PCA32,IVF512,Flat"
     if ivf is not None:
         ivf.nprobe = min(nprobe, ivf.nlist)
     return index
 
 
 def log_recall(index: faiss.Index, keys: np.ndarray, k: int, seed: int) -> float:
-    """Share of the exact ``k`` nearest keys that an approximate ``index`` finds; also logged."""
+    """Fraction of the exact ``k`` nearest keys that an approximate ``index`` finds. It is also logged."""
     rows = np.random.default_rng(seed).permutation(len(keys))[:_RECALL_QUERIES]
     exact = faiss.IndexFlatIP(keys.shape[1])
     exact.add(keys)

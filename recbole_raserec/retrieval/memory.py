@@ -1,4 +1,4 @@
-"""The memory bank of section 3.2: what the frozen backbone saw, and the leak-free search in it."""
+"""The memory bank of section 3.2: vectors of prefixes from the frozen backbone, and the search without leaks."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from recbole_raserec.retrieval.index import build_index, log_recall
 from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
 from recbole_raserec.runtime.progress import Progress
 
-NO_OWNER = 0  # RecBole's padding id: no user has it
+NO_OWNER = 0  # RecBole's padding id, which no user has
 _COLUMNS = ("keys", "targets", "owners", "lengths")
-_QUERIES = 4096  # searched at once: FAISS takes more than half as long for a tenth of them
-_CANDIDATES = 2**21  # found at once, indices and rough cosines
-_COMPARED = 2**17  # of which the keys are held at once
-_TIES = 1024  # memories as near as the last one that are told apart by their place in the bank
-_ROUNDING = 1e-6  # of FAISS's cosines, which depend on what else is searched at the same time
+_QUERIES = 4096  # searched at once: for a tenth of them FAISS needs more than half the time
+_CANDIDATES = 2**21  # found at once, as indices and rough cosines
+_COMPARED = 2**17  # memories whose keys are held at once
+_TIES = 1024  # memories as near as the last one, among which the order in the bank decides
+_ROUNDING = 1e-6  # error of FAISS's cosines, which depend on the other queries of the search
 
 
 @dataclass(frozen=True, eq=False)
 class MemoryBank:
-    """N memories: the vector of a prefix, and the item that followed it.
+    """N memories. A memory is the vector of a prefix and the item that followed the prefix.
 
     Attributes
     ----------
-    keys : [N, D] float32, encoder outputs as they are (searched normalised).
-    targets : [N] item that followed.
-    owners : [N] user the prefix belongs to; ``NO_OWNER`` for none.
-    lengths : [N] items in the prefix, not cut to the model's maximum.
+    keys : [N, D] float32 outputs of the encoder; only the search normalises them.
+    targets : [N] item that followed the prefix.
+    owners : [N] user that the prefix belongs to, or ``NO_OWNER``.
+    lengths : [N] number of items in the prefix, not cut to the model's maximum.
     """
 
     keys: np.ndarray
@@ -48,15 +48,15 @@ class MemoryBank:
 
     def __getstate__(self) -> dict[str, Any]:
         columns = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return columns  # FAISS's index does not pickle; it is built again when it is needed
+        return columns  # FAISS's index cannot be pickled; it is built again on demand
 
     def join(self, other: MemoryBank) -> MemoryBank:
-        """Both banks' memories under this bank's settings."""
+        """The memories of both banks, with the settings of this bank."""
         joined = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _COLUMNS}
         return dataclasses.replace(self, **joined)
 
     def older(self, share: float) -> MemoryBank:
-        """The first ``share`` of every owner's memories, and those of no owner: what was known some time ago."""
+        """The bank at an earlier time: each owner's oldest memories (the fraction ``share``), and all without owner."""
         longest = np.zeros(int(self.owners.max(initial=0)) + 1, np.int64)
         np.maximum.at(longest, self.owners, self.lengths)
         kept = (self.owners == NO_OWNER) | (self.lengths <= np.ceil(share * longest[self.owners]))
@@ -79,9 +79,9 @@ class MemoryBank:
         return {name: torch.from_numpy(getattr(self, name)) for name in _COLUMNS}
 
     def cosines(self, vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
-        """[R, K] cosine of each vector [R, D] and its memories ``found`` [R, K]; -inf where there is none.
+        """[R, K] cosine of each vector [R, D] and its memories ``found`` [R, K]; -inf where there is no memory.
 
-        In double precision, so that it is a function of the two vectors alone.
+        Sums are in double precision, so a cosine depends only on its two vectors.
         """
         cosine = np.empty(found.shape, np.float32)
         for rows in _blocks(np.arange(len(found)), _COMPARED // found.shape[1]):
@@ -94,22 +94,22 @@ class MemoryBank:
     def search(
         self, queries: np.ndarray, users: np.ndarray, lengths: np.ndarray, k: int, progress: Progress = iter
     ) -> np.ndarray:
-        """The ``k`` nearest memories of each query by cosine, leaks excluded.
+        """The ``k`` nearest memories of each query by cosine, without leaks.
 
-        A memory of the query's own user whose prefix is as long as the query's or longer was made
-        with the query's target in view, and is never returned.
+        A memory of the query's own user is a leak if its prefix is as long as the query's prefix or longer,
+        because it contains the query's target. Leaks are never returned.
 
         Parameters
         ----------
         queries : [Q, D] user vectors.
-        users, lengths : [Q] whose they are, and the number of items behind them.
-        k : memories to find.
+        users, lengths : [Q] user of each query, and number of items in its prefix.
+        k : number of memories to find.
 
         Returns
         -------
-        [Q, k] int32 indices of memories, nearest first and of equally near ones the first in the bank, none
-        twice, ``NO_MEMORY`` after the last. The first n of k are what an exact search for n finds, unless
-        more than a thousand memories are equally near.
+        [Q, k] int32 indices of memories, nearest first, each at most once, ``NO_MEMORY`` after the last. Equally
+        near memories are in the order of the bank. The first n of k are the result of an exact search for n,
+        unless more than a thousand memories are equally near.
         """
         found = np.full((len(queries), k), NO_MEMORY, np.int32)
         if len(self) == 0 or len(queries) == 0:
@@ -117,7 +117,7 @@ class MemoryBank:
         enough = np.minimum(k + self._count_leaks(users, lengths) + _TIES, len(self))
         rows, depth = np.arange(len(queries)), min(k + max(k // 2, 8), len(self))
         while len(rows):
-            # Queries that leaks or ties crowd out are searched again, twice as deep.
+            # If leaks or ties fill the result of a query, it is searched again, twice as deep.
             blocks = _blocks(rows, min(_QUERIES, _CANDIDATES // depth))
             complete = [self._search_block(queries, users, lengths, block, depth, found) for block in progress(blocks)]
             rows = rows[~np.concatenate(complete) & (depth < enough[rows])]
@@ -133,7 +133,7 @@ class MemoryBank:
         depth: int,
         found: np.ndarray,
     ) -> np.ndarray:
-        """Fill ``found[rows]`` from the ``depth`` nearest; [R] whether nothing deeper can belong there."""
+        """Fill ``found[rows]`` from the ``depth`` nearest. Return [R] whether no deeper memory can belong there."""
         k = found.shape[1]
         rough, near = self._index.search(normalise(queries[rows]), depth)  # [R, depth] both
         near = np.sort(near, axis=1)
@@ -144,25 +144,25 @@ class MemoryBank:
         found[rows, : best.shape[1]] = np.where(best > -np.inf, np.take_along_axis(near, order, axis=1), NO_MEMORY)
         if best.shape[1] < k:
             return np.zeros(len(rows), bool)
-        # Only an exact index promises that what it left out is no nearer than its last.
+        # Only an exact index guarantees that no memory outside its result is nearer than the last one in it.
         rest = rough[:, -1] + _ROUNDING if self.index_factory == "Flat" else -np.inf
         return (best[:, -1] > rest) | (near[:, 0] == NO_MEMORY)
 
     def _count_leaks(self, users: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """[Q] memories of the same user with a prefix as long or longer."""
+        """[Q] number of memories of the same user with a prefix as long or longer."""
         span, ordered = self._ordered
         user = users.astype(np.int64) * span
         return np.searchsorted(ordered, user + span) - np.searchsorted(ordered, user + np.minimum(lengths, span - 1))
 
     @cached_property
     def _ordered(self) -> tuple[int, np.ndarray]:
-        """One more than the longest prefix and a place beyond it, and owner x that + length of all memories, sorted."""
+        """span = longest prefix + 2, and owner x span + length of all memories, sorted."""
         span = int(self.lengths.max()) + 2
         return span, np.sort(self.owners.astype(np.int64) * span + self.lengths)
 
     @cached_property
     def _index(self) -> Any:
-        """FAISS's, filled."""
+        """FAISS's index with all keys."""
         keys = normalise(self.keys)
         index = build_index(keys, self.index_factory, self.index_nprobe)
         if self.index_factory != "Flat":
@@ -171,11 +171,11 @@ class MemoryBank:
 
 
 def normalise(vectors: np.ndarray) -> np.ndarray:
-    """[N, D] -> the same, each row of length one (a zero row stays zero)."""
+    """[N, D] -> [N, D], each row scaled to length 1. A zero row stays zero."""
     norm = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.ascontiguousarray(vectors / np.maximum(norm, 1e-12), dtype=np.float32)
 
 
 def _blocks(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    """``rows`` in parts of nearly the same number, at most ``size``."""
+    """``rows`` in parts of nearly equal size, at most ``size``."""
     return np.array_split(rows, max(1, -(-len(rows) // max(1, size))))

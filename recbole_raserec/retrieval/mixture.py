@@ -1,4 +1,4 @@
-"""The training-free mixture: what the memories say of the next item, beside what the user vector says."""
+"""The training-free mixture of two predictions of the next item: by the user vector, and by the memories."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recbole_raserec.retrieval.neighbours import Neighbours
 class Mixture:
     """p = (1 - weight) softmax(scores) + weight * sum_k softmax_k(cosine_k / tau) [item_k = item].
 
-    The nearest-neighbour language model's interpolation (arXiv 1911.00172) with items for words.
+    This is the interpolation of the nearest-neighbour language model (arXiv 1911.00172), with items instead of words.
     """
 
     weight: float

@@ -1,4 +1,4 @@
-"""Retrieved memories: what attention, mixture and explanations read of a memory bank."""
+"""Neighbours: the retrieved memories that attention, mixture and explanations read."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Neighbours:
     targets: Tensor
 
     def nearest(self, k: int) -> Neighbours:
-        """The first ``k`` of each row."""
+        """The ``k`` nearest neighbours of each row."""
         return replace(self, indices=self.indices[:, :k])
 
     @property
     def is_empty(self) -> bool:
-        """Whether the bank holds no memory at all."""
+        """Whether the bank holds no memory."""
         return len(self.targets) == 0
 
     @cached_property

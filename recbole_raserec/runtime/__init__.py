@@ -1,1 +1,1 @@
-"""The machine: files, progress, several processes, Ray, and shims for faults of RecBole."""
+"""What the code needs of the machine: files, progress, processes, Ray, and workarounds for faults of RecBole."""

@@ -1,4 +1,4 @@
-"""Writing files so that a reader finds the old one or the whole new one, never a half."""
+"""Atomic writing: a reader finds the old file or the complete new file, never a part of it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Any
 from recbole_raserec.errors import ConfigError
 
 _RESULT_MIB = 0.1
-_LOG_MIB = 8  # a run's log and TensorBoard files, generously
+_LOG_MIB = 8  # enough for a run's log and TensorBoard files
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends well, else is removed.
+    """A temporary path beside ``path``. It replaces ``path`` if the block ends without an error, else it is removed.
 
     Raises
     ------
-    ConfigError : the folder cannot be made or written, or the disk is full.
+    ConfigError : the folder cannot be created or written to, or the disk is full.
     """
     made = _missing(path.parent)
     try:
@@ -50,10 +50,13 @@ def json_line(content: Any) -> str:
 
 
 def check_writable(field: str, folder: str | Path, need_mib: float = 0.0) -> None:
-    """Raise ConfigError unless ``folder``, or what of its path exists, can be written to and has ``need_mib`` free."""
+    """Raise ConfigError unless ``folder`` can be written to and has ``need_mib`` MiB free.
+
+    If ``folder`` does not exist, its nearest existing parent is checked.
+    """
     nearest = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
     try:
-        if not nearest.stat().st_mode & 0o222:  # nobody may write; root could, against its owner's intent
+        if not nearest.stat().st_mode & 0o222:  # root could write, but the owner forbids it
             raise PermissionError(errno.EACCES, "Permission denied")
         with tempfile.TemporaryFile(dir=nearest):
             pass
@@ -66,7 +69,7 @@ def check_writable(field: str, folder: str | Path, need_mib: float = 0.0) -> Non
 
 
 def check_outputs(checkpoint_dir: str, result_file: str | None) -> None:
-    """Raise ConfigError now, not after hours, where a run could not write its logs, checkpoints or result."""
+    """Raise ConfigError now, and not after hours, if a run could not write its logs, checkpoints or result."""
     check_writable("the working folder", Path("log"), _LOG_MIB)
     check_writable("checkpoint_dir", checkpoint_dir)
     if result_file:
@@ -74,7 +77,7 @@ def check_outputs(checkpoint_dir: str, result_file: str | None) -> None:
 
 
 def _missing(folder: Path) -> list[Path]:
-    """Those of ``folder`` and the ones above it that do not exist, innermost first."""
+    """Missing folders among ``folder`` and its parents, innermost first."""
     return [parent for parent in (folder, *folder.parents) if not parent.exists()]
 
 

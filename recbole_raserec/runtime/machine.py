@@ -1,4 +1,4 @@
-"""Facts of this machine and process that a result depends on: processor, threads, memory, versions."""
+"""Facts about this machine and process that a result records: processor, threads, memory, versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PACKAGES = ("recbole-raserec", "recbole", "torch", "faiss-cpu", "numpy", "panda
 
 
 class Machine(TypedDict):
-    """Threads belong to it: sums in another order are other floats, and other figures in the last digits."""
+    """The number of threads is part of it: it sets the order of float sums, and so the last digits of figures."""
 
     device: str
     threads: int
@@ -24,7 +24,7 @@ class Machine(TypedDict):
 
 
 def machine(device: str) -> Machine:
-    """This machine, and the ``device`` that torch computes on."""
+    """The facts about this machine; ``device`` is the one that torch computes on."""
     threads = torch.get_num_threads()
     return {"device": device, "threads": threads, "processor": platform.machine(), "system": platform.system()}
 
@@ -43,9 +43,9 @@ def versions() -> dict[str, str]:
 
 
 def peak_rss_mib() -> float:
-    """Largest resident memory of this process so far, MiB.
+    """Largest resident memory of this process so far, in MiB.
 
-    On Linux from its status, since getrusage's also counts what the process that started it held.
+    On Linux it is read from /proc/self/status, because getrusage also counts the memory of the parent process.
     """
     status = Path("/proc/self/status")
     if status.is_file():

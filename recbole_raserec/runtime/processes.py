@@ -1,8 +1,8 @@
-"""Several processes on one job: the share of each, and what they tell each other (torch.distributed).
+"""Several processes for one run: the share of each process, and their communication (torch.distributed).
 
-Every process holds the data and the model. Of a training batch each takes a share of the rows, and gradients are
-summed, so that a step is that of one process. Encoding, searching and ranking are shared by rows as well.
-Without a process group there is one process, and all of this does nothing.
+Every process holds the data and the model. Each process takes a share of the rows of a training batch. The
+gradients are summed, so a step equals the step of a single process. Encoding, search and ranking are also
+divided by rows. Without a process group there is one process, and these functions change nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Number of this process; the first is 0."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
@@ -32,12 +32,12 @@ def size() -> int:
 
 
 def share(rows: np.ndarray) -> np.ndarray:
-    """This process's consecutive part of ``rows``."""
+    """This process's share: a consecutive part of ``rows``."""
     return np.array_split(rows, size())[rank()]
 
 
 def gather(part: np.ndarray) -> np.ndarray:
-    """The parts of all processes, one after another."""
+    """The parts of all processes, concatenated in the order of the processes."""
     if size() == 1:
         return part
     parts: list[Any] = [None] * size()
@@ -46,12 +46,12 @@ def gather(part: np.ndarray) -> np.ndarray:
 
 
 def by_share(work: Callable[[np.ndarray], np.ndarray], number: int) -> np.ndarray:
-    """``work(rows)`` for all rows 0 .. number - 1, each process doing its share."""
+    """``work(rows)`` for all rows 0 .. number - 1. Each process computes its share."""
     return gather(work(share(np.arange(number))))
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What ``make`` gives in the first process; it is not called in the others."""
+    """The value that ``make`` returns in the first process. The other processes do not call it."""
     made: list[Any] = [make() if rank() == 0 else None]
     if size() > 1:
         dist.broadcast_object_list(made)
@@ -66,7 +66,7 @@ def total(value: Tensor) -> Tensor:
 
 
 def sum_gradients(parameters: Iterable[Tensor]) -> None:
-    """Replace each gradient by its sum over the processes; a process without one adds nothing."""
+    """Replace each gradient by its sum over the processes. A process without a gradient adds zero."""
     if size() == 1:
         return
     for parameter in parameters:
@@ -81,7 +81,7 @@ def sum_gradients(parameters: Iterable[Tensor]) -> None:
 
 
 def _summed_rows(gradient: Tensor) -> Tensor:
-    """Sum of gradients that hold only some rows."""
+    """Sum over the processes of a sparse gradient, which holds only some rows."""
     gradient = gradient.coalesce()
     parts: list[Any] = [None] * size()
     dist.all_gather_object(parts, (gradient.indices().cpu(), gradient.values().cpu()))
@@ -90,14 +90,14 @@ def _summed_rows(gradient: Tensor) -> Tensor:
 
 
 class Place(NamedTuple):
-    """Where this machine's processes stand among all.
+    """The position of this machine's processes among all processes.
 
     Attributes
     ----------
-    here : processes on this machine.
-    offset : number of its first.
-    world_size : processes on all machines.
-    address : ``tcp://HOST:PORT`` of the first.
+    here : number of processes on this machine.
+    offset : number of the first process on this machine.
+    world_size : number of processes on all machines.
+    address : ``tcp://HOST:PORT`` of the first process.
     """
 
     here: int
@@ -107,16 +107,20 @@ class Place(NamedTuple):
 
 
 def place(nproc: int, world_size: int, group_offset: int, ip: str, port: str | int) -> Place:
-    """Of the parameters that RecBole names so; a ``world_size`` of -1 is ``nproc``."""
+    """The place that RecBole's parameters of these names describe. A ``world_size`` of -1 means ``nproc``."""
     return Place(nproc, group_offset, nproc if world_size == -1 else world_size, f"tcp://{ip}:{port}")
 
 
 def run_together(work: Callable[..., Any], arguments: tuple[Any, ...], place: Place, failure: type[Exception]) -> Any:
-    """``work(*arguments)`` in several processes of this machine, which share its threads.
+    """Call ``work(*arguments)`` in several processes of this machine. They divide its threads among them.
 
     Returns
     -------
-    What ``work`` gives in process 0; None on the other machines. A ``failure`` that a process raises is raised here.
+    The value that ``work`` returns in process 0; None on the other machines.
+
+    Raises
+    ------
+    failure : a process raised it.
     """
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer"
@@ -141,7 +145,7 @@ def _process(
     failure: type[Exception],
     answer: Path,
 ) -> None:
-    """Process number ``local`` of this machine; what the first one gives, or a failure, goes to ``answer``."""
+    """Process number ``local`` of this machine. The first process's result, or a failure, is written to ``answer``."""
     torch.set_num_threads(threads)
     join(place.offset + local, place.world_size, place.address)
     try:
@@ -155,12 +159,12 @@ def _process(
 
 
 def join(number: int, world_size: int, address: str) -> None:
-    """Become process ``number`` of ``world_size``; ``address`` is ``tcp://HOST:PORT`` of the first."""
+    """Become process ``number`` of ``world_size``; ``address`` is ``tcp://HOST:PORT`` of the first process."""
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, rank=number, world_size=world_size, init_method=address)
 
 
 def leave() -> None:
-    """Wait for the others and end the group."""
+    """Wait for the other processes and end the group."""
     dist.barrier()
     dist.destroy_process_group()

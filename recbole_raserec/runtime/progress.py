@@ -1,4 +1,4 @@
-"""Progress bars in RecBole's style (an ETA; none with ``show_progress=False``), and the seconds of each stage."""
+"""Progress bars in RecBole's style (with the remaining time), and the seconds of each stage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 def bar(label: str, show: bool) -> Progress:
-    """A function that wraps an iterable of known length in a bar named ``label``."""
+    """A function that wraps an iterable of known length in a bar named ``label``; without a bar unless ``show``."""
     if not show:
         return iter
     return lambda steps: tqdm(steps, ncols=100, desc=set_color(label, "pink"))
@@ -22,12 +22,12 @@ def bar(label: str, show: bool) -> Progress:
 
 @contextmanager
 def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Add the wall-clock seconds of the block to those of its stage."""
+    """Add the wall-clock seconds of the block to ``seconds[stage]``."""
     start = perf_counter()
     yield
     seconds[stage] = seconds.get(stage, 0.0) + perf_counter() - start
 
 
 def format_seconds(seconds: Mapping[str, float]) -> str:
-    """``seconds: load 1, pretrain 61``"""
+    """Text such as ``seconds: load 1, pretrain 61``."""
     return "seconds: " + ", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items())

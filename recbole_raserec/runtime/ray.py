@@ -1,4 +1,4 @@
-"""Ray: connecting to a cluster, and mapping a function over parts on its workers."""
+"""Ray: connect to a cluster, and map a function over parts on its workers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _RETRIES = 3  # of a task whose worker was lost
 
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Inside the block Ray is connected to ``address``: "local" starts it on this machine, "auto" finds a cluster.
+    """Connect Ray to ``address`` for the block: "local" starts Ray on this machine, "auto" finds a cluster.
 
-    A connection that there was before is used and stays. With None the block runs without Ray.
+    An existing connection is used and is kept after the block. With None the block runs without Ray.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def connected(address: str | None) -> Iterator[None]:
     if address is None:
         yield
         return
-    import ray  # here: it takes a second, and most runs need none
+    import ray  # imported here, because it takes a second and most runs do not need it
 
     mine = not ray.is_initialized()
     if mine:
@@ -51,17 +51,17 @@ def map_on_ray(
     on_gpu: bool = False,
     progress: Progress = iter,
 ) -> Iterable[Any]:
-    """``work(shared, part)`` of each part, in order; Ray's workers do it.
+    """``work(shared, part)`` for each part, in order, computed by Ray's workers.
 
-    A worker uses as many threads as this process does, since sums of floats depend on their number.
-    A task whose worker is lost is run again, three times at most.
+    A worker uses as many threads as this process, because sums of floats depend on the number of threads.
+    If a worker is lost, its task is run again, at most three times.
 
     Parameters
     ----------
-    address : "local" starts Ray on this machine, "auto" finds the running cluster, else its address.
-    work : a function that pickles.
-    shared : what every part needs, on the CPU; it is sent to each machine once.
-    on_gpu : whether a task takes a GPU.
+    address : "local" starts Ray on this machine, "auto" finds the running cluster; otherwise a cluster's address.
+    work : a function that can be pickled.
+    shared : the data that every part needs, on the CPU. It is sent to each machine once.
+    on_gpu : whether a task needs a GPU.
 
     Raises
     ------

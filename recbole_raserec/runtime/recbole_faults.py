@@ -1,4 +1,4 @@
-"""Answers to faults of RecBole 1.2.1 that cannot be met by subclassing."""
+"""Workarounds for faults of RecBole 1.2.1 that a subclass cannot fix."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from recbole.config import Config
 
 
 def quieten() -> None:
-    """Hide what RecBole's own lines provoke and its users can do nothing about.
+    """Hide warnings that RecBole's code causes and that users cannot avoid.
 
-    pandas 2 warns of RecBole's chained ``fillna(inplace=True)`` and torch of its ``torch.cuda.amp``;
-    a log file on a disk that fills up must not print a traceback for every line; and tensorboardX, by which
-    Ray Tune writes scalars, says of every metric of RecBole's that its ``@`` becomes ``_``.
+    pandas 2 warns about RecBole's chained ``fillna(inplace=True)``, and torch about its ``torch.cuda.amp``.
+    A log file on a full disk must not print a traceback for every line. tensorboardX, which Ray Tune uses to
+    write scalars, reports for every metric of RecBole that it replaces ``@`` by ``_``.
     """
     warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
     logging.raiseExceptions = False
@@ -28,21 +28,25 @@ def quieten() -> None:
 
 
 def restore_numpy_names() -> None:
-    """Give back ``np.float`` and the like: RecBole's metrics use them, and only its Config restores them."""
+    """Restore ``np.float`` and similar names. RecBole's metrics use them, and only its Config restores them."""
     Config.compatibility_settings(None)
 
 
 def without_anomaly_mode() -> AbstractContextManager[None]:
-    """Train at full speed: ``recbole.model.sequential_recommender.sine`` turns autograd's anomaly mode on.
+    """Turn off autograd's anomaly mode, so training runs at full speed.
 
-    It does so for the whole process when RecBole's sequential models are imported, whichever is used,
-    and every operation of every backward pass is then checked for NaN and traced.
+    ``recbole.model.sequential_recommender.sine`` turns the mode on for the whole process. This happens when
+    RecBole's sequential models are imported, whichever model is used. In this mode torch traces every operation
+    of every backward pass and checks it for NaN.
     """
     return torch.autograd.set_detect_anomaly(False)  # type: ignore[return-value]
 
 
 def init_logger(config: Config) -> None:
-    """RecBole's, after making its folders: its ``ensure_dir`` looks and then makes, so two runs begun at once race."""
+    """Create the folders of the log, then call RecBole's ``init_logger``.
+
+    RecBole's ``ensure_dir`` first checks and then creates a folder, so two runs that start together can fail.
+    """
     for folder in (config["checkpoint_dir"], Path("log") / config["model"]):
         Path(folder).mkdir(parents=True, exist_ok=True)
     recbole.utils.init_logger(config)
@@ -50,9 +54,9 @@ def init_logger(config: Config) -> None:
 
 @contextmanager
 def trusting_checkpoints() -> Iterator[None]:
-    """Let RecBole read its own checkpoints, which hold a pickled Config: from torch 2.6 on ``torch.load`` refuses it.
+    """Let RecBole read its own checkpoints. They hold a pickled Config, which ``torch.load`` refuses since torch 2.6.
 
-    For files that this process itself has just written.
+    Use it only for files that this process has just written.
     """
     load = torch.load
     torch.load = partial(load, weights_only=False)
@@ -69,12 +73,12 @@ def run_recbole(
     config_dict: dict[str, Any] | None = None,
     saved: bool = True,
 ) -> dict[str, Any]:
-    """Stock RecBole's ``run_recbole`` on today's torch, for data sets that ``recbole-raserec regenerate`` wrote.
+    """RecBole's own ``run_recbole`` on a current torch, for data sets that ``recbole-raserec regenerate`` wrote.
 
-    The yaml in the data set's folder, which says how it is split, is put before ``config_file_list``.
-    The other parameters, the result and RecBole's reading of the command line are RecBole's.
+    The yaml file in the data set's folder says how the data set is split. It is read before ``config_file_list``.
+    The other parameters, the result and the use of the command line are those of RecBole.
     """
-    from recbole.quick_start import run_recbole as stock_run_recbole  # here: it imports ray, 400 MiB
+    from recbole.quick_start import run_recbole as stock_run_recbole  # imported here, because it imports ray: 400 MiB
 
     settings = dict(config_dict or {})
     own = Path(settings.get("data_path", "dataset")) / str(dataset) / f"{dataset}.yaml"

@@ -1,1 +1,1 @@
-"""Checkpoints and the two-stage trainer."""
+"""Training: the stages between the data and the ranked test part, and their checkpoints."""

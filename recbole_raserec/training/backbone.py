@@ -1,4 +1,4 @@
-"""Stage two: training a backbone, on whole windows or on a sample a prefix."""
+"""Stage two: training of a backbone, on whole windows or with one sample per prefix."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _LOT = 16  # batches whose prefixes are drawn together
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What pre-training leaves behind beside the weights, which the model has.
+    """The results of pre-training apart from the weights, which are in the model.
 
     Attributes
     ----------
     valid : validation metrics of the best epoch.
-    course : None where a trained backbone was given.
+    course : None if a trained backbone was loaded.
     """
 
     valid: dict[str, float]
@@ -50,11 +50,11 @@ def pretrain(
     make_trainer: MakeTrainer | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Pretrained:
-    """Train the model's backbone, or load the one that ``pretrained`` names; it ends at its best epoch.
+    """Train the model's backbone, or load the checkpoint that ``pretrained`` names. The best epoch is kept.
 
     Parameters
     ----------
-    make_trainer : makes the trainer; by default :func:`backbone_trainer`.
+    make_trainer : creates the trainer; the default is :func:`backbone_trainer`.
     """
     path = config["pretrained"]
     if path is not None:
@@ -95,8 +95,8 @@ class BackboneTrainer(BackboneStage):
 class PrefixTrainer(BackboneStage):
     """Stage two of any other backbone: its own loss on one sample a prefix.
 
-    Prefixes are drawn in random lots; where the model allows it those of a lot stand by length and a batch is
-    cut to its longest history.
+    Prefixes are drawn in random lots. If the model allows it, the prefixes of a lot are sorted by length, and a
+    batch is cut to its longest history.
     """
 
     def __init__(self, config: Config, model: RaSeRec, dataset: SequenceDataset) -> None:
@@ -141,7 +141,7 @@ def backbone_trainer(config: Config, model: RaSeRec, dataset: SequenceDataset) -
 
     Raises
     ------
-    ConfigError : pairs are to be weighted, and the backbone's own loss knows no weights.
+    ConfigError : pairs have weights, but the backbone's own loss does not support weights.
     """
     if config["regenerate"] == "DR4SR+":
         raise ValueError("DR4SR+ has a trainer of its own: recbole_raserec.regeneration.personalized")
@@ -149,6 +149,6 @@ def backbone_trainer(config: Config, model: RaSeRec, dataset: SequenceDataset) -
         return BackboneTrainer(config, model, dataset)
     for name in ("pattern_weight", "decode_weight"):
         if config["regenerate"] is not None and config[name] != 1:
-            problem = f"{config['backbone']}'s own loss knows no weights"
+            problem = f"{config['backbone']}'s own loss does not support weights"
             raise ConfigError(name, config[name], problem, "leave it out, or leave the part out of regenerate_parts")
     return PrefixTrainer(config, model, dataset)

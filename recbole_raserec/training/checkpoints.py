@@ -1,4 +1,4 @@
-"""Checkpoints of tensors and plain types: they load with ``weights_only=True`` and without the data set."""
+"""Checkpoints of tensors and plain types. They load with ``weights_only=True`` and without the data set."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from recbole_raserec.runtime.files import replacing
 
 FORMAT = 1
 
-# Each stage depends on the parameters that affect (``parameters.AFFECTS``) one of these.
+# A stage depends on the parameters whose ``affects`` (see ``parameters.AFFECTS``) is one of these.
 _BACKBONE = ("rows", "backbone")
 _FINETUNE = (*_BACKBONE, "memory", "finetune")
 _READ = {"regenerate": ("rows",), "pretrain": _BACKBONE, "finetune": _FINETUNE, "raserec": (*_FINETUNE, "mixture")}
 
 
 def fingerprint(config: dict[str, Any], source: str, stage: str) -> str:
-    """Ten hex digits that name a run of ``stage`` by what its figures depend on.
+    """Ten hex digits that identify a run of ``stage`` by everything that its figures depend on.
 
-    ``source`` says what it starts from: the data's SHA-256, and for fine-tuning the backbone's weights.
+    ``source`` identifies the input of the stage: the data's SHA-256, and for fine-tuning also the backbone's weights.
     """
     text = json.dumps([source, stage, relevant(config, stage)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -43,7 +43,7 @@ def relevant(config: dict[str, Any], stage: str) -> dict[str, Any]:
 
 
 def is_stage_three(name: str) -> bool:
-    """Whether a parameter affects only fine-tuning and what comes after it."""
+    """Whether a parameter affects only stage three (the memory, fine-tuning and the mixture)."""
     return affects(name) in _READ["raserec"] and affects(name) not in _READ["pretrain"]
 
 
@@ -62,12 +62,12 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: str | Path, device: Any, field: str = "pretrained") -> dict[str, Any]:
-    """Read a checkpoint; ConfigError when it is none of ours. Nothing in it is executed."""
+    """Read a checkpoint. Raise ConfigError if this package did not write it. Nothing in it is executed."""
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise ConfigError(field, str(path), "there is no such file", "give the path of a checkpoint") from error
-    except Exception as error:  # a damaged file can make torch raise almost anything
+    except Exception as error:  # torch raises almost any error for a damaged file
         problem = "not a checkpoint of tensors and plain types (RecBole's own hold a pickled Config)"
         raise ConfigError(field, str(path), problem, "give one that this package wrote") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
@@ -76,7 +76,7 @@ def load(path: str | Path, device: Any, field: str = "pretrained") -> dict[str, 
 
 
 def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, path: str) -> None:
-    """Raise ConfigError unless it is a backbone's best epoch, of the configured architecture and data."""
+    """Raise ConfigError unless ``state`` is a backbone's best epoch, with the configured architecture and data."""
     if state["stage"] != "pretrain" or "valid" not in state:
         held = "the last epoch of a run" if "optimizer" in state else f"stage {state['stage']}"
         mend = "give the file *-pretrain-*.pth without .last"
@@ -85,7 +85,7 @@ def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, 
     if not config.get("average_weight"):
         names.remove("average_window")
     for name in names:
-        theirs, ours = (settings.get(name) or 0 for settings in (state["config"], config))  # old files lack the newest
+        theirs, ours = (settings.get(name) or 0 for settings in (state["config"], config))  # old files lack new ones
         if theirs != ours:
             problem = f"it was trained with {name}={theirs}, and this run has {name}={ours}"
             raise ConfigError("pretrained", path, problem, f"give --{name}={theirs}, or another checkpoint")
@@ -95,7 +95,7 @@ def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, 
 
 
 def restore_backbone(backbone: nn.Module, path: str, config: Config, data_sha256: str) -> dict[str, float]:
-    """Load a trained backbone's weights from ``path``; its validation metrics."""
+    """Load a trained backbone's weights from ``path``. Return its validation metrics."""
     state = load(path, config["device"])
     check_fits(state, config.plain(), data_sha256, path)
     backbone.load_state_dict(state["state_dict"])

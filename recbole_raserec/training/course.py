@@ -1,4 +1,4 @@
-"""The course of a stage's training: what it leaves behind beside weights, and the seed of each of its epochs."""
+"""The course of a stage's training: its scores, losses and seconds, and the seed of each epoch."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ OnEpoch = Callable[[str, float], None]  # stage and validation score, after each
 
 @dataclass(frozen=True)
 class Course:
-    """How a stage was trained.
+    """The record of a stage's training.
 
     Attributes
     ----------
     curve : validation score of every evaluated epoch.
-    losses : sum over the batches of every epoch.
-    earlier : seconds that the processes before a resumption trained.
+    losses : sum of the batch losses of every epoch.
+    earlier : training seconds of the earlier processes, if the run was resumed.
     """
 
     curve: list[float]
@@ -26,5 +26,5 @@ class Course:
 
 
 def seed_of(seed: int, stage: str, epoch: int) -> int:
-    """A seed of its own for every epoch of every stage."""
+    """A different seed for every epoch of every stage."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{stage}/{epoch}".encode()).digest()[:4], "little") >> 1

@@ -1,4 +1,4 @@
-"""Stage three: on a filled memory and a frozen backbone, RecBole's Trainer turns to the fine-tuning objective."""
+"""Stage three: fine-tuning of the augmentation on RecBole's Trainer, with a filled memory and a frozen backbone."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from recbole_raserec.training.stage import StageTrainer
 
 
 def finetune_source(model: RaSeRec, data_sha256: str) -> str:
-    """What fine-tuning starts from: these data and this backbone, wherever it came from."""
+    """Identifier of the input of fine-tuning: the data and the backbone's weights."""
     return f"{data_sha256} {checkpoints.weights_digest(model.backbone.state_dict())}"
 
 
 class FinetuneTrainer(StageTrainer):
-    """Trains the augmentation module over cached queries and neighbours; no step encodes or searches."""
+    """Trains the augmentation module on cached queries and neighbours. No step encodes or searches."""
 
     def __init__(self, config: Config, model: RaSeRec, data_sha256: str, queries: Queries) -> None:
         super().__init__(config, model.augmentation, "finetune", data_sha256, finetune_source(model, data_sha256))
@@ -41,7 +41,7 @@ class FinetuneTrainer(StageTrainer):
         self.targets = torch.from_numpy(queries.prefixes.targets).to(self.device)
 
     def batches(self, epoch: int) -> Iterable[Tensor]:
-        order = torch.randperm(len(self.targets)).to(self.device)  # seeded by the epoch
+        order = torch.randperm(len(self.targets)).to(self.device)  # each epoch has its own seed
         return order.split(self.config["finetune_batch_size"])
 
     def loss(self, batch: Tensor) -> Tensor:
@@ -57,13 +57,13 @@ class FinetuneTrainer(StageTrainer):
 
 @dataclass(frozen=True)
 class Finetuned:
-    """What fine-tuning leaves behind beside the weights and the mixture, which the model has.
+    """The results of fine-tuning apart from the weights and the mixture, which are in the model.
 
     Attributes
     ----------
-    valid : validation metrics of the best epoch, under the chosen mixture.
-    mixture : the chosen one; None where no other than none was tried.
-    tried : each mixture that was tried, with the valid metric under both protocols.
+    valid : validation metrics of the best epoch, with the chosen mixture.
+    mixture : the chosen mixture; None if no weight above 0 was tried.
+    tried : each tried mixture, with its validation metric under both protocols.
     """
 
     valid: dict[str, float]
@@ -91,9 +91,9 @@ def finetune(
 def _with_best_mixture(
     config: Config, model: RaSeRec, valid: Queries, mixtures: list[Mixture], course: Course
 ) -> Finetuned:
-    """Keep the mixture that validates best under both protocols together.
+    """Keep the mixture with the best sum of the validation metric over both protocols.
 
-    A larger weight can raise unmasked figures and lower masked ones (Beauty: benchmarks/TRIED.md).
+    A larger weight can raise the unmasked figures and lower the masked ones (Beauty: benchmarks/TRIED.md).
     """
     metrics, block, show_progress = Metrics.of(config), config["eval_batch_size"], bool(config["show_progress"])
     model.eval()

@@ -1,4 +1,4 @@
-"""The file of a trained model: weights, memory and item names, which needs neither the data set nor pickle."""
+"""The file of a trained model: weights, memory and item names. It needs neither the data set nor pickle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recbole_raserec.training.finetune import finetune_source
 
 
 def save_model(config: Config, model: RaSeRec, memory: MemoryBank, dataset: SequenceDataset) -> Path:
-    """Write the file into ``checkpoint_dir``, under a name made of data, backbone and parameters."""
+    """Write the file into ``checkpoint_dir``. Its name depends on the data, the backbone and the parameters."""
     name = checkpoints.fingerprint(config.plain(), finetune_source(model, dataset.sha256), "raserec")
     path = Path(config["checkpoint_dir"]) / f"{config['dataset']}-{config['model']}-{config['backbone']}-{name}.pth"
     checkpoints.save(
@@ -35,7 +35,7 @@ def save_model(config: Config, model: RaSeRec, memory: MemoryBank, dataset: Sequ
 
 
 def checkpoints_mib(model: RaSeRec, dataset: SequenceDataset) -> float:
-    """Space of the checkpoints: best, last (with Adam's two moments) and final, and the memory."""
+    """Size of all checkpoints in MiB: best, last (with Adam's two moments), and final with the memory."""
     weights = sum(p.numel() for p in model.parameters())
     memory = len(dataset.sequences.items) * (model.item_vectors.shape[1] + 4)
     return 4 * (5 * weights + memory) / 2**20 + 1

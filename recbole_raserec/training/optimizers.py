@@ -1,4 +1,4 @@
-"""Optimisers: fused where torch has it, lazy for the item vectors of a large catalogue; and averaged weights."""
+"""Optimisers (fused if torch can, lazy for the item vectors of a large catalogue) and averaged weights."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-FUSED = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)  # since then on CPUs too
+FUSED = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 4)  # since 2.4 also on CPUs
 
 
 class DenseAndSparse:
-    """Two optimisers that step together: a large catalogue's rows only move when a step touched them."""
+    """Two optimisers that step together. The sparse one updates only the rows that a step used."""
 
     def __init__(self, dense: torch.optim.Optimizer, sparse: torch.optim.Optimizer) -> None:
         self.parts = {"dense": dense, "sparse": sparse}
@@ -36,9 +36,10 @@ class DenseAndSparse:
 
 
 def lazy_and_rest(model: nn.Module, allowed: bool) -> tuple[list[Tensor], list[Tensor]]:
-    """Weights of the embeddings that give sparse gradients, and all others.
+    """The weights of embeddings with sparse gradients, and all other weights.
 
-    Unless ``allowed`` no embedding gives any from now on: weight decay, clipping and most optimisers cannot read them.
+    Unless ``allowed``, sparse gradients are turned off for all embeddings, because weight decay, clipping and most
+    optimisers cannot use them.
     """
     sparse = [module for module in model.modules() if isinstance(module, nn.Embedding) and module.sparse]
     if not allowed:
@@ -51,7 +52,7 @@ def lazy_and_rest(model: nn.Module, allowed: bool) -> tuple[list[Tensor], list[T
 
 @contextmanager
 def averaged(model: nn.Module, average: AveragedModel | None) -> Iterator[None]:
-    """Inside the block the model has the moving average of its weights, where there is one."""
+    """Give the model the moving average of its weights for the block, if there is an average."""
     if average is None:
         yield
         return

@@ -1,7 +1,6 @@
-"""Parts of the data under a frozen backbone: encoded once, searched once, ranked as often as needed.
+"""Parts of the data under a frozen backbone. They are encoded once, searched once, and ranked as often as needed.
 
-Where several processes train together they share the rows out here, so that a memory bank and an encoder know
-of one process only.
+This module divides the rows among several processes. So the memory bank and the encoder need not know about them.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.progress import Progress, bar
 from recbole_raserec.runtime.ray import map_on_ray
 
-_ROWS_A_TASK = 2**17  # that a Ray worker encodes
+_ROWS_A_TASK = 2**17  # rows that a Ray worker encodes in one task
 
 
 @dataclass(frozen=True)
 class Queries:
-    """R rows with their user vectors and memories.
+    """R pairs with their user vectors and memories.
 
     Attributes
     ----------
-    prefixes : the rows.
+    prefixes : the pairs, one per row.
     vectors : [R, D] user vectors of the backbone.
     indices : [R, K] numbers of each row's memories in ``memory``; both None where none were searched.
     """
@@ -65,9 +64,9 @@ def encode_part(
     ray_address: str | None = None,
     rows_a_task: int = _ROWS_A_TASK,
 ) -> np.ndarray:
-    """[R, D] user vectors of the backbone, dropout off.
+    """[R, D] user vectors of the backbone; dropout is off.
 
-    Several processes share the rows; else Ray does it where there is a ``ray_address``.
+    Several processes divide the rows among them. With one process and a ``ray_address``, Ray encodes them.
     """
     if ray_address is None or processes.size() > 1 or len(part) == 0:
         backbone = model.backbone
@@ -87,7 +86,7 @@ def _encode_rows(shared: tuple[Any, Prefixes, torch.device], ends: tuple[int, in
 
 
 def search_part(memory: MemoryBank, part: Prefixes, vectors: np.ndarray, k: int, progress: Progress = iter) -> Queries:
-    """The part with the ``k`` nearest memories of each row; several processes share the rows."""
+    """The part with the ``k`` nearest memories of each row. Several processes divide the rows among them."""
 
     def search(rows: np.ndarray) -> np.ndarray:
         return memory.search(vectors[rows], part.users[rows], part.lengths[rows], k, progress)
@@ -97,7 +96,7 @@ def search_part(memory: MemoryBank, part: Prefixes, vectors: np.ndarray, k: int,
 
 
 def rank_queries(scorer: Scorer, queries: Queries, block: int, show_progress: bool) -> Ranks:
-    """Ranks of the rows' targets; the queries are where the scorer is, and dropout is off."""
+    """Ranks of the rows' targets. The queries must be on the scorer's device, and dropout must be off."""
 
     def score(rows: np.ndarray, out: Tensor) -> Tensor:
         return scorer(*queries[torch.from_numpy(rows).to(queries.vectors.device)], out=out)

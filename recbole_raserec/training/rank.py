@@ -1,4 +1,4 @@
-"""The last stage: ranks of the test part by the backbone and with each memory, nothing trained any more."""
+"""The last stage: rank the test part by the backbone and with each memory. Nothing is trained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recbole_raserec.training.remember import Reader
 
 @dataclass(frozen=True)
 class Ranked:
-    """The test part, ranked.
+    """The ranked test part.
 
     Attributes
     ----------

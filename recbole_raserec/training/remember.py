@@ -1,4 +1,4 @@
-"""The stage between pre-training and fine-tuning: what the backbone saw becomes a memory bank, and is searched."""
+"""The stage between pre-training and fine-tuning: fill a memory bank, and search it for every pair."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Reader:
 
     Attributes
     ----------
-    ray_address : where Ray encodes; None for this process.
+    ray_address : address of the Ray cluster that encodes; None means this process encodes.
     """
 
     model: RaSeRec
@@ -33,7 +33,7 @@ class Reader:
 
     @classmethod
     def of(cls, config: Config, model: RaSeRec) -> Reader:
-        """As configured."""
+        """The reader that the configuration describes."""
         index = config["index_factory"], config["index_nprobe"]
         return cls(model, *index, config["ray_address"], bool(config["show_progress"]))
 
@@ -42,21 +42,21 @@ class Reader:
         return encode_part(self.model, part, bar(label, self.show_progress), self.ray_address)
 
     def bank(self, part: Prefixes, keys: np.ndarray) -> MemoryBank:
-        """Memories of the rows of a part, whose vectors are ``keys`` [R, D]."""
+        """A memory bank of the pairs of a part; their user vectors are ``keys`` [R, D]."""
         return MemoryBank(keys, part.targets, part.users, part.lengths, self.index_factory, self.index_nprobe)
 
     def search(self, memory: MemoryBank, part: Prefixes, vectors: np.ndarray, label: str, k: int = 0) -> Queries:
-        """The part with the ``k`` nearest memories of each row, by default as many as ranking reads."""
+        """The part with the ``k`` nearest memories of each row; the default is the number that ranking reads."""
         return search_part(memory, part, vectors, k or self.model.depth, bar(label, self.show_progress))
 
 
 @dataclass(frozen=True)
 class Remembered:
-    """All that fine-tuning starts from beside the backbone.
+    """Everything that fine-tuning needs apart from the backbone.
 
     Attributes
     ----------
-    memory : training pairs, patterns or both.
+    memory : the bank of training pairs, patterns or both.
     train, valid : the parts with the nearest memories of every row.
     """
 
@@ -67,12 +67,12 @@ class Remembered:
 
 @dataclass(frozen=True)
 class BankSettings:
-    """What a memory bank is filled with.
+    """The content of a memory bank.
 
     Attributes
     ----------
     parts : "pairs", "patterns" or both.
-    window, min_support : of the patterns, see :func:`~recbole_raserec.data.patterns.mine_patterns`.
+    window, min_support : parameters of :func:`~recbole_raserec.data.patterns.mine_patterns`.
     """
 
     parts: Sequence[str]
@@ -81,7 +81,7 @@ class BankSettings:
 
     @classmethod
     def of(cls, config: Config) -> BankSettings:
-        """As configured."""
+        """The content that the configuration describes."""
         return cls(config["memory"], config["pattern_window"], config["pattern_min_support"])
 
 

@@ -1,4 +1,4 @@
-"""RecBole's Trainer for one stage: seeded epochs, exact resume, safe checkpoints, ranks instead of scores."""
+"""RecBole's Trainer for one stage, with seeded epochs, exact resume, safe checkpoints, and ranks instead of scores."""
 
 from __future__ import annotations
 
@@ -29,43 +29,43 @@ from recbole_raserec.training.optimizers import FUSED, DenseAndSparse, averaged,
 
 
 class StageTrainer(Trainer):
-    """One stage of training ``module``, watched on the validation part.
+    """One training stage of ``module``, validated on the validation part.
 
-    Subclasses say what a step is (:meth:`batches`, :meth:`loss`) and how a part is ranked (:meth:`rank`).
+    Subclasses define a step (:meth:`batches`, :meth:`loss`) and the ranking of a part (:meth:`rank`).
 
     Parameters
     ----------
-    module : what is trained.
-    stage : its name in logs and checkpoints.
+    module : the module that is trained.
+    stage : name of the stage in logs and checkpoints.
     data_sha256 : SHA-256 of the data.
-    source : all that the stage starts from; with the configuration it names the checkpoints.
+    source : identifies the input of the stage; with the configuration it gives the names of the checkpoints.
     """
 
-    validates = True  # whether a validation part says which epoch is kept; weights are only averaged then
+    validates = True  # whether the validation part decides which epoch is kept; only then weights are averaged
 
     def __init__(self, config: Config, module: nn.Module, stage: str, data_sha256: str, source: str) -> None:
         super().__init__(config, module)
         self.stage, self.data_sha256 = stage, data_sha256
         folder = Path(self.tensorboard.log_dir)
         self.tensorboard.close()
-        self.tensorboard: SummaryWriter = SummaryWriter(str(folder / stage))  # else the stages would be one curve
+        self.tensorboard: SummaryWriter = SummaryWriter(str(folder / stage))  # a folder per stage separates the curves
         name = checkpoints.fingerprint(config.plain(), source, stage)
         stem = f"{config['dataset']}-{config['backbone']}-{stage}-{name}"
         self.saved_model_file = str(Path(self.checkpoint_dir) / f"{stem}.pth")
         self.last_file = Path(self.checkpoint_dir) / f"{stem}.last.pth"
         self.curve: list[float] = []  # validation score of every evaluated epoch
-        self.earlier = 0.0  # seconds that the processes before a resumption trained
+        self.earlier = 0.0  # training seconds of the earlier processes, if the run was resumed
         decay = config["ema_decay"] if self.validates else 0.0
         self.average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
 
-    # -- what a subclass is ------------------------------------------------------------------------
+    # -- what a subclass defines -------------------------------------------------------------------
 
     def batches(self, epoch: int) -> Iterable[Any]:
-        """This process's shares of the batches of an epoch; their order depends on (seed, epoch) alone."""
+        """The batches of an epoch (or this process's shares of them). Their order depends only on (seed, epoch)."""
         raise NotImplementedError
 
     def loss(self, batch: Any) -> Tensor:
-        """Scalar loss of one batch; where processes share it, theirs add up to it."""
+        """Scalar loss of one batch. If several processes share the batch, the sum of their losses is its loss."""
         raise NotImplementedError
 
     def rank(self, part: Any, show_progress: bool) -> Ranks:
@@ -73,13 +73,13 @@ class StageTrainer(Trainer):
         raise NotImplementedError
 
     def zero_loss(self) -> Tensor:
-        """Zero loss that keeps every parameter in the graph, of a process whose share of a batch is empty."""
+        """Zero loss that keeps every parameter in the graph, for a process whose share of a batch is empty."""
         return 0.0 * sum(
             (parameter.sum() for parameter in self.model.parameters()), torch.zeros((), device=self.device)
         )
 
     def _build_optimizer(self, **kwargs: Any) -> Any:
-        """RecBole's; with ``learner=adam`` in one fused step, and lazy for embeddings that give sparse gradients."""
+        """RecBole's optimiser. Adam is fused, and it is lazy for embeddings with sparse gradients."""
         adam = self.learner.lower() == "adam"
         lazy, rest = lazy_and_rest(self.model, allowed=adam and not self.weight_decay and not self.clip_grad_norm)
         dense = super()._build_optimizer(**{"params": rest, **kwargs})
@@ -91,14 +91,14 @@ class StageTrainer(Trainer):
     # -- the stage ---------------------------------------------------------------------------------
 
     def run(self, valid_part: Any, show_progress: bool, on_epoch: OnEpoch | None = None) -> dict[str, float]:
-        """Train until early stopping, restore the best epoch, return its validation metrics.
+        """Train until early stopping, restore the best epoch, and return its validation metrics.
 
-        With ``resume`` an interrupted run goes on from its last epoch, with the very same batches and
-        dropout it would have had, and a finished one is only loaded.
+        With ``resume`` an interrupted run continues after its last epoch. It has the same batches and the same
+        dropout as a run without interruption. A finished run is only loaded.
 
         Parameters
         ----------
-        on_epoch : called with the stage and the score of each validation, those before a resumption too.
+        on_epoch : called with the stage and the score of each validation, also for validations before a resumption.
         """
 
         def after(epoch: int, score: float) -> None:
@@ -121,11 +121,11 @@ class StageTrainer(Trainer):
 
     @property
     def course(self) -> Course:
-        """Of the training so far, before resumptions too."""
+        """The course of the training so far, including the time before a resumption."""
         return Course(self.curve, [float(loss) for loss in self.train_loss_dict.values()], self.earlier)
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        """RecBole's; starts the clock of the seconds that checkpoints keep for a resumption."""
+        """RecBole's ``fit``. It also starts the clock of the seconds that the checkpoints store."""
         self._start = perf_counter()
         return super().fit(*args, **kwargs)
 
@@ -138,12 +138,12 @@ class StageTrainer(Trainer):
         total = torch.zeros((), device=self.device)
         batches = self.batches(epoch_idx)
         if processes.rank() > 0:
-            torch.manual_seed(seed + processes.rank())  # the batches are those of all, the dropout is not
+            torch.manual_seed(seed + processes.rank())  # same batches in all processes, different dropout
         with without_anomaly_mode():
             for batch in bar(f"{self.stage} {epoch_idx:>3}", show_progress)(batches):
                 total += self._step(batch)
         total = processes.total(total)
-        if not math.isfinite(total.item()):  # once an epoch: reading every loss would stall a GPU
+        if not math.isfinite(total.item()):  # checked once per epoch: reading every loss would stall a GPU
             problem = f"the loss is {total.item()} in epoch {epoch_idx} of stage {self.stage}"
             raise ConfigError("learning_rate", self.learning_rate, problem, "make it smaller")
         return total.item()
@@ -164,7 +164,7 @@ class StageTrainer(Trainer):
     def evaluate(
         self, eval_data: Any, load_best_model: bool = False, model_file: Any = None, show_progress: bool = False
     ) -> dict[str, float]:
-        """RecBole's metrics of a part, unmasked."""
+        """RecBole's metrics of a part, by the unmasked ranking."""
         return recbole_metrics(self.rank(eval_data, show_progress).unmasked, Metrics.of(self.config))
 
     # -- checkpoints -------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ class StageTrainer(Trainer):
         return score, self._valid_result
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
-        """The best epoch so far."""
+        """Save the best epoch so far."""
         with averaged(self.model, self.average):
             state = {**self._state(epoch), "valid": self._valid_result, "curve": self.curve}
             self._write(self.saved_model_file, state)
@@ -205,14 +205,14 @@ class StageTrainer(Trainer):
         self._write(self.last_file, {**self._state(epoch), **progress})
 
     def _restore_last(self) -> bool:
-        """Take up the last epoch's state; True when training had finished."""
+        """Restore the state of the last epoch. Return True if training had finished."""
         last = self._read(self.last_file)
         self._restore(last)
         self.logger.info(f"{self.stage}: resumed after epoch {last['epoch']} from {self.last_file}")
         return bool(last["finished"]) or self.cur_step > self.stopping_step or self.start_epoch >= self.epochs
 
     def _read(self, path: str | Path) -> dict[str, Any]:
-        """A checkpoint of the first process; the others need not see its folder."""
+        """A checkpoint, read by the first process. The other processes need no access to its folder."""
         return processes.from_first(lambda: checkpoints.load(path, self.device, field="resume"))
 
     def _write(self, path: str | Path, state: dict[str, Any]) -> None:
@@ -228,4 +228,4 @@ class StageTrainer(Trainer):
         self.start_epoch, self.cur_step = last["epoch"] + 1, last["cur_step"]
         self.best_valid_score, self.best_valid_result = last["best_valid_score"], last["best_valid_result"]
         self.curve = last["curve"]
-        self.train_loss_dict, self.earlier = last.get("losses", {}), last.get("seconds", 0.0)  # older files have none
+        self.train_loss_dict, self.earlier = last.get("losses", {}), last.get("seconds", 0.0)  # not in older files

@@ -1,4 +1,4 @@
-"""The ended trials of a search, on disk; a search that was killed goes on from them."""
+"""The ended trials of a search, on disk. A search that was killed continues from them."""
 
 from __future__ import annotations
 
@@ -15,44 +15,44 @@ _REPORTED = ("score", "stage", "validations", "finished", "backbone", "valid")
 
 
 def point_key(point: dict[str, Any]) -> str:
-    """Names a point of the search."""
+    """A short identifier of a point of the search."""
     return hashlib.sha256(json.dumps(point, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 class Ledger:
-    """One file for each trial that has ended, so that a search that was killed goes on where it was.
+    """Stores one file for each ended trial, so a search that was killed can continue.
 
     Parameters
     ----------
-    folder : holds the files.
-    resume : False refuses a folder that has some already.
+    folder : folder of the files.
+    resume : if False, a folder that already has files is an error.
     """
 
     def __init__(self, folder: Path, resume: bool) -> None:
         self.folder = folder
         if not resume and folder.is_dir() and any(folder.iterdir()):
-            mend = "add --resume=True to go on with it, or give another --output"
-            raise ConfigError("output", str(folder.parent), "holds a search already", mend)
+            mend = "add --resume=True to continue it, or give another --output"
+            raise ConfigError("output", str(folder.parent), "already holds a search", mend)
         check_writable("output", folder)
 
     def read(self) -> dict[str, dict[str, Any]]:
-        """The last report of each trial that did not fail, by the key of its point."""
+        """The last report of each trial that did not fail, under the key of its point."""
         return {path.stem: trial["report"] for path, trial in self._entries() if trial["status"] != "failed"}
 
     def trials(self) -> list[dict[str, Any]]:
-        """All trials that have ended, the best first and failed ones last."""
+        """All ended trials, the best first and failed trials last."""
         entries = [{name: value for name, value in trial.items() if name != "report"} for _, trial in self._entries()]
         return sorted(entries, key=lambda trial: (trial["score"] is None, -(trial["score"] or 0.0)))
 
     def write(self, point: dict[str, Any], trial: dict[str, Any]) -> None:
-        """Remember a trial."""
+        """Store a trial."""
         with replacing(self.folder / f"{point_key(point)}.json") as temporary:
             temporary.write_text(json.dumps(trial, indent=1) + "\n", encoding="utf-8")
 
     def write_failures(self, results: Any, as_run: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        """Remember the failed trials of Ray Tune's ResultGrid; its callback runs before their error is known.
+        """Store the failed trials of Ray Tune's ResultGrid. The callback runs too early: it does not know the errors.
 
-        ``as_run`` gives a sampled point the values that the configuration had.
+        ``as_run`` converts a sampled point to the values in the configuration.
         """
         for result in results:
             if result.error is not None:
@@ -64,7 +64,7 @@ class Ledger:
         return [(path, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(self.folder.glob("*.json"))]
 
     def callback(self, as_run: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
-        """Ray Tune's callback that writes here, in the process that runs the search; ``as_run`` as above."""
+        """A Ray Tune callback that stores trials, in the process of the search; ``as_run`` as in write_failures."""
         from ray.tune import Callback
 
         ledger = self
@@ -76,7 +76,7 @@ class Ledger:
                 status = "finished" if report.get("finished") else "stopped early"
                 known = ledger.folder / f"{point_key(trial.config)}.json"
                 if known.is_file() and json.loads(known.read_text(encoding="utf-8"))["status"] != "failed":
-                    return  # it was only reported again
+                    return  # an earlier search stored it
                 point = as_run(trial.config)
                 seconds = round(last.get("time_total_s", 0.0), 1)
                 shown = {name: report.get(name) for name in ("score", "backbone", "validations", "valid")}

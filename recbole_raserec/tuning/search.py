@@ -1,4 +1,4 @@
-"""A search on Ray Tune. The data are loaded once, and what all trials share is computed once."""
+"""A search on Ray Tune. The data are loaded once, and everything that all trials share is computed once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from recbole_raserec.tuning.trial import Shared, Sources, Start, run_trial, with
 
 SCHEDULERS = ("fifo", "asha")
 SEARCHES = ("random", "grid", "optuna")
-_ASHA_FACTOR = 3  # a rung lets one trial in three go on
+_ASHA_FACTOR = 3  # at each rung one trial in three continues
 
 
 def tune(
@@ -47,19 +47,19 @@ def tune(
     config_dict: dict[str, Any] | None = None,
     arguments: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Search the space of ``params_file`` for the best validation score; never looks at the test part.
+    """Search the space of ``params_file`` for the best validation score. The test part is never used.
 
     The other parameters are those of :class:`~recbole_raserec.config.config.Config`. The folder ``output`` gets
-    trials.csv and trials.json, best first, best.yaml for ``run --config_files=``, and the checkpoints.
+    trials.csv and trials.json (best trial first), best.yaml for ``run --config_files=``, and the checkpoints.
 
     Parameters
     ----------
-    num_samples : trials; with ``search="grid"`` repetitions of the grid.
-    scheduler : "asha" stops trials early that fall behind.
-    ray_address : "local" starts Ray on this machine, "auto" finds the running cluster, else its address.
-    resources_per_trial : ``{"cpu": 2, "gpu": 1}``; by default as many CPUs as torch uses threads here, so
-        that figures are those of ``run``, and a GPU where the configuration has one.
-    resume : go on with the search in ``output``; what has ended there is not run again.
+    num_samples : number of trials; with ``search="grid"`` the number of repetitions of the grid.
+    scheduler : "asha" stops trials early if they fall behind.
+    ray_address : "local" starts Ray on this machine, "auto" finds the running cluster; otherwise a cluster's address.
+    resources_per_trial : for example ``{"cpu": 2, "gpu": 1}``. The default is as many CPUs as torch uses threads
+        here, so the figures equal those of ``run``, and a GPU if the configuration uses one.
+    resume : continue the search in ``output``. Ended trials are not run again.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def tune(
 
     Raises
     ------
-    ConfigError, DataError : before any training.
+    ConfigError, DataError : the input is wrong; raised before any training.
     """
     quieten()
     check_known("search", search, SEARCHES)
@@ -101,7 +101,7 @@ def _sources(
     values: dict[str, Any] | None,
     arguments: Sequence[str],
 ) -> Sources:
-    """The sources of every trial. Checkpoints go to the search's own folder, and a trial that had begun goes on."""
+    """The sources of every trial. Checkpoints go to the search's own folder, and interrupted trials continue."""
     given = {**(values or {}), **parse_arguments(arguments)}
     for name in ("checkpoint_dir", "result_file"):
         if name in given:
@@ -111,19 +111,19 @@ def _sources(
 
 
 def _own_values(folder: Path) -> dict[str, Any]:
-    """What the search itself gives to every trial."""
+    """Parameters that the search itself sets for every trial."""
     return {"checkpoint_dir": str(folder / "checkpoints"), "resume": True}
 
 
 def _check_space(space: list[Dimension], sources: Sources, config: Config) -> None:
-    """Raise ConfigError where a dimension cannot be searched or a run would refuse one of its values."""
+    """Raise ConfigError if a dimension cannot be searched, or if ``run`` would refuse one of its values."""
     of_data = {*config.parameters["Dataset"], *config.parameters["Evaluation"]}  # RecBole's own lists
     given = parse_arguments(sources.arguments)
     for dimension in space:
         name = dimension.name
         if name in of_data:
             problem = "a parameter of the data or of the protocol, which all trials share"
-            raise ConfigError(name, list(dimension.values), problem, "search it by several searches")
+            raise ConfigError(name, list(dimension.values), problem, "run a separate search for each value")
         if name in given:
             problem = "is in the params_file too"
             raise ConfigError(f"--{name}", given[name], problem, "leave one of the two out")
@@ -132,7 +132,7 @@ def _check_space(space: list[Dimension], sources: Sources, config: Config) -> No
 
 
 def _share(config: Config, space: list[Dimension], sources: Sources, known: dict[str, dict[str, Any]]) -> Shared:
-    """Load the data; where only fine-tuning is searched, also train the backbone and search its memory."""
+    """Load the data. If only stage three is searched, also train the backbone and search its memory."""
     data = load_dataset(config)
     start = None
     names = {dimension.name for dimension in space}
@@ -146,7 +146,7 @@ def _share(config: Config, space: list[Dimension], sources: Sources, known: dict
 
 
 def _deepest(config: Config, space: list[Dimension]) -> dict[str, Any]:
-    """Values under which the search finds as many memories as any trial will read."""
+    """Parameters with which the memory search finds as many memories as any trial reads."""
     tried = {dimension.name: dimension.examples for dimension in space}
     most = {name: int(max(tried.get(name, [config[name]]))) for name in ("top_k", "mixture_top_k")}
     return {**most, **({"mixture_weight": [0.5]} if "mixture_weight" in tried else {})}
@@ -172,7 +172,7 @@ def _run_on_ray(
 
     run_config = getattr(tune, "RunConfig", None) or importlib.import_module("ray.air").RunConfig  # since Ray 2.43
     scratch = ledger.folder.parent / "ray"
-    shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed; what had ended is in the ledger
+    shutil.rmtree(scratch, ignore_errors=True)  # left by a killed search; ended trials are in the ledger
     most = config["epochs"] + config["finetune_epochs"] + 1
 
     def as_run(point: dict[str, Any]) -> dict[str, Any]:
@@ -218,9 +218,9 @@ def _scheduler(name: str, most: int) -> Any:
 
 
 def _best_yaml(sources: Sources, trials: list[dict[str, Any]], left_out: set[str]) -> dict[str, Any] | None:
-    """What was given, but for ``left_out``, and the best point: all that ``run`` needs.
+    """The parameters that ``run`` needs: the given ones without ``left_out``, and the best point.
 
-    None where no trial finished.
+    None if no trial finished.
     """
     finished = [trial for trial in trials if trial["status"] == "finished"]
     if not finished:

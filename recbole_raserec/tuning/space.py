@@ -1,4 +1,4 @@
-"""What to search: a yaml file of ours, or a parameter file of RecBole's ``run_hyper``."""
+"""The search space, from a yaml file of this package or a parameter file of RecBole's ``run_hyper``."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import yaml
 from recbole_raserec.config.words import check_known, literal
 from recbole_raserec.errors import ConfigError
 
-NUMBERS = {"uniform": 2, "loguniform": 2, "randint": 2, "quniform": 3}  # how many each kind takes
+NUMBERS = {"uniform": 2, "loguniform": 2, "randint": 2, "quniform": 3}  # how many numbers each kind takes
 KINDS = ("choice", *NUMBERS)
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One parameter and the values it may take.
+    """One parameter and its possible values.
 
     Attributes
     ----------
-    values : the choices; or low, high (exclusive for randint) and, for quniform, the step.
+    values : the choices; or low and high (high is exclusive for randint), and for quniform the step.
     """
 
     name: str
@@ -32,15 +32,15 @@ class Dimension:
 
     @property
     def examples(self) -> tuple[Any, ...]:
-        """Values that a configuration can be checked with: each choice, or both ends."""
+        """Values for the check of a configuration: every choice, or both ends."""
         return self.values if self.kind == "choice" else self.values[:2]
 
     def domain(self, grid: bool) -> Any:
-        """Ray Tune's form of it; ``grid`` takes every choice in turn.
+        """The dimension in Ray Tune's form; ``grid`` tries every choice in turn.
 
         Raises
         ------
-        ConfigError : a grid of something that is not a choice.
+        ConfigError : ``grid`` is set, and the dimension is not a choice.
         """
         from ray import tune
 
@@ -59,12 +59,12 @@ class Dimension:
 def read_space(path: str | Path) -> list[Dimension]:
     """The dimensions of a params_file.
 
-    ``*.yaml`` holds lines like ``alpha: {uniform: [0.1, 0.9]}``. Any other file is one of RecBole's: lines like
-    ``learning_rate loguniform -8,0`` (natural logarithms, as there), ``#`` begins a comment.
+    ``*.yaml`` holds lines like ``alpha: {uniform: [0.1, 0.9]}``. Any other file has RecBole's form: lines like
+    ``learning_rate loguniform -8,0`` (natural logarithms, as in RecBole); ``#`` starts a comment.
 
     Raises
     ------
-    ConfigError : the file cannot be read, or a line of it says nothing that can be searched.
+    ConfigError : the file cannot be read, or one of its lines is not a valid dimension.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -130,4 +130,4 @@ def _check_range(name: str, kind: str, values: Sequence[Any]) -> None:
     if kind == "loguniform" and values[0] <= 0:
         raise ConfigError(name, list(values), "loguniform needs positive numbers", "use uniform, or a low above 0")
     if kind == "quniform" and values[2] <= 0:
-        raise ConfigError(name, list(values), "the step must be positive", "make it so")
+        raise ConfigError(name, list(values), "the step must be positive", "give a step above 0")

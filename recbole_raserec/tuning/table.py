@@ -1,4 +1,4 @@
-"""The files and the table of a search."""
+"""The output files and the printed table of a search."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import yaml
 from recbole_raserec.reporting.text import aligned
 from recbole_raserec.runtime.files import replacing
 
-_SHOWN = 20  # rows printed; the files hold all
+_SHOWN = 20  # rows printed; the files hold all trials
 
 
 def write_trials(folder: Path, trials: list[dict[str, Any]], best: dict[str, Any] | None) -> None:
-    """trials.json, trials.csv and, where a trial finished, best.yaml."""
+    """Write trials.json, trials.csv and, if a trial finished, best.yaml."""
     with replacing(folder / "trials.json") as temporary:
         temporary.write_text(json.dumps(trials, indent=1) + "\n", encoding="utf-8")
     names = sorted({name for trial in trials for name in trial["point"]})
@@ -33,7 +33,7 @@ def write_trials(folder: Path, trials: list[dict[str, Any]], best: dict[str, Any
 
 
 def format_trials(trials: list[dict[str, Any]], metric: str) -> str:
-    """The trials as an aligned table, best first; scores are validation figures."""
+    """The trials as an aligned table, best first. Scores are validation figures."""
     names = sorted({name for trial in trials for name in trial["point"]})
     rows = [["", *names, f"valid {metric}", "backbone", "seconds", "status"]]
     for number, trial in enumerate(trials[:_SHOWN], 1):

@@ -1,4 +1,4 @@
-"""One trial: a configuration at a point of the space is trained and validated. The test part is never ranked."""
+"""One trial: train and validate the configuration at one point of the space. The test part is never ranked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from recbole_raserec.tuning.ledger import point_key
 
 @dataclass(frozen=True)
 class Sources:
-    """Where a configuration comes from, as :class:`~recbole_raserec.config.config.Config` takes it."""
+    """The sources of a configuration: the arguments of :class:`~recbole_raserec.config.config.Config`."""
 
     model: str | None
     dataset: str | None
@@ -34,18 +34,18 @@ class Sources:
     arguments: tuple[str, ...]
 
     def config(self, point: dict[str, Any]) -> Config:
-        """With the values of ``point``, which no other source may name."""
+        """The configuration with the values of ``point``. No other source may set these parameters."""
         words = [*self.arguments, *(f"--{name}={value!r}" for name, value in point.items())]
         return Config(self.model, self.dataset, self.files, self.values, words)
 
 
 @dataclass(frozen=True)
 class Start:
-    """All that fine-tuning starts from. Trials that differ in nothing before it share one.
+    """Everything that fine-tuning starts from. Trials that differ only in stage three share one.
 
     Attributes
     ----------
-    backbone : trained weights on the CPU.
+    backbone : trained weights of the backbone, on the CPU.
     """
 
     backbone: dict[str, Tensor]
@@ -54,7 +54,7 @@ class Start:
 
     @classmethod
     def made(cls, config: Config, model: RaSeRec, data: SequenceDataset, on_epoch: OnEpoch | None = None) -> Start:
-        """Pre-train the model's backbone, fill a memory and search it."""
+        """Pre-train the model's backbone, fill a memory bank and search it."""
         pretrained = pretrain(config, model, data, trainer_maker(config), on_epoch)
         remembered = remember(Reader.of(config, model), data.sequences, BankSettings.of(config))
         weights = {name: value.cpu() for name, value in model.backbone.state_dict().items()}
@@ -63,7 +63,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Shared:
-    """What every trial reads. Ray's object store holds one copy on each node."""
+    """The data that every trial reads. Ray's object store holds one copy on each node."""
 
     sources: Sources
     data: SequenceDataset
@@ -74,14 +74,14 @@ class Shared:
 
 
 def run_trial(point: dict[str, Any], shared: Shared) -> None:
-    """Train and validate at ``point``; reports the best score so far after each epoch, and RaSeRec's at the end."""
+    """Train and validate at ``point``. Report the best score so far after each validation, and RaSeRec's at the end."""
     known = shared.known.get(point_key(point))
     if known is not None:
         _report(known)
         return
     quieten()
     if shared.working_folder.is_dir():
-        os.chdir(shared.working_folder)  # relative paths mean what they mean to the driver, though Ray has moved here
+        os.chdir(shared.working_folder)  # Ray changed the folder; relative paths need the driver's
     torch.set_num_threads(shared.threads)
     config = shared.sources.config(with_whole_numbers(point, shared.sources.config({}))).changed(show_progress=False)
     data = shared.data
@@ -114,7 +114,7 @@ def _report(metrics: dict[str, Any]) -> None:
 
 
 def with_whole_numbers(point: dict[str, Any], config: Config) -> dict[str, Any]:
-    """``point`` with an int for every parameter that is one; samplers give floats."""
+    """``point`` with ints for the parameters that are ints, because samplers return floats."""
     return {
         name: int(value) if isinstance(value, float) and value.is_integer() and _is_whole(config, name) else value
         for name, value in point.items()

@@ -1,4 +1,4 @@
-"""What every backbone must do, whatever it is made of: :mod:`recbole_raserec.backbones.protocol`."""
+"""Tests of the protocol for every backbone: :mod:`recbole_raserec.backbones.protocol`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "SASRec": {"backbone": "SASRec", **OURS},
     "DuoRec": {"backbone": "DuoRec", "contrast_weight": 0.0, **OURS},
 }
-# Their forward, loss or scores are not those of a history and its next item; each is refused with its reason.
+# Models whose forward, loss or scores do not fit a history and its next item. Each error names the reason.
 REFUSED = {
     "CORE", "DIEN", "DIN", "FDSA", "FEARec", "FPMC", "GRU4RecCPR", "GRU4RecF", "GRU4RecKG", "HGN", "KSR", "NPE",
     "RepeatNet", "S3Rec", "SASRecCPR", "SASRecF", "TransRec",
@@ -35,7 +35,7 @@ OTHER_LAYER = "a stack with a layer that is not causal"
 
 
 class NonCausal(nn.Module):
-    """A made-up layer: each position reads the mean of its whole window."""
+    """A layer for this test: each position reads the mean of its whole window."""
 
     causal = False
 
@@ -58,7 +58,7 @@ def non_causal(config, dataset):
 
 @pytest.fixture
 def of_backbone(tiny_data):
-    """A configuration on the small data; RecBole's models have sizes of other names, and keep theirs."""
+    """A configuration on the small data. RecBole's models name their sizes differently, so they keep their defaults."""
 
     def make(**values):
         fixed = {"data_path": str(tiny_data), "show_progress": False, "epochs": 1, "MAX_ITEM_LIST_LENGTH": 8}

@@ -23,7 +23,7 @@ def twins(make_config):
     train, _, test = dataset.build()
     ours, stock = SASRec(config, dataset), recbole_models.SASRec(config, dataset)
     with torch.no_grad():
-        for parameter in ours.parameters():  # away from the start, where softmax is flat
+        for parameter in ours.parameters():  # larger weights, because softmax is initially flat
             parameter.add_(0.3 * torch.randn_like(parameter))
     stock.load_state_dict(ours.state_dict())
     return ours, stock, dataset, train, test

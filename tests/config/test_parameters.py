@@ -1,4 +1,4 @@
-"""The table of parameters, the yaml files that users read, and what reads the table."""
+"""The table of parameters, the yaml files that users read, and the code that reads the table."""
 
 from __future__ import annotations
 

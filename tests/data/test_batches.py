@@ -13,7 +13,7 @@ lengths_strategy = st.lists(st.integers(1, 40), min_size=1, max_size=12)
 
 
 def numbered(lengths: list[int]) -> Sequences:
-    """Sequences whose items are all different, so that an item names its position."""
+    """Sequences whose items are all different, so an item identifies its position."""
     users = np.repeat(np.arange(1, len(lengths) + 1), lengths)
     return Sequences.from_sorted(users, np.arange(1, len(users) + 1))
 
@@ -25,7 +25,7 @@ def whole(block) -> list[list[int]]:
 
 
 def pairs_of(loader: PackedLoader) -> Counter:
-    """Every (prefix, target) that carries a loss in an epoch."""
+    """Every (prefix, target) pair that has a loss in an epoch."""
     found: Counter = Counter()
     for batch in loader:
         for block in batch:

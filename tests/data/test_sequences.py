@@ -15,7 +15,7 @@ def flat(sequences: list[list[int]]) -> Sequences:
 
 
 def recbole_split(sequence: list[int]) -> tuple[list[tuple], list[tuple], list[tuple]]:
-    """RecBole's augmentation and leave-one-out of one user, written out: (prefix, target) rows."""
+    """RecBole's augmentation and leave-one-out for one user, as a plain loop: (prefix, target) pairs."""
     rows = [(tuple(sequence[:i]), sequence[i]) for i in range(1, len(sequence))]
     test = [rows.pop()] if len(rows) >= 2 else []
     valid = [rows.pop()] if test and len(rows) >= 2 else []

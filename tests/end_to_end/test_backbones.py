@@ -6,7 +6,7 @@ import pytest
 
 from recbole_raserec.cli import main
 
-# Real histories of ml-100k, those of 150 to 200 ratings, cut to the last 10 items: seconds a backbone.
+# Real histories of ml-100k with 150 to 200 ratings, cut to the last 10 items. A backbone takes seconds.
 SMALL = (
     "--dataset=ml-100k --user_inter_num_interval=[150,201) --MAX_ITEM_LIST_LENGTH=10 --window_stride=10 "
     "--epochs=3 --learning_rate=0.01 --train_batch_size=256 --finetune_epochs=1 --show_progress=False"

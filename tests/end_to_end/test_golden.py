@@ -1,7 +1,7 @@
-"""Figures, ranks and names of checkpoints are, digit for digit, those of commit b0783d2, before the house was moved.
+"""Figures, ranks and names of checkpoints equal those of commit b0783d2 in every digit (before the package was moved).
 
-``python tests/end_to_end/test_golden.py FOLDER`` writes golden.json anew from the package that is installed; do so
-only in a commit of its own that says why figures change.
+``python tests/end_to_end/test_golden.py FOLDER`` writes golden.json again from the installed package. Do this only in
+a separate commit that says why the figures change.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 import torch
 
 GOLDEN = Path(__file__).parent / "golden.json"
-# One thread, and kernels that every x86-64 processor has: sums in another order would be other floats.
+# One thread, and kernels that every x86-64 processor has, because another order of sums gives other floats.
 KERNELS = {
     "OMP_NUM_THREADS": "1",
     "ATEN_CPU_CAPABILITY": "default",
@@ -52,7 +52,7 @@ VARIANTS = {
 
 
 def run(variant: str, folder: Path) -> dict[str, Any]:
-    """What is compared of a run of the command line in ``folder``."""
+    """The compared results of a run of the command line in ``folder``."""
     words = f"run --model=RaSeRec {SMALL}{VARIANTS[variant]} --checkpoint_dir=saved --result_file=result.json"
     program = [sys.executable, "-c", "from recbole_raserec.cli import script; script()", *words.split()]
     done = subprocess.run(program, cwd=folder, env={**os.environ, **KERNELS}, capture_output=True, text=True)

@@ -147,7 +147,7 @@ def test_the_mixture_that_validates_best_is_kept(tiny_data):
 
 def test_drift_is_measured_on_older_memories_and_changes_nothing_else(tiny_data):
     parameters = {"data_path": str(tiny_data), "show_progress": False, "epochs": 2, "finetune_epochs": 4, "top_k": 3}
-    parameters |= {"learning_rate": 0.01, "alpha": 0.0}  # so that the memories found decide the ranking
+    parameters |= {"learning_rate": 0.01, "alpha": 0.0}  # so the retrieved memories decide the ranking
     plain = run("RaSeRec", "tiny", config_dict=parameters)
     result = run("RaSeRec", "tiny", config_dict={**parameters, "drift_shares": [1, 0.5]})
     half, whole = result["drift"]

@@ -26,7 +26,7 @@ def test_values_by_rank():
 
 @pytest.mark.parametrize("shape", [500, (3, 500)])
 def test_counting_users_is_resampling_users(shape):
-    """Of several seeds, a user's value is the mean over them."""
+    """With several seeds, a user's value is the mean over the seeds."""
     rng = np.random.default_rng(0)
     base = rng.integers(1, 40, shape)
     new = np.maximum(base - rng.integers(-3, 6, shape), 1)

@@ -54,7 +54,7 @@ def test_attention_with_dropout_is_attention_on_average():
     many = [t.expand(20_000, -1, -1, -1) for t in (q, k, v)]
     mean = causal_attention(*many, dropout.train()).mean(dim=0, keepdim=True)
     torch.testing.assert_close(mean, exact, rtol=0.1, atol=0.05)
-    # The first position sees only itself, whatever comes later.
+    # The first position attends only to itself; later positions do not change it.
     assert {0.0, 2.0} >= set((causal_attention(*many, dropout)[:, 0, 0, 0] / v[0, 0, 0, 0]).round().tolist())
 
 

@@ -18,7 +18,7 @@ from recbole_raserec.nn.softmax import negatives_for, sampled_softmax_cross_entr
     st.sampled_from([0.5, 3, 9]),
 )
 def test_loss_and_gradients_are_torchs(rows, items, width, block_rows, seed, scale):
-    """With the smallest scale no maximum is subtracted, with the largest it must be."""
+    """With the smallest scale no maximum is subtracted. With the largest scale it must be subtracted."""
     torch.manual_seed(seed)
     hidden, catalogue = torch.randn(rows, width) * scale, torch.randn(items, width) * scale
     targets = torch.randint(items, (rows,))

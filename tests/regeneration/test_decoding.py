@@ -14,7 +14,7 @@ ITEMS, LONGEST = 13, 7
 
 
 def random_model(seed: int) -> Regenerator:
-    """One that writes long rows, of which every position and token matters."""
+    """A regenerator that writes long rows, in which every position and token matters."""
     torch.manual_seed(seed)
     model = Regenerator(torch.randn(ITEMS, 8), max_length=5, max_target=LONGEST, diversity=3, inner_size=16)
     for name, parameter in model.named_parameters():
@@ -31,7 +31,7 @@ def of_lists(lists: list[list[int]]) -> Sequences:
 
 
 def decode_one(model: Regenerator, source: torch.Tensor, memory: int, generative: torch.Tensor) -> list[int]:
-    """One sequence, one memory, the whole row read anew for every token, all logits masked."""
+    """Decode one sequence with one memory. The whole row is read again for every token, and all logits are masked."""
     memories = model.encode(Packed(source))[:, memory]
     row: list[int] = []
     for step in range(LONGEST):

@@ -38,7 +38,7 @@ def test_the_restricted_loss_is_that_of_all_logits_masked_to_the_sources_tokens(
 
 
 def test_padding_changes_nothing(model):
-    """A pair's loss alone is its loss beside a longer pair, save for the Gumbel noise, which is taken out."""
+    """A pair has the same loss alone and beside a longer pair. The Gumbel noise is turned off."""
     model.mixture = lambda target, *_: torch.full((len(target.real), 3), 1 / 3, dtype=torch.float64)
     short = model.loss(tokens(model, [2, 4]), torch.tensor([0]), tokens(model, [2, 4]), 1.0, 0.0)
     long = model.loss(tokens(model, [1, 3, 5, 6, 7]), torch.tensor([0]), tokens(model, [1, 5, 7, 6]), 1.0, 0.0)
@@ -82,7 +82,7 @@ def test_every_pair_gets_its_own_mixture_of_its_sources_memories():
 
 
 def test_packed_layers_are_torchs_layers_on_padded_rows(model):
-    """Torch's decoder layer, with our weights: its self attention is an encoder's, its memory has padding."""
+    """Torch's decoder layer with our weights. Its self attention is not causal, and its memory has padding."""
     ours = model.decoder[0]
     theirs = nn.TransformerDecoderLayer(8, 2, 16, dropout=0.0, activation="gelu", batch_first=True).double()
     for attention, own in ((theirs.self_attn, ours.attention), (theirs.multihead_attn, ours.cross)):

@@ -27,7 +27,7 @@ def decoded_of(rows: list[tuple[int, list[int]]], owners: int) -> Decoded:
 
 
 def leaks_by_hand(row: list[int], history: list[int]) -> list[int]:
-    """Positions of held-out items that come after the item they come after in truth."""
+    """Positions of held-out items that follow the item that they truly follow."""
     held_out = {3: 1}.get(len(history), 2 if len(history) >= 4 else 0)
     return [
         at

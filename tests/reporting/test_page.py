@@ -13,7 +13,7 @@ from recbole_raserec.retrieval.memory import NO_MEMORY, MemoryBank
 
 
 class Outline(HTMLParser):
-    """Ids of headings, number of pictures, what the page would load, and whether every element is closed."""
+    """Ids of headings, number of pictures, resources that the page would load, and whether every element is closed."""
 
     VOID = frozenset({"meta", "br"})
 

@@ -1,4 +1,4 @@
-"""benchmarks/reproduce.py: which runs it starts, and on what data."""
+"""benchmarks/reproduce.py: the runs that it starts, and their data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = ["amazon-beauty-sasrec", "amazon-beauty-sasrec-full"]
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A stand-in for amazon-beauty that counts as the table's data."""
+    """A replacement for amazon-beauty that is accepted as the table's data."""
     path = tmp_path / "dataset" / "amazon-beauty" / "amazon-beauty.inter"
     path.parent.mkdir(parents=True)
     path.write_text("user_id:token\titem_id:token\n")
@@ -28,7 +28,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def started(monkeypatch):
-    """Words and environment of every process that would be started; they end with the code of their seed."""
+    """Arguments and environment of every process that would be started. A process ends with the code of its seed."""
     processes = []
 
     def start(words, env, check):

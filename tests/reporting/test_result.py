@@ -15,7 +15,7 @@ FILES = [*sorted(FOLDER.glob("amazon-*.json")), *sorted(FOLDER.glob("sensitivity
 
 @pytest.fixture(scope="module")
 def content():
-    """JSON of a file that has every part but the mixture."""
+    """JSON of a file that has every part except the mixture."""
     found = json.loads((FOLDER / "sensitivity" / "beauty-sasrec-default-2020.json").read_text())
     return {"version": VERSION, **found, "regeneration": {"counts": {"pairs": 3}}}
 

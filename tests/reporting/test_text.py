@@ -1,4 +1,4 @@
-"""What is printed, character for character."""
+"""The printed text, compared character by character."""
 
 from __future__ import annotations
 

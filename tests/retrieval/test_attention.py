@@ -8,7 +8,7 @@ from recbole_raserec.retrieval.attention import CrossAttention, RetrievalAugment
 
 
 def plain_attention(module: CrossAttention, query, keys, values, real, tau):
-    """Cross attention as it is written in the paper: every memory is projected."""
+    """Cross attention as in the paper's formula, which projects every memory."""
     heads, width = module.heads, query.shape[1] // module.heads
     q = module.query(query).view(-1, heads, width)
     k = (keys @ module.key.weight.T).view(*keys.shape[:2], heads, width)

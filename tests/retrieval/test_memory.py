@@ -64,7 +64,7 @@ def test_of_equally_near_memories_the_first_are_found_however_many_are_sought(si
 
 
 def test_the_deeper_second_round_is_needed_and_taken(monkeypatch):
-    """One user's own later memories are the nearest 300: all of them leak."""
+    """The nearest 300 memories are a user's own later memories. All of them are leaks."""
     rng = np.random.default_rng(0)
     own = np.ones((300, 4)) + 0.01 * rng.normal(size=(300, 4))
     others = rng.normal(size=(30, 4))

@@ -65,7 +65,7 @@ def test_two_processes_give_what_one_gives(more, tiny_data):
 
 
 def scores_of_own_rows(settings):
-    """What RecBole's own run in several processes asks of the model: each process scores rows of its own."""
+    """RecBole's own run in several processes: each process scores different rows."""
     config = Config("RaSeRec", "tiny", config_dict=settings)
     dataset = SequenceDataset(config)
     train, _, test = dataset.build()

@@ -40,7 +40,7 @@ def load_into(config):
     return backbone.pretrain(config, model, dataset)
 
 
-# With sampling, item vectors have an optimiser of their own.
+# With sampling, the item vectors have their own optimiser.
 @pytest.mark.parametrize("how", [{}, {"softmax_negatives": 8}, {"ema_decay": 0.9}])
 def test_a_resumed_run_is_the_uninterrupted_one(make_config, how):
     how = {"epochs": 4, **how}
@@ -189,7 +189,7 @@ def test_pretrained_skips_the_first_stage_and_must_fit(make_config, tiny_data):
 
 
 def test_resuming_does_not_mix_backbones(make_config):
-    """Fine-tuning that another backbone left behind is not taken for this one's."""
+    """A run does not use the fine-tuning checkpoint of another backbone."""
     first, _ = pretrain(make_config(seed=1))
     second, _ = pretrain(make_config(seed=2))
     names = []

@@ -1,1 +1,1 @@
-"""Layers: how the positions of a window are mixed."""
+"""Layers that mix the positions of a window."""

@@ -1,4 +1,4 @@
-"""Causal self-attention within each window, through torch's fused kernel."""
+"""Causal self-attention within each window, computed by torch's fused kernel."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from recbole_raserec.nn.dropout import causal_attention
 
 
 class CausalAttention(MultiHeadAttention):
-    """RecBole's MultiHeadAttention, its weights and its function, each position looking at itself and before it."""
+    """RecBole's MultiHeadAttention with causal attention: a position attends to itself and the positions before it.
+
+    The weights and the function are those of RecBole.
+    """
 
     causal = True
 
     def forward(self, tokens: Tensor, asking: Tensor, shapes: Shapes, selected: Tensor | None = None) -> Tensor:
-        """[T, D], [A, D] -> [A, D], or [N, D] of the selected."""
+        """[T, D], [A, D] -> [A, D], or [N, D] for the selected positions."""
         context = self.context(tokens, asking, shapes)
         if selected is not None:
             context, asking = context[selected], asking[selected]
         return self.output(context, asking)
 
     def context(self, tokens: Tensor, asking: Tensor, shapes: Shapes) -> Tensor:
-        """What the positions that ask read: [T, D], [A, D] -> [A, D].
+        """The attention's context of the positions whose output is needed: [T, D], [A, D] -> [A, D].
 
-        Padding needs no mask: it is on the right, where no real position looks.
+        Padding needs no mask. It is on the right, and real positions attend only to the left.
         """
         heads = self.num_attention_heads
         seen, asked = [rows * length for rows, length, _ in shapes], [rows * last for rows, _, last in shapes]

@@ -1,4 +1,4 @@
-"""A causal moving average of each dimension, and a layer that has it beside attention, after BSARec."""
+"""A causal moving average of each dimension, and a layer that combines it with attention, after BSARec."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from recbole_raserec.nn.dropout import Dropout
 
 
 class MovingAverage(nn.Module):
-    """LayerNorm(x + dropout(low + b^2 (x - low))), low the weighted mean of the last ``window`` positions up to x's.
+    """LayerNorm(x + dropout(low + b^2 (x - low))); low is the weighted mean of x and the positions before it.
 
-    Shin et al., "An Attentive Inductive Bias for Sequential Recommendation beyond the Self-Attention", AAAI 2024
-    (BSARec), take low as the low frequencies of the whole history. A mean of the past is causal, so a packed window
-    serves all its prefixes. The means' weights and b are learned for each dimension; weights begin as e^(-age / 5).
+    The mean is over the last ``window`` positions. Shin et al., "An Attentive Inductive Bias for Sequential
+    Recommendation beyond the Self-Attention", AAAI 2024 (BSARec), use the low frequencies of the whole history
+    instead. A mean of the past is causal, so one packed window serves all its prefixes. The weights of the mean and
+    b are learned for each dimension. The initial weights are proportional to e^(-age / 5).
     """
 
     causal = True
@@ -29,7 +30,7 @@ class MovingAverage(nn.Module):
         self.norm, self.dropout = nn.LayerNorm(hidden_size, eps=eps), Dropout(dropout)
 
     def forward(self, tokens: Tensor, asking: Tensor, shapes: Shapes, selected: Tensor | None = None) -> Tensor:
-        """[T, D], [A, D] -> [A, D], or [N, D] of the selected."""
+        """[T, D], [A, D] -> [A, D], or [N, D] for the selected positions."""
         parts = tokens.split([rows * length for rows, length, _ in shapes])
         mixed = [
             self._mix(part.view(rows, length, -1), last).flatten(0, 1)
@@ -39,18 +40,18 @@ class MovingAverage(nn.Module):
         return output if selected is None else output[selected]
 
     def _mix(self, x: Tensor, last: int) -> Tensor:
-        """[B, L, D] -> low + b^2 (x - low) [B, P, D] of the last P positions."""
+        """[B, L, D] -> low + b^2 (x - low) [B, P, D] for the last P positions."""
         length, size = x.shape[1:]
-        weights = self.logits.softmax(dim=0)  # [window, D], the present first
+        weights = self.logits.softmax(dim=0)  # [window, D], newest position first
         kernel = weights[:length].flip(0).T[:, None]  # [D, 1, taps]
         sums = F.conv1d(F.pad(x.transpose(1, 2), (kernel.size(2) - 1, 0)), kernel, groups=size).transpose(1, 2)
         seen = torch.arange(length - last, length, device=x.device).clamp(max=len(weights) - 1)
-        low = sums[:, -last:] / weights.cumsum(dim=0)[seen]  # a mean of what there is where the history is short
+        low = sums[:, -last:] / weights.cumsum(dim=0)[seen]  # a short history gives a mean of fewer positions
         return low + self.high**2 * (x[:, -last:] - low)
 
 
 class AttentionBesideAverage(nn.Module):
-    """``weight`` x moving average + (1 - ``weight``) x attention: the layer of BSARec, made causal."""
+    """``weight`` x moving average + (1 - ``weight``) x attention: a causal version of BSARec's layer."""
 
     causal = True
 
@@ -59,7 +60,7 @@ class AttentionBesideAverage(nn.Module):
         self.attention, self.average, self.weight = attention, average, weight
 
     def forward(self, tokens: Tensor, asking: Tensor, shapes: Shapes, selected: Tensor | None = None) -> Tensor:
-        """[T, D], [A, D] -> [A, D], or [N, D] of the selected."""
+        """[T, D], [A, D] -> [A, D], or [N, D] for the selected positions."""
         context = self.attention.context(tokens, asking, shapes)
         average = self.average(tokens, asking, shapes, selected)
         if selected is not None:

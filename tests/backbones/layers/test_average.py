@@ -12,7 +12,7 @@ from recbole_raserec.data.batches import PackedLoader
 
 
 def shaken(module):
-    """Away from the start, where every dimension averages alike."""
+    """A layer with changed weights, because initially every dimension has the same average."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
