@@ -12,7 +12,7 @@ import recbole_raserec
 PACKAGE = Path(recbole_raserec.__file__).parent
 # From the ground up: a room imports from those before it, and from itself.
 FLOORS = (
-    "errors", "nn", "runtime", "config", "data", "evaluation", "backbones", "retrieval", "model", "training",
+    "errors", "doctor", "nn", "runtime", "config", "data", "evaluation", "backbones", "retrieval", "model", "training",
     "regeneration", "reporting", "pipeline", "tuning", "cli",
 )  # fmt: skip
 # What a room further down may still not be used for.
