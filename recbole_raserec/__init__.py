@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from recbole_raserec.regeneration.command import regenerate
     from recbole_raserec.regeneration.dataset import RegeneratedDataset
     from recbole_raserec.retrieval.memory import MemoryBank
-    from recbole_raserec.runtime.recbole_faults import run_recbole
+    from recbole_raserec.runtime.stock import run_recbole
 
 _HOME = {
     "Config": "config.config",
@@ -33,7 +33,7 @@ _HOME = {
     "convert": "data.convert",
     "regenerate": "regeneration.command",
     "run": "pipeline",
-    "run_recbole": "runtime.recbole_faults",
+    "run_recbole": "runtime.stock",
 }
 
 __all__ = [

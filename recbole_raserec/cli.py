@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from recbole_raserec.config.words import check_known, literal, parse_arguments
+from recbole_raserec.doctor import doctor, mend_of
 from recbole_raserec.errors import ConfigError, RaSeRecError
 
 HELP = """recbole-raserec COMMAND --name=value ...
@@ -28,6 +29,8 @@ HELP = """recbole-raserec COMMAND --name=value ...
             [--output=tune] [--resume=True] and any parameter of run
   report    one HTML page of pictures from result files (pip install recbole-raserec[report])
             FILE.json ... [--output=report.html]
+  doctor    what is installed, what will break, and the command that mends it
+            [--json]
 
 Exit codes: 0 done, 2 wrong input (one line on stderr says what is wrong and how to correct it), 130 interrupted."""
 
@@ -39,23 +42,48 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
-        _command(words[0])(words[1:])
+        return _command(words[0])(words[1:]) or 0
+    except ImportError as error:
+        print(f"error: {_missing(error)}", file=sys.stderr)
+        return 2
     except (RaSeRecError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; add --resume=True to the same command to go on", file=sys.stderr)
         return 130
-    return 0
 
 
-def _command(name: str) -> Callable[[list[str]], None]:
-    commands = {"run": _run, "convert": _convert, "regenerate": _regenerate, "tune": _tune, "report": _report}
+def _missing(error: ImportError) -> str:
+    """A package is missing or broken; RecBole is not installed with this one from Python 3.12 on."""
+    module = (error.name or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and module and module != "recbole_raserec":
+        return f"{module} is not installed. run: {mend_of(module)}"
+    return f"a package cannot be imported ({error}). run: recbole-raserec doctor"
+
+
+def _command(name: str) -> Callable[[list[str]], int | None]:
+    commands: dict[str, Callable[[list[str]], int | None]] = {
+        "run": _run,
+        "convert": _convert,
+        "regenerate": _regenerate,
+        "tune": _tune,
+        "report": _report,
+        "doctor": _doctor,
+    }
     if name not in commands:
         near = difflib.get_close_matches(name, commands, 1)
         mend = f"did you mean {near[0]!r}" if near else f"use one of {', '.join(commands)}"
         raise ConfigError("command", name, "unknown command", mend)
     return commands[name]
+
+
+def _doctor(words: list[str]) -> int:
+    if words not in ([], ["--json"], ["--json=True"]):
+        raise ConfigError(
+            "doctor", " ".join(words), "takes no other option than --json", "recbole-raserec doctor --json"
+        )
+    return doctor(as_json=bool(words))
 
 
 def _run(words: list[str]) -> None:

@@ -31,6 +31,7 @@ from recbole_raserec.config.properties import (
 from recbole_raserec.config.words import check_known, literal, parse_arguments
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.runtime import processes
+from recbole_raserec.runtime.recbole_faults import restore_numpy_names
 
 
 class _ModelKinds:
@@ -71,6 +72,10 @@ class Config(recbole.config.Config):
             raise
         except (ValueError, TypeError, KeyError, NotImplementedError, RuntimeError) as error:
             raise ConfigError("config", None, str(error), "see RecBole's documentation") from error
+
+    def compatibility_settings(self) -> None:
+        """RecBole's, which asks numpy for names that numpy 2 does not have."""
+        restore_numpy_names()
 
     def changed(self, **values: Any) -> Config:
         """A copy with other values. The new values are not checked."""

@@ -22,6 +22,7 @@ from recbole_raserec.data.prefix_feat import PrefixFeat
 from recbole_raserec.data.requirements import check_splittable
 from recbole_raserec.data.sequences import Prefixes, Sequences
 from recbole_raserec.errors import DataError
+from recbole_raserec.runtime.recbole_faults import fill_nan, pandas_that_recbole_knows
 
 
 class SequenceDataset(SequentialDataset):
@@ -100,6 +101,14 @@ class SequenceDataset(SequentialDataset):
             filters = ", ".join(f"{name}={self.config[name]}" for name in intervals)
             problem = f"no interaction is left after filtering ({filters})"
             raise DataError("dataset", self.dataset_name, problem, "give more data or loosen the filters") from error
+
+    def _from_scratch(self) -> None:
+        with pandas_that_recbole_knows():
+            super()._from_scratch()
+
+    def _fill_nan(self) -> None:
+        fill_nan(self)
+        super()._fill_nan()
 
     def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame:
         """Read an atomic file. Interactions are read by pandas' C parser, 20 times faster than RecBole's choice."""

@@ -10,26 +10,108 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+import recbole.data.dataset.dataset as recbole_dataset
 import recbole.utils
 import torch
 from recbole.config import Config
+from recbole.utils import FeatureType
 
 
 def quieten() -> None:
-    """Hide warnings that RecBole's code causes and that users cannot avoid.
+    """Hide warnings that RecBole's own lines cause and that its users cannot act on.
 
-    pandas 2 warns about RecBole's chained ``fillna(inplace=True)``, and torch about its ``torch.cuda.amp``.
-    A log file on a full disk must not print a traceback for every line. tensorboardX, which Ray Tune uses to
-    write scalars, reports for every metric of RecBole that it replaces ``@`` by ``_``.
+    pandas warns of RecBole's chained ``fillna(inplace=True)`` and of ``inplace`` itself, numpy of old names, torch of
+    ``torch.cuda.amp`` and of arrays that are not writable. tensorboardX, by which Ray Tune writes scalars, says of
+    every metric of RecBole's that its ``@`` becomes ``_``. A log file on a full disk would print a traceback a line.
     """
-    warnings.filterwarnings("ignore", category=FutureWarning, module="recbole")
+    warnings.filterwarnings("ignore", module=r"recbole\.")
     logging.raiseExceptions = False
     logging.getLogger("tensorboardX").setLevel(logging.WARNING)
 
 
+# Names that numpy 2.0 removed and RecBole's Config.compatibility_settings reads (config/configurator.py, line 625)
+_NUMPY_NAMES = {"float_": np.float64, "complex_": np.complex128, "unicode_": np.str_}
+
+
 def restore_numpy_names() -> None:
-    """Restore ``np.float`` and similar names. RecBole's metrics use them, and only its Config restores them."""
+    """Give back names that numpy removed and RecBole uses.
+
+    ``np.float`` and the like (removed in numpy 1.24) stand in evaluator/metrics.py and model/layers.py. RecBole's
+    Config gives them back itself, from names that numpy 2.0 removed.
+    """
+    for name, value in _NUMPY_NAMES.items():
+        if not hasattr(np, name):
+            setattr(np, name, value)
     Config.compatibility_settings(None)
+
+
+def fill_nan(dataset: Any) -> None:
+    """Fill missing values of token and float features in a data set that is being loaded, as RecBole means to.
+
+    RecBole calls ``feat[field].fillna(inplace=True)`` (data/dataset/dataset.py, lines 648 and 650). From pandas 3 on
+    that changes a copy, so NaN would survive.
+    """
+    for name in dataset.feat_name_list:
+        feat = getattr(dataset, name)
+        for field in feat:
+            kind = dataset.field2type[field]
+            if kind == FeatureType.TOKEN:
+                feat[field] = feat[field].fillna(value=0)
+            elif kind == FeatureType.FLOAT:
+                feat[field] = feat[field].fillna(value=feat[field].mean())
+
+
+class _PandasThatFillsSequences:
+    """pandas, whose ``read_csv`` gives an empty text for a missing sequence; RecBole's line 501 means to do that."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(pd, name)
+
+    def read_csv(self, *args: Any, **kwargs: Any) -> pd.DataFrame:
+        frame = pd.read_csv(*args, **kwargs)
+        for column in frame.columns:
+            if str(column).endswith("_seq"):
+                frame[column] = frame[column].fillna("")
+        return frame
+
+
+@contextmanager
+def pandas_that_recbole_knows() -> Iterator[None]:
+    """Inside the block RecBole's data sets read and number sequences as with pandas 2, for fields such as token_seq.
+
+    From pandas 3 on ``df[field].fillna(value="", inplace=True)`` changes a copy (data/dataset/dataset.py, line 501).
+    ``feat[field].agg(len)`` is now the length of the column, not of each of its lists (lines 712, 792, 809 and 1217,
+    and sequential_dataset.py, line 165).
+    """
+    aggregate = pd.Series.agg
+
+    def of_each(column: pd.Series, func: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return column.map(len) if func is len else aggregate(column, func, *args, **kwargs)
+
+    recbole_dataset.pd, pd.Series.agg = _PandasThatFillsSequences(), of_each
+    try:
+        yield
+    finally:
+        recbole_dataset.pd, pd.Series.agg = pd, aggregate
+
+
+@contextmanager
+def repaired_datasets() -> Iterator[None]:
+    """Inside the block RecBole's own data sets load: :func:`fill_nan`, :func:`pandas_that_recbole_knows`."""
+    stock = recbole_dataset.Dataset._fill_nan
+
+    def fill(dataset: Any) -> None:
+        fill_nan(dataset)
+        stock(dataset)
+
+    recbole_dataset.Dataset._fill_nan = fill
+    try:
+        with pandas_that_recbole_knows():
+            yield
+    finally:
+        recbole_dataset.Dataset._fill_nan = stock
 
 
 def without_anomaly_mode() -> AbstractContextManager[None]:
@@ -64,25 +146,3 @@ def trusting_checkpoints() -> Iterator[None]:
         yield
     finally:
         torch.load = load
-
-
-def run_recbole(
-    model: str | None = None,
-    dataset: str | None = None,
-    config_file_list: list[str] | None = None,
-    config_dict: dict[str, Any] | None = None,
-    saved: bool = True,
-) -> dict[str, Any]:
-    """RecBole's own ``run_recbole`` on a current torch, for data sets that ``recbole-raserec regenerate`` wrote.
-
-    The yaml file in the data set's folder says how the data set is split. It is read before ``config_file_list``.
-    The other parameters, the result and the use of the command line are those of RecBole.
-    """
-    from recbole.quick_start import run_recbole as stock_run_recbole  # imported here, because it imports ray: 400 MiB
-
-    settings = dict(config_dict or {})
-    own = Path(settings.get("data_path", "dataset")) / str(dataset) / f"{dataset}.yaml"
-    files = [str(own)] if own.is_file() else []
-    restore_numpy_names()
-    with trusting_checkpoints():
-        return stock_run_recbole(model, dataset, [*files, *(config_file_list or [])], settings, saved)
