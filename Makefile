@@ -1,9 +1,12 @@
-# Two commands do all: `make run` and `make test`. Both create .venv when it is not there.
+# Two commands do all: `make run` and `make test`. Both create an environment when it is not there.
+# STACK=old is RecBole's own ray with numpy 1, up to Python 3.11; STACK=next is numpy 2, pandas 3 and a current ray.
 PYTHON ?= $(shell command -v python3.11 || command -v python3.10 || command -v python3.9 || echo python3)
-VENV ?= .venv
+STACK ?= $(shell $(PYTHON) -c 'import sys; print("old" if sys.version_info < (3, 12) else "next")')
+VENV ?= $(if $(filter next,$(STACK)),.venv-next,.venv)
 BIN := $(VENV)/bin
+LOCK := $(if $(filter next,$(STACK)),constraints-next.txt,constraints.txt)
 
-.PHONY: run test test-all lint bench reproduce clean
+.PHONY: run test test-next test-all lint bench reproduce clean
 
 run: $(VENV)/installed
 	$(BIN)/python run_recbole_raserec.py --model=RaSeRec --dataset=ml-100k --result_file=result.json
@@ -11,8 +14,18 @@ run: $(VENV)/installed
 test: $(VENV)/installed lint
 	$(BIN)/python -m pytest
 
+# What differs between the stacks: RecBole, numpy, pandas and ray; and the main job's figures.
+test-next:
+	$(MAKE) STACK=next VENV=$(or $(VENV_NEXT),.venv-next) fast-next
+
+.PHONY: fast-next
+fast-next: $(VENV)/installed
+	$(BIN)/recbole-raserec doctor
+	$(BIN)/python -m pytest tests/runtime tests/data tests/tuning tests/test_model.py tests/test_doctor.py \
+	  tests/end_to_end/test_golden.py
+
 test-all: $(VENV)/installed lint
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,browser,search]'
+	$(BIN)/python -m pip install --quiet --constraint $(LOCK) optuna playwright
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 lint: $(VENV)/installed
@@ -31,13 +44,20 @@ reproduce: $(VENV)/installed
 	$(BIN)/python benchmarks/reproduce.py --jobs=2
 	$(BIN)/python benchmarks/render.py
 
-$(VENV)/installed: setup.py constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 9) <= sys.version_info[:2] <= (3, 11) else \
-	  "error: Python 3.9 to 3.11 is needed (the ray that RecBole pins has no wheel for others): make PYTHON=python3.11 ...")'
+$(VENV)/installed: setup.py $(LOCK)
+	@$(PYTHON) -c 'import sys; old = "$(STACK)" == "old"; low, high = ((3, 9), (3, 11)) if old else ((3, 11), (3, 99)); \
+	  sys.exit(None if low <= sys.version_info[:2] <= high else "error: STACK=$(STACK) needs Python " + \
+	  ("3.9 to 3.11 (the ray that RecBole pins has no wheel for others): make STACK=next ..." if old else \
+	  "3.11 or later (numpy 2.4 and pandas 3): make STACK=old PYTHON=python3.11 ..."))'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+ifeq ($(STACK),next)
+	$(BIN)/python -m pip install --requirement constraints-next.txt
+	$(BIN)/python -m pip install --no-deps recbole==1.2.1 --editable .
+else
 	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test]'
+endif
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-next build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

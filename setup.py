@@ -11,6 +11,37 @@ VERSION = next(
     if line.startswith("__version__")
 )
 
+# Up to Python 3.11: RecBole as it is. It uses names that numpy 2 and pandas 3 removed, and pins a ray that needs
+# pkg_resources.
+_OLD = [
+    "recbole>=1.2.1,<1.3",
+    "numpy>=1.23,<2",
+    "pandas>=1.5,<3",
+    "ray[tune]>=2.0,<=2.6.3",
+    "setuptools<81",
+    "pyarrow>=6,<20",  # ray imports it; later ones refuse numpy 1
+]
+# From 3.12 on that ray has no wheel. RecBole is installed by hand (pip install --no-deps recbole), and this is what it
+# needs beside torch, tqdm and PyYAML.
+_NEW = [
+    "numpy>=1.26",
+    "pandas>=2.1",
+    "ray[tune]>=2.43",
+    "scipy>=1.11",
+    "scikit-learn>=1.3",
+    "tensorboard>=2.14",
+    "thop>=0.1.1.post2207130030",
+    "tabulate>=0.9",
+    "plotly>=5",
+    "texttable>=1.6",
+    "psutil>=5.9",
+    "colorlog==4.7.2",
+    "colorama==0.4.4",
+    "setuptools",  # tensorboard and thop import pkg_resources or distutils where there is one
+]
+OLD = [f'{need} ; python_version < "3.12"' for need in _OLD]
+NEW = [f'{need} ; python_version >= "3.12"' for need in _NEW]
+
 setup(
     name="recbole-raserec",
     version=VERSION,
@@ -22,18 +53,19 @@ setup(
     packages=[*find_packages(include=["recbole_raserec", "recbole_raserec.*"]), "recbole_raserec.properties"],
     package_dir={"recbole_raserec.properties": "properties"},
     package_data={"recbole_raserec.properties": ["*.yaml", "*/*.yaml"], "recbole_raserec.reporting": ["*.html"]},
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Operating System :: POSIX :: Linux",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (9, 10, 11, 12, 13)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
     install_requires=[
-        "recbole>=1.2.1,<1.3",
         "torch>=2.1",
         "faiss-cpu>=1.7.4",
-        # RecBole 1.2.1 uses names that numpy 2 and pandas 3 removed, and pins a ray that needs pkg_resources.
-        "numpy>=1.23,<2",
-        "pandas>=1.5,<3",
-        "ray[tune]>=2.0,<=2.6.3",
-        "setuptools<81",
-        "pyarrow>=6,<20",  # ray imports it; later ones refuse numpy 1
         "tqdm>=4.60",
         "PyYAML>=5.4",
+        *OLD,
+        *NEW,
     ],
     extras_require={
         "test": ["pytest>=7", "hypothesis>=6", "matplotlib>=3.7", "jinja2>=3", "ruff>=0.6", "mypy>=1.8"],

@@ -77,6 +77,14 @@ class Config(recbole.config.Config):
         """RecBole's, which asks numpy for names that numpy 2 does not have."""
         restore_numpy_names()
 
+    @property
+    def output_path(self) -> Path:
+        """Folder where data sets are written: ``data_path`` as it was given.
+
+        RecBole moves that of ml-100k into its own installed package.
+        """
+        return Path(self.external_config_dict.get("data_path", self.internal_config_dict["data_path"]))
+
     def changed(self, **values: Any) -> Config:
         """A copy with other values. The new values are not checked."""
         other = copy.copy(self)

@@ -43,7 +43,7 @@ def regenerate(
     begin = perf_counter()
     config = Config(MODELS[0], dataset, config_file_list, config_dict, arguments)
     config["regenerate"] = config["regenerate"] or REGENERATIONS[0]
-    folder = Path(config["data_path"]).parent / output
+    folder = config.output_path / output
     check_output(output, config["dataset"], folder)
     check_outputs(config["checkpoint_dir"], config["result_file"])
     init_logger(config)

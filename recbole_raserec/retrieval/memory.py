@@ -52,7 +52,9 @@ class MemoryBank:
 
     def join(self, other: MemoryBank) -> MemoryBank:
         """The memories of both banks, with the settings of this bank."""
-        joined = {name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _COLUMNS}
+        joined: dict[str, Any] = {
+            name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _COLUMNS
+        }
         return dataclasses.replace(self, **joined)
 
     def older(self, share: float) -> MemoryBank:

@@ -192,3 +192,11 @@ def test_counts_of_a_regeneration():
         "seconds: mine 0, write 12",
     ]
     assert "patterns_by_length" in counts
+
+
+def test_ml_100k_is_written_where_data_path_says(own_folder):
+    """RecBole moves the path of ml-100k into its own installed package."""
+    settings = {"data_path": "mine", "regenerate_parts": "patterns", "pattern_window": 2, "pattern_min_support": 30}
+    path = regenerate("ml-dr", "ml-100k", config_dict={**settings, "show_progress": False})
+    assert path == Path("mine/ml-dr/manifest.json")
+    assert path.is_file()
