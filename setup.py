@@ -54,7 +54,6 @@ setup(
     package_dir={"recbole_raserec.properties": "properties"},
     package_data={"recbole_raserec.properties": ["*.yaml", "*/*.yaml"], "recbole_raserec.reporting": ["*.html"]},
     classifiers=[
-        "License :: OSI Approved :: MIT License",
         "Operating System :: POSIX :: Linux",
         *(f"Programming Language :: Python :: 3.{minor}" for minor in (9, 10, 11, 12, 13)),
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
