@@ -55,7 +55,7 @@ setup(
     package_data={"recbole_raserec.properties": ["*.yaml", "*/*.yaml"], "recbole_raserec.reporting": ["*.html"]},
     classifiers=[
         "Operating System :: POSIX :: Linux",
-        *(f"Programming Language :: Python :: 3.{minor}" for minor in (9, 10, 11, 12, 13)),
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (11, 13)),  # those that were run
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     install_requires=[

@@ -98,9 +98,9 @@ def page(result: dict[str, Any]) -> str:
     lines = [
         "# RecBole's sequential models on both stacks",
         "",
-        "Written by `python benchmarks/recbole_models.py`. The figures are test recall@10 and NDCG@10 after one epoch on",
-        "a small slice of ml-100k. They show that a model runs and gives the same, not how good it is. A model that fails",
-        "on both stacks needs what this slice does not have, or fails in RecBole itself.",
+        "`python benchmarks/recbole_models.py` writes this page. The figures are test recall@10 and NDCG@10 after one",
+        "epoch on a small slice of ml-100k. They show that a model runs and gives the same, not how good it is.",
+        "A model that fails on both stacks needs what this slice does not have, or fails in RecBole itself.",
         "",
         "| stack | " + " | ".join(result["versions"]["old"]) + " |",
         "|---" * (len(result["versions"]["old"]) + 1) + "|",
