@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -81,7 +82,7 @@ def _one(what: str) -> None:
     from recbole_raserec import run_recbole
 
     text = (Path(recbole.__file__).parent / "properties" / "model" / f"{what}.yaml").read_text(encoding="utf-8")
-    more: dict[str, Any] = {"train_neg_sample_args": None} if "'CE'" in text or '"CE"' in text else {}
+    more: dict[str, Any] = {"train_neg_sample_args": None} if re.search(r"loss_type: *['\"]?CE", text) else {}
     if "selected_features" in text:
         more |= OF_ITEMS
     sys.argv = sys.argv[:1]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from recbole.config import Config
 from recbole.data.dataset import SequentialDataset
 from recbole.data.dataset.dataset import download_url, extract_zip, rename_atomic_files
 from recbole.utils import FeatureSource, FeatureType
@@ -190,7 +191,7 @@ class SequenceDataset(SequentialDataset):
             ) from error
 
 
-def load_dataset(config: Any) -> SequenceDataset:
+def load_dataset(config: Config) -> SequenceDataset:
     """The configured data set, read and built."""
     dataset = SequenceDataset(config)
     dataset.build()
