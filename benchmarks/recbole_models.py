@@ -7,7 +7,8 @@
 
 Each model trains one epoch through ``recbole_raserec.run_recbole`` in a process of its own. The data are the users of
 ml-100k with 150 to 200 ratings, and their last 10 items. The file holds the test metrics or the error of each model on
-each stack, and the versions. ``docs/recbole-models.md`` is rendered from it.
+each stack, and the versions. It is written after each model, and a later call of the same versions goes on.
+``docs/recbole-models.md`` is rendered from it.
 """
 
 from __future__ import annotations
@@ -46,14 +47,16 @@ def main(argv: list[str]) -> None:
     models = stock if options["models"] == "all" else options["models"].split(",")
     stacks = {"old": options["old"], "new": options["new"]}
     versions = {stack: _child(python, "versions") for stack, python in stacks.items()}
-    found: dict[str, dict[str, Any]] = {}
-    for model in models:
+    file = Path(options["output"])
+    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    found = before["models"] if before.get("versions") == versions else {}
+    PAGE.parent.mkdir(exist_ok=True)
+    for model in [name for name in models if name not in found]:
         found[model] = {stack: _child(python, model) for stack, python in stacks.items()}
         print(model, *(f"{stack}: {_cell(found[model][stack])}" for stack in stacks), flush=True)
-    result = {"data": "ml-100k", "settings": SLICE, "versions": versions, "models": found}
-    Path(options["output"]).write_text(json_line(result) + "\n", encoding="utf-8")
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page(result), encoding="utf-8")
+        result = {"data": "ml-100k", "settings": SLICE, "versions": versions, "models": dict(sorted(found.items()))}
+        file.write_text(json_line(result) + "\n", encoding="utf-8")
+        PAGE.write_text(page(result, len(stock)), encoding="utf-8")
 
 
 def _child(python: str, what: str) -> dict[str, Any]:
@@ -94,14 +97,15 @@ def _cell(found: dict[str, Any]) -> str:
     return f"{found['test']['recall@10']:.4f} {found['test']['ndcg@10']:.4f}" if "test" in found else found["error"]
 
 
-def page(result: dict[str, Any]) -> str:
-    """The table as Markdown."""
+def page(result: dict[str, Any], count: int) -> str:
+    """The table as Markdown; ``count`` is how many models there are."""
     lines = [
         "# RecBole's sequential models on both stacks",
         "",
         "`python benchmarks/recbole_models.py` writes this page. The figures are test recall@10 and NDCG@10 after one",
         "epoch on a small slice of ml-100k. They show that a model runs and gives the same, not how good it is.",
         "A model that fails on both stacks needs what this slice does not have, or fails in RecBole itself.",
+        f"The table has {len(result['models'])} of {count} models.",
         "",
         "| stack | " + " | ".join(result["versions"]["old"]) + " |",
         "|---" * (len(result["versions"]["old"]) + 1) + "|",
