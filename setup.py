@@ -37,7 +37,7 @@ _NEW = [
     "psutil>=5.9",
     "colorlog==4.7.2",
     "colorama==0.4.4",
-    "setuptools",  # tensorboard and thop import pkg_resources or distutils where there is one
+    "setuptools",  # thop imports distutils, which Python 3.12 no longer has
 ]
 OLD = [f'{need} ; python_version < "3.12"' for need in _OLD]
 NEW = [f'{need} ; python_version >= "3.12"' for need in _NEW]

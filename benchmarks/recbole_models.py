@@ -76,9 +76,11 @@ def _child(python: str, what: str) -> dict[str, Any]:
 
 def _one(what: str) -> None:
     if what == "versions":
-        from recbole_raserec.doctor import PACKAGES, _version
+        from importlib.metadata import version
 
-        print(json.dumps({"python": sys.version.split()[0], **{name: _version(name) for name in PACKAGES}}))
+        from recbole_raserec.doctor import PACKAGES
+
+        print(json.dumps({"python": sys.version.split()[0], **{name: version(name) for name in PACKAGES}}))
         return
     import recbole
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from recbole_raserec import Config, ConfigError
-from recbole_raserec.config import config as config_module
 from recbole_raserec.config.checks import check_type
 from recbole_raserec.config.parameters import AFFECTS, PARAMETERS
 from recbole_raserec.config.properties import backbone_names, dataset_names, preset_names, properties_folder
@@ -95,12 +94,6 @@ def test_a_parameter_of_another_backbone_is_unknown():
     assert Config("RaSeRec", "tiny", arguments=["--backbone=DuoRec", "--contrast_tau=2"])["contrast_tau"] == 2
     with pytest.raises(ConfigError, match="contrast_tau=2: unknown parameter"):
         Config("RaSeRec", "tiny", arguments=["--contrast_tau=2"])
-
-
-def test_config_imports_nothing_that_stands_above_it():
-    for file in Path(config_module.__file__).parent.glob("*.py"):
-        ours = re.findall(r"(?:from|import) recbole_raserec[.](\w+)", file.read_text())
-        assert set(ours) <= {"config", "errors", "runtime"}, file.name
 
 
 def test_a_report_tells_runs_apart_by_what_changes_their_figures():
