@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.data.interaction import Interaction
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from recbole_raserec.backbones import build_backbone
 from recbole_raserec.backbones.scoring import scored_items, scoring_users
-from recbole_raserec.config.config import Config
 from recbole_raserec.data.prefix_feat import PREFIX_LENGTH
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.nn.softmax import catalogue_cross_entropy, negatives_for
@@ -22,6 +21,9 @@ from recbole_raserec.retrieval.attention import RetrievalAugmentation
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.retrieval.mixture import Mixture, Votes, cosines
 from recbole_raserec.retrieval.neighbours import Neighbours
+
+if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model does not need
+    from recbole_raserec.config.config import Config
 
 NO_MIXTURE = Mixture(0.0, 1.0)
 

@@ -82,8 +82,8 @@ def run(
         shown = portrait(raserec.scorer(), ranked, data, config["seed"]) if config["portrait"] else None
     if processes.rank() > 0:
         return None
-    save_model(config, raserec, remembered.memory, data)
-    result = build_result(config, data, pretrained, finetuned, ranked, drift, shown, manifest, seconds)
+    model_file = save_model(config, raserec, ranked.memory, data)
+    result = build_result(config, data, pretrained, finetuned, ranked, drift, shown, manifest, seconds, model_file)
     print(format_result(result))  # before writing, so it is not lost if the disk is full by now
     if config["result_file"]:
         write_result(config["result_file"], result)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_raserec.backbones.adapter import Adapter
 from recbole_raserec.backbones.duorec import DuoRec
 from recbole_raserec.backbones.protocol import Backbone
 from recbole_raserec.backbones.sasrec import SASRec
-from recbole_raserec.config.config import Config
+
+if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model does not need
+    from recbole_raserec.config.config import Config
 
 OURS = {"SASRec": SASRec, "DuoRec": DuoRec}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import recbole.model.sequential_recommender as recbole_models
 import torch
@@ -12,8 +12,10 @@ from recbole.data.transform import construct_transform
 from torch import Tensor, nn
 
 from recbole_raserec.backbones.scoring import scored_items, scoring_users
-from recbole_raserec.config.config import Config
 from recbole_raserec.errors import ConfigError
+
+if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model does not need
+    from recbole_raserec.config.config import Config
 
 # Arguments that a model's ``forward`` may have, under the names in RecBole's models.
 _ARGUMENTS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,9 +12,11 @@ from torch import Tensor
 
 from recbole_raserec.backbones.sasrec import SASRec
 from recbole_raserec.backbones.stack import Blocks, blocks_of, pairs_of
-from recbole_raserec.config.config import Config
 from recbole_raserec.data.batches import TARGET_AT, blocks_by_length
 from recbole_raserec.data.sequences import Prefixes
+
+if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model does not need
+    from recbole_raserec.config.config import Config
 
 
 class DuoRec(SASRec):

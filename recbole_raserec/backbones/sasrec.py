@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
 from recbole.model.layers import FeedForward
@@ -15,8 +15,10 @@ from recbole_raserec.backbones.layers.attention import CausalAttention
 from recbole_raserec.backbones.layers.average import AttentionBesideAverage, MovingAverage
 from recbole_raserec.backbones.protocol import Head
 from recbole_raserec.backbones.stack import Block, Stack
-from recbole_raserec.config.config import Config
 from recbole_raserec.errors import ConfigError
+
+if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model does not need
+    from recbole_raserec.config.config import Config
 
 
 class SASRec(Stack):

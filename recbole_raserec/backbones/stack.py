@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +13,13 @@ from recbole.model.layers import FeedForward
 from torch import Tensor, nn
 
 from recbole_raserec.backbones.protocol import Head, PackedPairs, Shapes
-from recbole_raserec.config.config import Config
 from recbole_raserec.data.batches import GENERATED, TARGET_SEQ, WEIGHT
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.nn.dropout import use_fast_dropout
 from recbole_raserec.nn.softmax import catalogue_cross_entropy, negatives_for
+
+if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model does not need
+    from recbole_raserec.config.config import Config
 
 # Our names of weights, as patterns, and the names in RecBole's SASRec. All other names are the same in both.
 _ATTENTION = r"layers\.(\d+)\.layer\.(?:attention\.)?(query|key|value|dense|LayerNorm)\."

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from recbole.config import Config
 from recbole.data.dataset import SequentialDataset
 from recbole.data.dataset.dataset import download_url, extract_zip, rename_atomic_files
@@ -24,6 +25,8 @@ from recbole_raserec.data.requirements import check_splittable
 from recbole_raserec.data.sequences import Prefixes, Sequences
 from recbole_raserec.errors import DataError
 from recbole_raserec.runtime.recbole_faults import fill_nan, pandas_that_recbole_knows
+
+_SECONDS = "seconds"  # name of a column while RecBole sorts
 
 
 class SequenceDataset(SequentialDataset):
@@ -65,11 +68,13 @@ class SequenceDataset(SequentialDataset):
         """Sort the interactions and group them by user. RecBole copies every prefix here; this stores only offsets."""
         self._aug_presets()
         self._check_field("uid_field", "time_field")
+        columns = self.inter_feat.interaction
+        columns[_SECONDS] = torch.from_numpy(self._seconds)
         if not self._is_sorted():  # converted files are sorted, and RecBole's two sorts are slow
             self.sort(by=[self.uid_field, self.time_field], ascending=True)
-        self.sequences = Sequences.from_sorted(
-            self.inter_feat[self.uid_field].numpy(), self.inter_feat[self.iid_field].numpy()
-        )
+        self._seconds = columns.pop(_SECONDS).numpy()
+        users, items = (self.inter_feat[field].numpy() for field in (self.uid_field, self.iid_field))
+        self.sequences = Sequences.from_sorted(users, items, self._seconds)
         check_splittable(self.sequences.lengths, source=self.dataset_name)
 
     def _is_sorted(self) -> bool:
@@ -106,6 +111,10 @@ class SequenceDataset(SequentialDataset):
     def _from_scratch(self) -> None:
         with pandas_that_recbole_knows():
             super()._from_scratch()
+
+    def _normalize(self) -> None:
+        self._seconds = self.inter_feat[self.time_field].to_numpy(np.float64, copy=True)  # before RecBole changes them
+        super()._normalize()
 
     def _fill_nan(self) -> None:
         fill_nan(self)

@@ -26,6 +26,7 @@ class Sequences:
     users : [U] user id of each sequence.
     generated : number of generated sequences; they are the last ones. All their items are training items.
     weights : [U] weight of each sequence's pairs in the loss; None means 1 for each.
+    times : [n] time of each item in seconds, NaN where it has none; None means that no item has one.
     """
 
     items: Array
@@ -33,12 +34,13 @@ class Sequences:
     users: Array
     generated: int = 0
     weights: Array | None = None
+    times: Array | None = None
 
     @classmethod
-    def from_sorted(cls, users: Array, items: Array) -> Sequences:
+    def from_sorted(cls, users: Array, items: Array, times: Array | None = None) -> Sequences:
         """Group interactions that are already sorted by user, then by time ([n] each)."""
         starts = np.flatnonzero(np.r_[True, users[1:] != users[:-1]]) if len(users) else np.zeros(0, int)
-        return cls(items=items, offsets=np.r_[starts, len(users)].astype(np.int64), users=users[starts])
+        return cls(items=items, offsets=np.r_[starts, len(users)].astype(np.int64), users=users[starts], times=times)
 
     @property
     def lengths(self) -> Array:
@@ -133,6 +135,12 @@ class Prefixes:
     def targets(self) -> Array:
         """[R] item to predict."""
         return self.sequences.items[self.target_at]
+
+    @property
+    def times(self) -> Array:
+        """[R] time of the target in seconds, NaN where it has none."""
+        times = self.sequences.times
+        return np.full(len(self), np.nan) if times is None else times[self.target_at].astype(np.float64)
 
     @property
     def lengths(self) -> Array:

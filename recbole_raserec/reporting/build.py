@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from recbole_raserec.config.config import Config
@@ -36,6 +37,7 @@ def build_result(
     portrait: dict[str, Any] | None,
     regeneration: dict[str, Any] | None,
     seconds: Mapping[str, float],
+    model_file: Path,
 ) -> Result:
     """The result of a run, from the results of its stages. It is built on the machine of the run, when the run ends.
 
@@ -96,6 +98,7 @@ def build_result(
         portrait=portrait,
         drift=_drift_parts(ranks["backbone"], drift, metrics, resampling) if drift else None,
         regeneration=regeneration,
+        model_file=str(model_file),
     )
 
 

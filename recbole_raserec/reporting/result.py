@@ -75,6 +75,7 @@ class Result(Mapping[str, Any]):
     seconds : seconds of each stage.
     valid_curves, train_losses : one value per epoch for each stage; losses are sums over the batches.
     config : the value of every parameter.
+    model_file : path of the trained model with its memory.
     """
 
     version: int
@@ -97,6 +98,7 @@ class Result(Mapping[str, Any]):
     portrait: dict[str, Any] | None = None
     drift: list[DriftPart] | None = None
     regeneration: dict[str, Any] | None = None
+    model_file: str | None = None
 
     def __getitem__(self, name: str) -> Any:
         if name not in {field.name for field in fields(self)} or getattr(self, name) is None:

@@ -16,7 +16,7 @@ from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
 from recbole_raserec.runtime.progress import Progress
 
 NO_OWNER = 0  # RecBole's padding id, which no user has
-_COLUMNS = ("keys", "targets", "owners", "lengths")
+_COLUMNS = ("keys", "targets", "owners", "lengths", "times")
 _QUERIES = 4096  # searched at once: for a tenth of them FAISS needs more than half the time
 _CANDIDATES = 2**21  # found at once, as indices and rough cosines
 _COMPARED = 2**17  # memories whose keys are held at once
@@ -34,6 +34,7 @@ class MemoryBank:
     targets : [N] item that followed the prefix.
     owners : [N] user that the prefix belongs to, or ``NO_OWNER``.
     lengths : [N] number of items in the prefix, not cut to the model's maximum.
+    times : [N] float64 seconds when the target was chosen, NaN where it is not known; the default is unknown for all.
     """
 
     keys: np.ndarray
@@ -42,6 +43,11 @@ class MemoryBank:
     lengths: np.ndarray
     index_factory: str = "Flat"
     index_nprobe: int = 16
+    times: np.ndarray = None  # type: ignore[assignment]  # never None after construction
+
+    def __post_init__(self) -> None:
+        if self.times is None:
+            object.__setattr__(self, "times", np.full(len(self.targets), np.nan))
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -77,7 +83,7 @@ class MemoryBank:
         return {}
 
     def tensors(self) -> dict[str, Tensor]:
-        """The four columns as tensors, for checkpoints."""
+        """The columns as tensors, for checkpoints."""
         return {name: torch.from_numpy(getattr(self, name)) for name in _COLUMNS}
 
     def cosines(self, vectors: np.ndarray, found: np.ndarray) -> np.ndarray:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from recbole_raserec.config.config import Config
+from recbole_raserec.backbones.protocol import Module
 from recbole_raserec.config.parameters import PARAMETERS, affects, is_of
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.runtime.files import replacing
+
+if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model does not need
+    from recbole_raserec.config.config import Config
 
 FORMAT = 1
 
@@ -53,6 +56,11 @@ def weights_digest(state_dict: dict[str, torch.Tensor]) -> str:
     for name, value in sorted(state_dict.items()):
         digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def finetune_source(backbone: Module, data_sha256: str) -> str:
+    """Identifier of the input of fine-tuning: the data and the backbone's weights."""
+    return f"{data_sha256} {weights_digest(backbone.state_dict())}"
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

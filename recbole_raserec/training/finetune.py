@@ -22,16 +22,17 @@ from recbole_raserec.training.remember import Remembered
 from recbole_raserec.training.stage import StageTrainer
 
 
-def finetune_source(model: RaSeRec, data_sha256: str) -> str:
-    """Identifier of the input of fine-tuning: the data and the backbone's weights."""
-    return f"{data_sha256} {checkpoints.weights_digest(model.backbone.state_dict())}"
-
-
 class FinetuneTrainer(StageTrainer):
     """Trains the augmentation module on cached queries and neighbours. No step encodes or searches."""
 
     def __init__(self, config: Config, model: RaSeRec, data_sha256: str, queries: Queries) -> None:
-        super().__init__(config, model.augmentation, "finetune", data_sha256, finetune_source(model, data_sha256))
+        super().__init__(
+            config,
+            model.augmentation,
+            "finetune",
+            data_sha256,
+            checkpoints.finetune_source(model.backbone, data_sha256),
+        )
         self.raserec, self.queries = model, queries
         self.epochs = config["finetune_epochs"]
         self.eval_step = min(config["eval_step"], self.epochs)

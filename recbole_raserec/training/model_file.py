@@ -1,23 +1,62 @@
-"""The file of a trained model: weights, memory and item names. It needs neither the data set nor pickle."""
+"""The file of a trained model: weights, memory and names. It needs neither the data set nor pickle."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from recbole_raserec.config.config import Config
-from recbole_raserec.data.dataset import SequenceDataset
+import numpy as np
+import torch
+
+from recbole_raserec.data.titles import read_titles
+from recbole_raserec.errors import ConfigError
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.retrieval.memory import MemoryBank
+from recbole_raserec.retrieval.mixture import Mixture
+from recbole_raserec.retrieval.names import Names
 from recbole_raserec.training import checkpoints
-from recbole_raserec.training.finetune import finetune_source
+
+if TYPE_CHECKING:  # what only a run needs takes a second to import
+    from recbole_raserec.config.config import Config
+    from recbole_raserec.data.dataset import SequenceDataset
+
+FIELD = "model_file"
+_MEND = "give one that `recbole-raserec run` wrote (its result file names it as model_file)"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What a file of a trained model holds.
+
+    Attributes
+    ----------
+    model : with its weights and mixture, in evaluation mode.
+    memory : the bank that the headline figures are of.
+    users, items : numbers of the tokens that the model knows.
+    titles : title of each item [V]; empty where the data set has none.
+    counts : [V] training interactions of each item.
+    digest : identifies the backbone that made the keys.
+    """
+
+    model: RaSeRec
+    memory: MemoryBank
+    users: Names
+    items: Names
+    titles: list[str]
+    counts: np.ndarray
+    digest: str
 
 
 def save_model(config: Config, model: RaSeRec, memory: MemoryBank, dataset: SequenceDataset) -> Path:
     """Write the file into ``checkpoint_dir``. Its name depends on the data, the backbone and the parameters."""
-    name = checkpoints.fingerprint(config.plain(), finetune_source(model, dataset.sha256), "raserec")
+    name = checkpoints.fingerprint(
+        config.plain(), checkpoints.finetune_source(model.backbone, dataset.sha256), "raserec"
+    )
     path = Path(config["checkpoint_dir"]) / f"{config['dataset']}-{config['model']}-{config['backbone']}-{name}.pth"
+    sequences, items = dataset.sequences, _tokens(dataset, dataset.iid_field)
+    titles = read_titles(Path(dataset.dataset_path), dataset.dataset_name)
     checkpoints.save(
         path,
         {
@@ -27,11 +66,81 @@ def save_model(config: Config, model: RaSeRec, memory: MemoryBank, dataset: Sequ
             "state_dict": model.state_dict(),
             "memory": memory.tensors(),
             "mixture": asdict(model.mixture),
-            "item_tokens": [str(token) for token in dataset.field2id_token[dataset.iid_field]],
+            "item_tokens": items,
+            "item_titles": [titles.get(token, "") for token in items],
+            "item_counts": torch.from_numpy(np.bincount(sequences.training_only().items, minlength=len(items))),
+            "user_tokens": _tokens(dataset, dataset.uid_field)[: int(sequences.users[: sequences.original].max()) + 1],
+            "user_num": dataset.user_num,
         },
     )
     logging.getLogger().info(f"model and memory: {path}")
     return path
+
+
+def load_model(path: str | Path, device: torch.device | str = "cpu") -> TrainedModel:
+    """Read the file that :func:`save_model` wrote. Nothing else is read, and nothing in the file is executed.
+
+    Raises
+    ------
+    ConfigError : the file is missing, damaged, not one of a trained model, or of an earlier version.
+    """
+    state = checkpoints.load(path, device, FIELD)
+    if state.get("stage") != "raserec":
+        raise ConfigError(FIELD, str(path), f"it holds stage {state.get('stage')}, not a trained RaSeRec", _MEND)
+    if "user_tokens" not in state:
+        problem = "an earlier version wrote it, without the users' names"
+        raise ConfigError(FIELD, str(path), problem, "run the same command again with --resume=True")
+    try:
+        return _rebuild(state, device)
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        problem = f"its parts do not fit together ({' '.join(str(error).split())[:200]})"
+        raise ConfigError(FIELD, str(path), problem, _MEND) from error
+
+
+def _rebuild(state: dict[str, Any], device: torch.device | str) -> TrainedModel:
+    config = _SavedConfig(state["config"], device=torch.device(device))
+    items = Names(state["item_tokens"])
+    model = RaSeRec(config, _Sizes(config, state["user_num"], len(items)))  # type: ignore[arg-type]
+    model.load_state_dict(state["state_dict"])
+    model.mixture = Mixture(**state["mixture"])
+    model.freeze_backbone()
+    columns = {name: column.cpu().numpy() for name, column in state["memory"].items()}
+    memory = MemoryBank(**columns, index_factory=config["index_factory"], index_nprobe=config["index_nprobe"])
+    return TrainedModel(
+        model=model.to(device).eval(),
+        memory=memory,
+        users=Names(state["user_tokens"]),
+        items=items,
+        titles=state["item_titles"],
+        counts=state["item_counts"].cpu().numpy(),
+        digest=checkpoints.weights_digest(model.backbone.state_dict()),
+    )
+
+
+class _SavedConfig(dict):
+    """The parameters of a file, in the form that RecBole's models read: a missing one is None."""
+
+    def __init__(self, values: dict[str, Any], **others: Any) -> None:
+        super().__init__(values, **others)
+
+    def __missing__(self, name: str) -> None:
+        return None
+
+
+class _Sizes:
+    """What RecBole's models read of a data set: its numbers of users and items, with padding."""
+
+    def __init__(self, config: _SavedConfig, user_num: int, item_num: int) -> None:
+        self.user_num, self.item_num = user_num, item_num
+        self._of = {config["USER_ID_FIELD"]: user_num, config["ITEM_ID_FIELD"]: item_num}
+
+    def num(self, field: str) -> int:
+        """Number of different values of a field."""
+        return self._of[field]
+
+
+def _tokens(dataset: SequenceDataset, field: str) -> list[str]:
+    return [str(token) for token in dataset.field2id_token[field]]
 
 
 def checkpoints_mib(model: RaSeRec, dataset: SequenceDataset) -> float:

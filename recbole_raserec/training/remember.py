@@ -43,7 +43,8 @@ class Reader:
 
     def bank(self, part: Prefixes, keys: np.ndarray) -> MemoryBank:
         """A memory bank of the pairs of a part; their user vectors are ``keys`` [R, D]."""
-        return MemoryBank(keys, part.targets, part.users, part.lengths, self.index_factory, self.index_nprobe)
+        index = self.index_factory, self.index_nprobe
+        return MemoryBank(keys, part.targets, part.users, part.lengths, *index, times=part.times)
 
     def search(self, memory: MemoryBank, part: Prefixes, vectors: np.ndarray, label: str, k: int = 0) -> Queries:
         """The part with the ``k`` nearest memories of each row; the default is the number that ranking reads."""
