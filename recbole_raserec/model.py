@@ -18,6 +18,7 @@ from recbole_raserec.data.prefix_feat import PREFIX_LENGTH
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.nn.softmax import catalogue_cross_entropy, negatives_for
 from recbole_raserec.retrieval.attention import RetrievalAugmentation
+from recbole_raserec.retrieval.explain import Reasons
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.retrieval.mixture import Mixture, Votes, cosines
 from recbole_raserec.retrieval.neighbours import Neighbours
@@ -88,6 +89,16 @@ class Scorer:
         if self.mixture.weight:  # of which every item's score is a part
             return self(h, neighbours).gather(0, own[None])[0]
         return (self.users(h, neighbours) * self.items[own]).sum(dim=1)
+
+    @torch.no_grad()
+    def reasons(self, h: Tensor, neighbours: Neighbours, item: int) -> Reasons:
+        """Where the score of an item comes from, for one history: h [1, D] and its memories."""
+        near = neighbours.nearest(self.top_k)
+        score = float(self.users(h, neighbours)[0] @ self.items[item])
+        own = self.augmentation.alpha * float(h[0] @ self.item_vectors[item])
+        shares, parts = self.augmentation.parts(h, near.vectors, self.item_vectors[near.items], near.real)
+        votes = cosines(h, neighbours)
+        return Reasons.of(score, own, shares[0], parts[0] @ self.item_vectors[item], votes[0], self.mixture)
 
 
 class RaSeRec(SequentialRecommender):

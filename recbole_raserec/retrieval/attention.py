@@ -35,18 +35,33 @@ class CrossAttention(nn.Module):
 
     def forward(self, query: Tensor, keys: Tensor, values: Tensor, real: Tensor) -> Tensor:
         """[B, D], [B, K, D], [B, K, D] and [B, K], True where there is a memory -> [B, D]."""
-        q = self.query(query).unflatten(-1, (self.heads, -1))  # [B, heads, D / heads]
-        w_k = self.key.weight.unflatten(0, (self.heads, -1))  # [heads, D / heads, D]
-        folded = torch.einsum("bhc,hcd->bhd", q, w_k)  # [B, heads, D]
-        logits = folded @ keys.transpose(1, 2) * self.scale  # [B, heads, K]
-        lowest = torch.finfo(logits.dtype).min
-        weights = F.softmax(logits.masked_fill(~real[:, None], lowest), dim=-1)
-        weights = self.weight_dropout(weights)
+        weights = self.weight_dropout(self.weights(query, keys, real))
         mixed = weights @ values  # [B, heads, D]
         w_v = self.value.weight.unflatten(0, (self.heads, -1))
         context = torch.einsum("bhd,hcd->bhc", mixed, w_v)  # [B, heads, D / heads]
         context = context + self.value.bias.unflatten(0, (self.heads, -1)) * weights.sum(-1, keepdim=True)
         return self.output_dropout(self.output(context.flatten(1)))
+
+    def weights(self, query: Tensor, keys: Tensor, real: Tensor) -> Tensor:
+        """[B, heads, K] share of each memory in each head; a row's shares sum to 1."""
+        q = self.query(query).unflatten(-1, (self.heads, -1))  # [B, heads, D / heads]
+        w_k = self.key.weight.unflatten(0, (self.heads, -1))  # [heads, D / heads, D]
+        folded = torch.einsum("bhc,hcd->bhd", q, w_k)  # [B, heads, D]
+        logits = folded @ keys.transpose(1, 2) * self.scale  # [B, heads, K]
+        lowest = torch.finfo(logits.dtype).min
+        return F.softmax(logits.masked_fill(~real[:, None], lowest), dim=-1)
+
+    def parts(self, query: Tensor, keys: Tensor, values: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """What each memory adds to the output without dropout. The output is the sum over K and a constant.
+
+        Returns
+        -------
+        weights : [B, heads, K] as in :meth:`weights`.
+        parts : [B, K, D].
+        """
+        weights = self.weights(query, keys, real)
+        projected = F.linear(values, self.value.weight).unflatten(-1, (self.heads, -1))  # [B, K, heads, D / heads]
+        return weights, F.linear((projected * weights.transpose(1, 2)[..., None]).flatten(2), self.output.weight)
 
 
 class FeedForward(nn.Module):
@@ -72,8 +87,14 @@ class Branch(nn.Module):
         self.second = CrossAttention(hidden_size, heads, dropout, tau)
 
     def forward(self, query: Tensor, keys: Tensor, values: Tensor, real: Tensor) -> Tensor:
-        between = self.feed_forward(self.first(query, keys, values, real))
-        return self.second(between, keys, values, real)
+        return self.second(self._between(query, keys, values, real), keys, values, real)
+
+    def _between(self, query: Tensor, keys: Tensor, values: Tensor, real: Tensor) -> Tensor:
+        return self.feed_forward(self.first(query, keys, values, real))
+
+    def parts(self, query: Tensor, keys: Tensor, values: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`CrossAttention.parts`, of the second attention, whose output is the branch's."""
+        return self.second.parts(self._between(query, keys, values, real), keys, values, real)
 
 
 class RetrievalAugmentation(nn.Module):
@@ -126,3 +147,26 @@ class RetrievalAugmentation(nn.Module):
             retrieved = self.beta * retrieved + (1 - self.beta) * swapped
         augmented = self.alpha * h + (1 - self.alpha) * retrieved
         return torch.where(real.any(dim=1, keepdim=True), augmented, h)
+
+    def parts(self, h: Tensor, sequences: Tensor, targets: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """What each memory adds to h~, without dropout. h~ is alpha h, plus the sum of the parts, plus a constant.
+
+        This decomposition is exact. The attention's weights depend on all memories; given them, h~ is linear in the
+        memories' values.
+
+        Parameters
+        ----------
+        h, sequences, targets, real : as in :meth:`forward`.
+
+        Returns
+        -------
+        shares : [B, K] attention of each memory, the mean over heads and branches; they sum to 1 for each row.
+        parts : [B, K, D].
+        """
+        weights, parts = self.sequence_branch.parts(h, sequences, targets, real)
+        shares = weights.mean(dim=1)
+        if self.target_branch is not None:
+            others, swapped = self.target_branch.parts(h, targets, sequences, real)
+            shares = self.beta * shares + (1 - self.beta) * others.mean(dim=1)
+            parts = self.beta * parts + (1 - self.beta) * swapped
+        return shares * real, (1 - self.alpha) * parts * real[..., None]

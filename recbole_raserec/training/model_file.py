@@ -37,6 +37,7 @@ class TrainedModel:
     users, items : numbers of the tokens that the model knows.
     titles : title of each item [V]; empty where the data set has none.
     counts : [V] training interactions of each item.
+    user_num : number of user ids that the backbone knows, with padding.
     digest : identifies the backbone that made the keys.
     """
 
@@ -46,6 +47,7 @@ class TrainedModel:
     items: Names
     titles: list[str]
     counts: np.ndarray
+    user_num: int
     digest: str
 
 
@@ -113,6 +115,7 @@ def _rebuild(state: dict[str, Any], device: torch.device | str) -> TrainedModel:
         items=items,
         titles=state["item_titles"],
         counts=state["item_counts"].cpu().numpy(),
+        user_num=state["user_num"],
         digest=checkpoints.weights_digest(model.backbone.state_dict()),
     )
 

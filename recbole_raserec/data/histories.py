@@ -1,0 +1,138 @@
+"""Histories as people hand them over: lists of item tokens, or a frame of users and items."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_raserec.errors import DataError
+
+LONGEST = 100_000  # items of a history; a longer one is a column of many users, given by mistake
+_COLUMNS = {
+    "user": ("user", "user_id", "userId"),
+    "item": ("item", "item_id", "itemId"),
+    "time": ("timestamp", "time"),
+}
+
+
+@dataclass(frozen=True)
+class Histories:
+    """B histories.
+
+    Attributes
+    ----------
+    items : the tokens of each, oldest first.
+    users : the name of each in the answer: what the caller gave, or the numbers 0, 1, ...
+    owners : the token of the user of each; None where the caller named nobody.
+    """
+
+    items: list[list[str]]
+    users: list[Any]
+    owners: list[str | None]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def read_histories(histories: Any, users: Sequence[Any] | None = None) -> Histories:
+    """Check and read histories.
+
+    Parameters
+    ----------
+    histories : a list of histories, each a list of item tokens (texts or whole numbers), oldest first; or one such
+        history; or a pandas or Arrow frame with the columns user, item and, if its rows are not in order, timestamp.
+    users : the user of each history; of a frame its own users count.
+
+    Raises
+    ------
+    DataError : it is none of these, or a token is no token.
+    """
+    if hasattr(histories, "to_pandas"):
+        histories = histories.to_pandas()
+    if isinstance(histories, pd.DataFrame):
+        if users is not None:
+            mend = "leave users out, or give lists"
+            raise DataError("users", None, "given beside a frame, which names its users itself", mend)
+        return _of_frame(histories)
+    rows = [_tokens(row, number) for number, row in enumerate(_rows(histories))]
+    if users is None:
+        return Histories(rows, list(range(len(rows))), [None] * len(rows))
+    names = list(users) if isinstance(users, Iterable) and not isinstance(users, (str, bytes)) else [users]
+    if len(names) != len(rows):
+        problem = f"{len(names)} users for {len(rows)} histories"
+        raise DataError("users", None, problem, "give one user for each history, or None for nobody")
+    return Histories(rows, names, [None if name is None else token(name, "users") for name in names])
+
+
+def token(value: Any, field: str) -> str:
+    """A token as text: whole numbers are written without a point. Raise DataError if it is none."""
+    if isinstance(value, str) and value:
+        return value
+    if isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_)):
+        return str(int(value))
+    mend = "give texts or whole numbers, as in the data that the model was trained on"
+    raise DataError(field, value, f"{type(value).__name__} is not a token" if value != "" else "an empty token", mend)
+
+
+def _rows(histories: Any) -> list[Any]:
+    if isinstance(histories, (str, bytes, dict)) or not isinstance(histories, Iterable):
+        problem = f"is of type {type(histories).__name__}"
+        raise DataError("histories", histories, problem, "give a list of lists of item tokens, or a frame")
+    rows = list(histories)
+    one = rows and all(isinstance(row, (str, numbers.Integral)) for row in rows)
+    return [rows] if one else rows
+
+
+def _tokens(row: Any, number: int) -> list[str]:
+    field = f"history {number}"
+    if isinstance(row, (str, bytes, dict)) or not isinstance(row, Iterable):
+        raise DataError(field, row, f"is of type {type(row).__name__}", "give a list of item tokens")
+    items = row if isinstance(row, list) else list(row)
+    _check_length(field, len(items))
+    return [token(item, field) for item in items]
+
+
+def _check_length(field: str, length: int) -> None:
+    if length > LONGEST:
+        problem = f"it has {length:,} items, and a history has at most {LONGEST:,}"
+        raise DataError(field, None, problem, "give each user's items as a list of their own")
+
+
+def _of_frame(frame: pd.DataFrame) -> Histories:
+    """The histories of a frame, a user each, in the order in which the users first occur."""
+    user, item = (_column(frame, what) for what in ("user", "item"))
+    time = _column(frame, "time", needed=False)
+    if time is not None:
+        bad = frame[time].isna()
+        if bad.any():
+            raise DataError(f"row {int(bad.to_numpy().argmax())}", None, f"{time} is missing", "give each row a time")
+        frame = frame.sort_values(time, kind="stable")
+    names = frame[user].drop_duplicates().sort_index(kind="stable") if time is None else frame[user].drop_duplicates()
+    order = {name: number for number, name in enumerate(_whole(names).tolist())}
+    items: list[list[str]] = [[] for _ in order]
+    for name, value in zip(_whole(frame[user]).tolist(), _whole(frame[item]).tolist()):
+        items[order[name]].append(token(value, str(item)))
+    owners: list[str | None] = [token(name, str(user)) for name in order]
+    for name, history in zip(owners, items):
+        _check_length(f"history of {name}", len(history))
+    return Histories(items, list(order), owners)
+
+
+def _column(frame: pd.DataFrame, what: str, needed: bool = True) -> Any:
+    found = [name for name in _COLUMNS[what] if name in frame.columns]
+    if not found and needed:
+        there = ", ".join(map(str, frame.columns))
+        raise DataError("histories", None, f"the frame has no column {what} (it has {there})", "rename its column")
+    return found[0] if found else None
+
+
+def _whole(column: pd.Series) -> pd.Series:
+    """Numbers with a point that are whole (a missing value elsewhere makes pandas write them so) as integers."""
+    if column.dtype.kind == "f" and bool((column == column.round()).all()):
+        return column.astype("int64")
+    return column

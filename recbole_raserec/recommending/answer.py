@@ -1,0 +1,137 @@
+"""From histories to the best items. A history's answer does not depend on the others of its request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_raserec.recommending.catalogue import Catalogue
+from recbole_raserec.recommending.request import Request
+from recbole_raserec.retrieval.neighbours import Neighbours
+from recbole_raserec.retrieval.snapshot import Snapshot
+from recbole_raserec.training.model_file import TrainedModel
+
+_ROWS = 512  # histories answered at once
+_SCORES = 2**24  # held at once
+# A CPU's matrix product rounds a row alike whatever the other rows are, if there are at least a dozen of them.
+_FEWEST = 16
+
+
+class Best(NamedTuple):
+    """The best items of B histories, best first.
+
+    Attributes
+    ----------
+    row : [N] number of the history.
+    item, score, rank : [N] each; ranks begin with 1.
+    found : [B, K] rows of each history's memories in the snapshot.
+    """
+
+    row: np.ndarray
+    item: np.ndarray
+    score: np.ndarray
+    rank: np.ndarray
+    found: np.ndarray
+
+
+@dataclass(frozen=True)
+class View:
+    """A trained model, and its memories and catalogue at one moment."""
+
+    trained: TrainedModel
+    snapshot: Snapshot
+    catalogue: Catalogue
+
+    @torch.no_grad()
+    def encode(self, request: Request) -> np.ndarray:
+        """[B, D] user vectors of the backbone. Each history must have an item that the backbone knows."""
+        backbone = self.trained.model.backbone
+        device, width = backbone.item_vectors.device, backbone.item_vectors.shape[1]
+        known = [self._known(items)[-backbone.max_seq_length :] for items in request.items]
+        lengths = np.array([len(items) for items in known], np.int64)
+        users = np.where(request.owners < self.trained.user_num, np.maximum(request.owners, 0), 0)
+        vectors = np.empty((len(known), width), np.float32)
+        for length in np.unique(lengths):
+            rows = _padded(np.flatnonzero(lengths == length))
+            columns = np.stack([known[row] for row in rows]), lengths[rows], users[rows]
+            vectors[rows] = backbone(*(torch.from_numpy(column).to(device) for column in columns)).float().cpu().numpy()
+        return vectors
+
+    def is_cold(self, request: Request) -> np.ndarray:
+        """[B] whether the backbone knows no item of a history."""
+        return np.array([len(self._known(items)) == 0 for items in request.items], bool)
+
+    def retrieve(self, vectors: np.ndarray, request: Request) -> np.ndarray:
+        """[B, K] rows of the memories of each history."""
+        return self.snapshot.search(vectors, request.owners, request.lengths, self.trained.model.depth)
+
+    def neighbours(self, found: np.ndarray) -> Neighbours:
+        """The memories ``found`` [B, K], on the model's device."""
+        return self.snapshot.neighbours(torch.from_numpy(found).to(self.catalogue.scorer.item_vectors.device))
+
+    @torch.no_grad()
+    def scores(self, vectors: np.ndarray, found: np.ndarray) -> Tensor:
+        """[B, V] scores of all items."""
+        rows = _padded(np.arange(len(vectors)))
+        h = torch.from_numpy(vectors[rows]).to(self.catalogue.scorer.item_vectors.device)
+        return self.catalogue.scorer(h, self.neighbours(found[rows])).T[: len(vectors)]
+
+    def popular(self) -> np.ndarray:
+        """[V] scores of the items by their number of training interactions, for histories that say nothing."""
+        counts = np.zeros(len(self.catalogue.allowed), np.float32)
+        counts[: len(self.trained.counts)] = self.trained.counts
+        return counts
+
+    def blocks(self, request: Request) -> Iterator[np.ndarray]:
+        """Numbers of the histories that are answered at once."""
+        size = max(_FEWEST, min(_ROWS, _SCORES // len(self.catalogue.allowed)))
+        for start in range(0, len(request), size):
+            yield np.arange(start, min(start + size, len(request)))
+
+    def best(self, request: Request, k: int, allowed: np.ndarray, filter_seen: bool) -> Best:
+        """The ``k`` best ``allowed`` [V] items of each history, without its own items if ``filter_seen``."""
+        cold = self.is_cold(request)
+        scores = np.empty((len(request), len(allowed)), np.float32)
+        found = np.full((len(request), self.trained.model.depth), -1, np.int32)
+        scores[cold] = self.popular()
+        warm = request.take(np.flatnonzero(~cold))
+        if len(warm):
+            vectors = self.encode(warm)
+            found[~cold] = self.retrieve(vectors, warm)
+            scores[~cold] = self.scores(vectors, found[~cold]).cpu().numpy()
+        scores[:, ~allowed] = -np.inf
+        if filter_seen:
+            for row, items in enumerate(request.items):
+                scores[row, items] = -np.inf
+        return Best(*_top(scores, k), found)
+
+    def _known(self, items: np.ndarray) -> np.ndarray:
+        """The items of the training data; the backbone has no vectors of others to read."""
+        return items[items < len(self.trained.counts)]
+
+
+def _padded(rows: np.ndarray) -> np.ndarray:
+    """``rows``, with the last one repeated until there are enough."""
+    return np.concatenate([rows, np.repeat(rows[-1:], max(0, _FEWEST - len(rows)))])
+
+
+def _top(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Row, item, score and rank of the ``k`` best of each row [B, V]. Equal scores are in the order of the items.
+
+    An item with the score -inf is left out.
+    """
+    k = min(k, scores.shape[1])
+    least = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k]  # the k-th best score of each row
+    row, item = np.nonzero((scores >= least[:, None]) & (scores > -np.inf))
+    score = scores[row, item]
+    order = np.lexsort((item, -score, row))
+    row, item, score = row[order], item[order], score[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, row) + 1
+    kept = rank <= k
+    return row[kept], item[kept], score[kept], rank[kept]
+

@@ -1,0 +1,126 @@
+"""The memory of a recommender, by tokens: what it reads, learns and forgets while it serves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_raserec.data.histories import read_histories, token
+from recbole_raserec.errors import DataError
+from recbole_raserec.recommending.request import Request, numbered
+from recbole_raserec.retrieval.living import LivingMemory
+from recbole_raserec.retrieval.snapshot import Snapshot
+
+Encode = Callable[[Request], np.ndarray]
+
+
+class Memory:
+    """Adds and forgets memories durably: a change is on the disk when its method returns.
+
+    Forgetting edits the memory, not the weights: what training learned from a person stays in the model, and the
+    model's own file keeps the memories that it was written with.
+
+    Parameters
+    ----------
+    living : the memories and their store.
+    encode : the vectors of histories.
+    is_cold : whether the encoder knows no item of a history.
+    """
+
+    def __init__(self, living: LivingMemory, encode: Encode, is_cold: Callable[[Request], np.ndarray]) -> None:
+        self._living, self._encode, self._is_cold = living, encode, is_cold
+
+    def __len__(self) -> int:
+        return len(self._living)
+
+    def add(self, history: Iterable[Any], next_item: Any, owner: Any = None, time: Any = None) -> int:
+        """Remember that ``next_item`` followed ``history``, and return the id of the memory.
+
+        Parameters
+        ----------
+        history : item tokens, oldest first; the training data has at least one of them.
+        next_item : an item token; a new one can be recommended from now on.
+        owner : the user; None is nobody. An owner can be forgotten, and gets no memory of the own future.
+        time : seconds, or a date; None is unknown.
+
+        Raises
+        ------
+        DataError, ConfigError : an input is wrong or the store cannot be written; nothing was changed.
+        """
+        if isinstance(history, (str, bytes)):
+            raise DataError("history", history, "is one text", "give a list of item tokens")
+        return int(self.add_many([list(history)], [next_item], [owner], [time])[0])
+
+    def add_many(
+        self,
+        histories: Any,
+        next_items: Sequence[Any],
+        owners: Sequence[Any] | None = None,
+        times: Sequence[Any] | None = None,
+        on_unknown: str = "raise",
+    ) -> np.ndarray:
+        """As :meth:`add`, n memories in one transaction: all or none. Return their ids [n].
+
+        ``on_unknown`` says what happens to unknown items of histories: "raise", or "warn" or "ignore" to skip them.
+        """
+        given = read_histories(histories, owners)
+        targets = [token(item, "next_item") for item in next_items]
+        seconds = [math.nan] * len(given) if times is None else [_seconds(time) for time in times]
+        for name, column in (("next_items", targets), ("times", seconds)):
+            if len(column) != len(given):
+                problem = f"{len(column)} of them for {len(given)} histories"
+                raise DataError(name, None, problem, "give one for each history")
+        request = numbered(given, self._living.items, self._living.owners, on_unknown)
+        if self._is_cold(request).any():
+            row = int(self._is_cold(request).argmax())
+            mend = "leave it out: there is nothing by which a similar history could be found"
+            raise DataError(f"history {row}", None, "the model knows none of its items", mend)
+        return self._living.add(self._encode(request), targets, given.owners, request.lengths, np.array(seconds))
+
+    def forget(self, owner: Any = None, item: Any = None) -> int:
+        """Delete an owner's memories, or those that lead to ``item``, also from the disk. Return how many."""
+        return self._living.forget(
+            owner=None if owner is None else token(owner, "owner"), item=None if item is None else token(item, "item")
+        )
+
+    def expire(self, before: Any) -> int:
+        """Delete the memories with a time before ``before`` (seconds, or a date). Return how many."""
+        return self._living.expire(_seconds(before, "before"))
+
+    def as_of(self, time: Any) -> Snapshot:
+        """The memories as they were at ``time`` (seconds, or a date), without those that were forgotten since."""
+        return self._living.as_of(_seconds(time))
+
+    def compact(self) -> None:
+        """Write the store anew without the traces of deletions, and build its index anew."""
+        self._living.compact()
+
+    def refresh(self) -> Snapshot:
+        """The memories as they are now, with those that other processes wrote."""
+        self._living.refresh()
+        return self._living.snapshot()
+
+    def close(self) -> None:
+        """Close the store."""
+        self._living.close()
+
+
+def _seconds(time: Any, field: str = "time") -> float:
+    """Seconds since 1970; NaN for None. A date without a zone is UTC."""
+    if time is None:
+        return math.nan
+    mend = "give seconds, or a date like 2024-01-19 10:00:00"
+    try:
+        if isinstance(time, (str, pd.Timestamp)) or hasattr(time, "isoformat"):
+            stamp = pd.Timestamp(time)
+            return (stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp).timestamp()
+        seconds = math.nan if isinstance(time, bool) else float(time)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(field, time, "not a time", mend) from error
+    if not math.isfinite(seconds):
+        raise DataError(field, time, "not a time", mend)
+    return seconds
