@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Callable
 from urllib.parse import quote
 
-from recbole_raserec.errors import ConfigError, DataError, RaSeRecError
+from recbole_raserec.errors import DataError
+from recbole_raserec.retrieval.sqlite_errors import WAIT, explain
 
 FORMAT = 1
 _APPLICATION = 0x52615365  # "RaSe" in SQLite's header
-_WAIT = 300.0  # seconds that a writer waits for the others
 _TABLES = """
 CREATE TABLE meta(
   format INTEGER NOT NULL, width INTEGER NOT NULL, key_type TEXT NOT NULL, model TEXT NOT NULL,
@@ -42,17 +42,6 @@ CREATE INDEX memories_owner ON memories(owner) WHERE owner IS NOT NULL;
 CREATE INDEX memories_time ON memories(time) WHERE time IS NOT NULL;
 CREATE INDEX memories_epoch ON memories(epoch) WHERE epoch IS NOT NULL;
 """
-# A part of SQLite's message -> the kind of error, the problem, and what mends it.
-_EXPLAINED: tuple[tuple[str, type[RaSeRecError], str, str], ...] = (
-    ("is full", ConfigError, "cannot be written, because the disk is full", "free some space"),
-    ("readonly", ConfigError, "is read-only", "make the file and its folder writable, or give another path"),
-    ("locked", ConfigError, f"was in use by another process for {_WAIT:.0f} s", "end that process, or try again"),
-    ("unable to open", ConfigError, "cannot be opened", "give the path of a store, in a folder that can be written to"),
-    ("not a database", DataError, "is not a memory store", "give another path"),
-    ("no such", DataError, "is not a memory store of this version", "give another path"),
-    ("malformed", DataError, "is damaged", "restore it from a copy"),
-    ("interrupted", ConfigError, "was interrupted", "try again"),
-)
 
 
 class Database:
@@ -87,7 +76,7 @@ class Database:
                     self._connection = self._connect()
                 yield self._connection
             except (sqlite3.Error, OSError) as error:
-                raise self._explain(error) from error
+                raise explain(self.path, error) from error
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -120,21 +109,24 @@ class Database:
             with self.lock, _only_creator(self.path.parent):
                 if self.path.exists():
                     return False
-                self.remove_draft()  # of a creator that was killed
+                self._remove_draft()  # of a creator that was killed
                 try:
                     self._draft(fill)
                     os.rename(self._draft_path, self.path)
                 finally:
-                    self.remove_draft()
+                    self._remove_draft()
                 _sync(self.path.parent)
                 return True
         except (sqlite3.Error, OSError) as error:
-            raise self._explain(error) from error
+            raise explain(self.path, error) from error
 
-    def remove_draft(self) -> None:
-        """Remove what a killed creator left. Nobody creates while the store exists."""
-        for end in ("", "-journal", "-wal", "-shm"):
-            Path(f"{self._draft_path}{end}").unlink(missing_ok=True)
+    def remove_copies(self) -> None:
+        """Remove all files with keys except the store: indexes, also unfinished ones, and a killed creator's draft."""
+        self._remove_draft()  # nobody creates while the store exists
+        name = self.index_path.name
+        for path in list(self.path.parent.iterdir()):
+            if path.name in (name, f"{name}.json") or path.name.startswith(f".{name}."):
+                path.unlink(missing_ok=True)
 
     def wipe(self) -> None:
         """Empty the write-ahead log, so that what was deleted from the file is not left in the log either."""
@@ -148,6 +140,15 @@ class Database:
             if self._connection is not None and not self._connection.in_transaction:
                 self._connection.close()
                 self._connection = None
+
+    @property
+    def index_path(self) -> Path:
+        """File for an index of the keys."""
+        return self.path.with_name(f"{self.path.name}.index")
+
+    def _remove_draft(self) -> None:
+        for end in ("", "-journal", "-wal", "-shm"):
+            Path(f"{self._draft_path}{end}").unlink(missing_ok=True)
 
     @property
     def _draft_path(self) -> Path:
@@ -170,7 +171,7 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         self._inode = os.stat(self.path).st_ino
         address = f"file:{quote(str(self.path.absolute()))}?mode=rw"  # never creates the file
-        connection = sqlite3.connect(address, _WAIT, isolation_level=None, check_same_thread=False, uri=True)
+        connection = sqlite3.connect(address, WAIT, isolation_level=None, check_same_thread=False, uri=True)
         try:
             found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
             if found[0] != _APPLICATION:
@@ -181,7 +182,7 @@ class Database:
             connection.executescript(
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON; PRAGMA busy_timeout=1000;"
                 "PRAGMA wal_checkpoint(TRUNCATE);"  # for a process that was killed after a deletion
-                f"PRAGMA busy_timeout={1000 * _WAIT:.0f};"
+                f"PRAGMA busy_timeout={1000 * WAIT:.0f};"
             )
         except BaseException:
             connection.close()
@@ -197,15 +198,6 @@ class Database:
             raise DataError("memory store", str(self.path), problem, "close and open it again")
         if not found.st_mode & 0o222:  # root could write, but the owner forbids it
             raise sqlite3.OperationalError("readonly")
-
-    def _explain(self, error: Exception) -> RaSeRecError:
-        if isinstance(error, OSError):
-            problem = f"cannot be opened or written ({error.strerror or error})"
-            return ConfigError("memory store", str(self.path), problem, "give another path, or free some space")
-        for part, kind, problem, mend in _EXPLAINED:
-            if part in str(error):
-                return kind("memory store", str(self.path), problem, mend)
-        return DataError("memory store", str(self.path), f"cannot be read or written ({error})", "check the disk")
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 import faiss
 
 from recbole_raserec.errors import RaSeRecError
-from recbole_raserec.retrieval.store import Mark, MemoryStore
+from recbole_raserec.retrieval.rows import Mark
+from recbole_raserec.retrieval.store import MemoryStore
 from recbole_raserec.runtime.files import json_line, replacing
 
 
@@ -41,9 +41,9 @@ class IndexCache:
             wanted = self._state(mark)
             if {name: header[name] for name in wanted} != wanted or header["watermark"] > mark.id:
                 return None
-            if (header["size"], header["sha256"]) != _digest(self._path):
+            if (header["size"], header["sha256"]) != _digest(self.store.index_path):
                 return None
-            index = faiss.read_index(str(self._path))
+            index = faiss.read_index(str(self.store.index_path))
             if index.ntotal != header["rows"] or index.d != self.store.width:
                 return None
             _visit(index, self.nprobe)
@@ -54,7 +54,11 @@ class IndexCache:
     def save(self, index: Any, mark: Mark) -> None:
         """Write ``index``, which holds all memories of the store at ``mark``. A failure is only logged."""
         try:
-            with ExitStack() as still, replacing(self._path) as draft, replacing(self._header_path) as header:
+            with (
+                ExitStack() as still,
+                replacing(self.store.index_path) as draft,
+                replacing(self._header_path) as header,
+            ):
                 faiss.write_index(index, str(draft))
                 size, sha256 = _digest(draft)
                 content = {"watermark": mark.id, "rows": index.ntotal, "size": size, "sha256": sha256}
@@ -64,24 +68,9 @@ class IndexCache:
         except (_Moved, RaSeRecError, OSError, RuntimeError) as error:
             logging.getLogger().warning(f"the index of {self.store.path} was not kept: {error!r}")
 
-    def remove(self) -> None:
-        """Remove the files, also those that are being written: they hold keys."""
-        for path in list(self._files()):
-            path.unlink(missing_ok=True)
-
-    def _files(self) -> Iterator[Path]:
-        yield from (self._path, self._header_path)
-        for path in self.store.path.parent.iterdir():
-            if path.name.startswith(f".{self._path.name}."):
-                yield path
-
-    @property
-    def _path(self) -> Path:
-        return self.store.path.with_name(f"{self.store.path.name}.index")
-
     @property
     def _header_path(self) -> Path:
-        return self.store.path.with_name(f"{self.store.path.name}.index.json")
+        return self.store.index_path.with_suffix(".index.json")
 
     def _state(self, mark: Mark) -> dict[str, Any]:
         store = {"model": self.store.model, "epoch": mark.epoch, "generation": mark.generation}

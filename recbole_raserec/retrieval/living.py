@@ -15,10 +15,10 @@ from recbole_raserec.errors import ConfigError
 from recbole_raserec.retrieval.index_cache import IndexCache
 from recbole_raserec.retrieval.memory import NO_OWNER, MemoryBank
 from recbole_raserec.retrieval.names import Names
-from recbole_raserec.retrieval.rows import Rows
+from recbole_raserec.retrieval.rows import Changes, Mark, Rows
 from recbole_raserec.retrieval.segments import Segment, Tail, whole
 from recbole_raserec.retrieval.snapshot import Snapshot
-from recbole_raserec.retrieval.store import Changes, Mark, MemoryStore
+from recbole_raserec.retrieval.store import MemoryStore
 from recbole_raserec.retrieval.tokens import Numbers
 
 _T = TypeVar("_T")
@@ -68,7 +68,6 @@ class LivingMemory:
         self._index, self._key_type, self._width = index, key_type, bank.keys.shape[1]
         self._store = MemoryStore(path, self._width, model)
         self._cache = IndexCache(self._store, index.factory, index.nprobe)
-        self._store.before_delete = self._cache.remove
         self._numbers = Numbers(items), Numbers(owners)
         self._mark: Mark | None = None  # None while there is no store
         self._version: tuple[int, int] | None = None

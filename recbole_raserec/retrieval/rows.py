@@ -41,8 +41,9 @@ class Rows:
     @classmethod
     def empty(cls, size: int, width: int) -> Rows:
         """Room for ``size`` memories."""
-        types: list[Any] = [np.int64, np.int32, np.int32, np.int32, np.float64]
-        return cls(*(np.empty(size, kind) for kind in types), np.empty((size, width), np.float32))
+        ids, times, keys = np.empty(size, np.int64), np.empty(size), np.empty((size, width), np.float32)
+        targets, owners, lengths = (np.empty(size, np.int32) for _ in range(3))
+        return cls(ids, targets, owners, lengths, times, keys)
 
     @classmethod
     def checked(
@@ -74,6 +75,38 @@ class Rows:
         if np.isinf(rows.times).any():
             raise ConfigError("times", None, "are infinite", "give finite numbers, or NaN if unknown")
         return rows
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a reader has read: the last id, item and owner, the last deletion, and the compaction's generation."""
+
+    id: int = 0
+    item: int = 0
+    owner: int = 0
+    epoch: int = 0
+    generation: int = -1
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is new since a mark.
+
+    Attributes
+    ----------
+    mark : where this reading ends.
+    afresh : whether this is the whole store, because it was compacted since the mark.
+    rows : new memories.
+    dead : [M] ids of deleted memories.
+    items, owners : new tokens by number.
+    """
+
+    mark: Mark
+    afresh: bool
+    rows: Rows
+    dead: np.ndarray
+    items: dict[int, str]
+    owners: dict[int, str]
 
 
 def _check_tokens(name: str, tokens: Sequence[Any]) -> None:

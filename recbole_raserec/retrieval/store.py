@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
@@ -14,46 +14,15 @@ import numpy as np
 
 from recbole_raserec.errors import ConfigError, DataError
 from recbole_raserec.retrieval.database import FORMAT, Database
-from recbole_raserec.retrieval.rows import Rows, insert_rows, key_bytes, last_number, read_rows
+from recbole_raserec.retrieval.rows import Changes, Mark, Rows, insert_rows, key_bytes, last_number, read_rows
 from recbole_raserec.retrieval.tokens import find_number, insert_token, numbers_of
-
-
-@dataclass(frozen=True)
-class Mark:
-    """How far a reader has read: the last id, item and owner, the last deletion, and the compaction's generation."""
-
-    id: int = 0
-    item: int = 0
-    owner: int = 0
-    epoch: int = 0
-    generation: int = -1
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What is new since a mark.
-
-    Attributes
-    ----------
-    mark : where this reading ends.
-    afresh : whether this is the whole store, because it was compacted since the mark.
-    rows : new memories.
-    dead : [M] ids of deleted memories.
-    items, owners : new tokens by number.
-    """
-
-    mark: Mark
-    afresh: bool
-    rows: Rows
-    dead: np.ndarray
-    items: dict[int, str]
-    owners: dict[int, str]
 
 
 class MemoryStore:
     """The memories in the file ``path``.
 
-    Every method may raise the errors of :class:`~recbole_raserec.retrieval.database.Database`. Many may use the file. After a change returned, it survives a crash.
+    Every method may raise the errors of :class:`~recbole_raserec.retrieval.database.Database`. Threads and processes
+    may use the same file at once. After a change returned, it survives a crash.
 
     Parameters
     ----------
@@ -66,7 +35,11 @@ class MemoryStore:
         self.path, self.width, self.model = Path(path), width, model
         self._database = Database(self.path)
         self.lock = self._database.lock
-        self.before_delete: Callable[[], None] = lambda: None  # removes copies of keys outside the store
+
+    @property
+    def index_path(self) -> Path:
+        """File for an index of the keys. A deletion removes it, with what is named after it."""
+        return self._database.index_path
 
     def exists(self) -> bool:
         """Whether the file is there."""
@@ -155,13 +128,13 @@ class MemoryStore:
 
     def compact(self) -> None:
         """Remove what deletions left, and write the file anew. Other readers will read all of it again."""
-        with self.lock:
-            with self._database.writing() as connection:
-                connection.execute("DELETE FROM memories WHERE epoch IS NOT NULL")
-                connection.execute("DELETE FROM owners WHERE token IS NULL")
-                connection.execute("UPDATE meta SET generation = generation + 1, untidy = 1")
-                self.before_delete()
-            self._tidy()
+        with self._database.writing() as connection:
+            self._meta(connection)
+            connection.execute("DELETE FROM memories WHERE epoch IS NOT NULL")
+            connection.execute("DELETE FROM owners WHERE token IS NULL")
+            connection.execute("UPDATE meta SET generation = generation + 1, untidy = 1")
+            self._database.remove_copies()
+        self._tidy()
 
     def changes(self, mark: Mark) -> Changes:
         """All that was written since ``mark``; ``Mark()`` reads the whole store.
@@ -201,15 +174,13 @@ class MemoryStore:
 
     def _delete(self, where: str, find: Callable[[sqlite3.Connection, bytes], Any]) -> int:
         """Empty the rows ``where`` a column compares with what ``find`` returns; None finds nothing."""
-        with self.lock:
-            with self._database.writing() as connection:
-                meta = self._meta(connection)
-                value = find(connection, meta["salt"])
-                count = 0 if value is None else self._empty(connection, where, value, meta["epoch"] + 1)
-            self._database.remove_draft()
-            if meta["untidy"]:
-                self._tidy()
-            self._database.wipe()  # also after nothing was found: an earlier deletion may have been cut short here
+        with self._database.writing() as connection:
+            meta = self._meta(connection)
+            value = find(connection, meta["salt"])
+            count = 0 if value is None else self._empty(connection, where, value, meta["epoch"] + 1)
+        if meta["untidy"]:
+            self._tidy()
+        self._database.wipe()  # also after nothing was found: an earlier deletion may have been cut short here
         return count
 
     def _empty(self, connection: sqlite3.Connection, where: str, value: Any, epoch: int) -> int:
@@ -227,7 +198,7 @@ class MemoryStore:
         )
         if count:
             connection.execute("UPDATE meta SET epoch = ?", (epoch,))
-            self.before_delete()  # before the COMMIT: copies must not outlive the rows, also if the process is killed
+            self._database.remove_copies()  # before the COMMIT, because the process may be killed after it
         return count
 
     def _tidy(self) -> None:
