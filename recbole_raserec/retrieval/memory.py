@@ -100,7 +100,13 @@ class MemoryBank:
         return cosine
 
     def search(
-        self, queries: np.ndarray, users: np.ndarray, lengths: np.ndarray, k: int, progress: Progress = iter
+        self,
+        queries: np.ndarray,
+        users: np.ndarray,
+        lengths: np.ndarray,
+        k: int,
+        progress: Progress = iter,
+        hidden: np.ndarray | None = None,
     ) -> np.ndarray:
         """The ``k`` nearest memories of each query by cosine, without leaks.
 
@@ -112,6 +118,7 @@ class MemoryBank:
         queries : [Q, D] user vectors.
         users, lengths : [Q] user of each query, and number of items in its prefix.
         k : number of memories to find.
+        hidden : [N] bool, memories that are never returned, as if they were leaks.
 
         Returns
         -------
@@ -122,12 +129,15 @@ class MemoryBank:
         found = np.full((len(queries), k), NO_MEMORY, np.int32)
         if len(self) == 0 or len(queries) == 0:
             return found
-        enough = np.minimum(k + self._count_leaks(users, lengths) + _TIES, len(self))
+        shut = 0 if hidden is None else np.count_nonzero(hidden)
+        enough = np.minimum(k + self._count_leaks(users, lengths) + _TIES + shut, len(self))
         rows, depth = np.arange(len(queries)), min(k + max(k // 2, 8), len(self))
         while len(rows):
             # If leaks or ties fill the result of a query, it is searched again, twice as deep.
             blocks = _blocks(rows, min(_QUERIES, _CANDIDATES // depth))
-            complete = [self._search_block(queries, users, lengths, block, depth, found) for block in progress(blocks)]
+            complete = [
+                self._search_block(queries, users, lengths, block, depth, found, hidden) for block in progress(blocks)
+            ]
             rows = rows[~np.concatenate(complete) & (depth < enough[rows])]
             depth, progress = min(2 * depth, len(self)), iter
         return found
@@ -140,12 +150,15 @@ class MemoryBank:
         rows: np.ndarray,
         depth: int,
         found: np.ndarray,
+        hidden: np.ndarray | None,
     ) -> np.ndarray:
         """Fill ``found[rows]`` from the ``depth`` nearest. Return [R] whether no deeper memory can belong there."""
         k = found.shape[1]
         rough, near = self._index.search(normalise(queries[rows]), depth)  # [R, depth] both
         near = np.sort(near, axis=1)
         leak = (self.owners[near] == users[rows, None]) & (self.lengths[near] >= lengths[rows, None])
+        if hidden is not None:
+            leak |= hidden[near]
         cosine = np.where(leak, -np.inf, self.cosines(queries[rows], near))
         order = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
         best = np.take_along_axis(cosine, order, axis=1)
@@ -167,6 +180,20 @@ class MemoryBank:
         """span = longest prefix + 2, and owner x span + length of all memories, sorted."""
         span = int(self.lengths.max()) + 2
         return span, np.sort(self.owners.astype(np.int64) * span + self.lengths)
+
+    @property
+    def index(self) -> Any:
+        """The index over all keys. The first call builds it."""
+        return self._index
+
+    @property
+    def has_index(self) -> bool:
+        """Whether the index is there, so that the next search need not build it."""
+        return "_index" in self.__dict__
+
+    def take_index(self, index: Any) -> None:
+        """Search with ``index``, which holds all keys in their order, instead of building one."""
+        self.__dict__["_index"] = index  # where cached_property keeps its value; the dataclass is frozen
 
     @cached_property
     def _index(self) -> Any:

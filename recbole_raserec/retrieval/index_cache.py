@@ -1,0 +1,95 @@
+"""FAISS's index beside a store, so that a start need not build it. It is never trusted, and a deletion removes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+
+from recbole_raserec.errors import RaSeRecError
+from recbole_raserec.retrieval.rows import Mark
+from recbole_raserec.retrieval.store import MemoryStore
+from recbole_raserec.runtime.files import json_line, replacing
+
+
+class _Moved(Exception):
+    """Memories were deleted while the index was written. It may hold their keys."""
+
+
+@dataclass(frozen=True)
+class IndexCache:
+    """The files ``<store>.index`` and ``<store>.index.json``.
+
+    The index holds all memories up to an id, and none that is deleted. Its header names the state of the store that it
+    belongs to, and its size and digest, which are checked before FAISS reads it.
+    """
+
+    store: MemoryStore
+    factory: str
+    nprobe: int
+
+    def load(self, mark: Mark) -> tuple[Any, int] | None:
+        """The index and the last id in it, or None if there is none that belongs to the store at ``mark``."""
+        try:
+            header = json.loads(self._header_path.read_text(encoding="utf-8"))
+            wanted = self._state(mark)
+            if {name: header[name] for name in wanted} != wanted or header["watermark"] > mark.id:
+                return None
+            if (header["size"], header["sha256"]) != _digest(self.store.index_path):
+                return None
+            index = faiss.read_index(str(self.store.index_path))
+            if index.ntotal != header["rows"] or index.d != self.store.width:
+                return None
+            _visit(index, self.nprobe)
+            return index, int(header["watermark"])
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+            return None
+
+    def save(self, index: Any, mark: Mark) -> None:
+        """Write ``index``, which holds all memories of the store at ``mark``. A failure is only logged."""
+        try:
+            with (
+                ExitStack() as still,
+                replacing(self.store.index_path) as draft,
+                replacing(self._header_path) as header,
+            ):
+                faiss.write_index(index, str(draft))
+                size, sha256 = _digest(draft)
+                content = {"watermark": mark.id, "rows": index.ntotal, "size": size, "sha256": sha256}
+                header.write_text(json_line({**self._state(mark), **content}), encoding="utf-8")
+                if not still.enter_context(self.store.still(mark)):  # ends after the files are in their places
+                    raise _Moved
+        except (_Moved, RaSeRecError, OSError, RuntimeError) as error:
+            logging.getLogger().warning(f"the index of {self.store.path} was not kept: {error!r}")
+
+    @property
+    def _header_path(self) -> Path:
+        return self.store.index_path.with_suffix(".index.json")
+
+    def _state(self, mark: Mark) -> dict[str, Any]:
+        store = {"model": self.store.model, "epoch": mark.epoch, "generation": mark.generation}
+        return {**store, "factory": self.factory, "faiss": faiss.__version__}
+
+
+def _visit(index: Any, nprobe: int) -> None:
+    """Set how many lists a search visits, if the index has lists."""
+    with suppress(RuntimeError):
+        lists = faiss.try_extract_index_ivf(index)
+        if lists is not None:
+            lists.nprobe = min(nprobe, lists.nlist)
+
+
+def _digest(path: Path) -> tuple[int, str]:
+    """Size in bytes, and SHA-256."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+            size += len(block)
+    return size, digest.hexdigest()

@@ -1,0 +1,245 @@
+"""The living memory: memories that a recommender searches, adds and forgets while it serves, without retraining."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Callable, TypeVar
+
+import faiss
+import numpy as np
+
+from recbole_raserec.errors import ConfigError
+from recbole_raserec.retrieval.index_cache import IndexCache
+from recbole_raserec.retrieval.memory import NO_OWNER, MemoryBank
+from recbole_raserec.retrieval.names import Names
+from recbole_raserec.retrieval.rows import Changes, Mark, Rows
+from recbole_raserec.retrieval.segments import Segment, Tail, whole
+from recbole_raserec.retrieval.snapshot import Snapshot
+from recbole_raserec.retrieval.store import MemoryStore
+from recbole_raserec.retrieval.tokens import Numbers
+
+_T = TypeVar("_T")
+_LARGE = 20_000  # memories in the tail, or deleted ones in the base, that are searched over or skipped one by one
+_SHARE = 0.05  # of the base, if that is more
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """FAISS's factory string for the base of the memory, and how many lists of the index a search visits."""
+
+    factory: str = "Flat"
+    nprobe: int = 16
+
+
+class LivingMemory:
+    """Memories in a store, and the same memories in main memory for the search.
+
+    If there is no store yet, the initial memories are read only, and the first change creates the store with them. If
+    there is a store, its memories count and the initial ones are ignored. Threads and processes may change the same
+    store at once. A change is durable when its method returns. Every method may raise the errors of
+    :class:`~recbole_raserec.retrieval.store.MemoryStore`, and then nothing was changed.
+
+    Parameters
+    ----------
+    bank : initial memories. Targets and owners are numbers of ``items`` and ``owners``.
+    times : [N] float64 time of each, NaN if unknown.
+    items, owners : tokens. New ones are added as they are met.
+    path : file of the store.
+    model : digest of the backbone that makes the keys. A store of another backbone is an error.
+    index : index of the base segment.
+    key_type : float32 or float16, in a new store. Of float16 the search sees the rounded keys.
+    """
+
+    def __init__(
+        self,
+        bank: MemoryBank,
+        times: np.ndarray,
+        items: Names,
+        owners: Names,
+        path: str | Path,
+        model: str,
+        index: IndexSettings = IndexSettings(),
+        key_type: str = "float32",
+    ) -> None:
+        self.items, self.owners = items, owners
+        self._index, self._key_type, self._width = index, key_type, bank.keys.shape[1]
+        self._store = MemoryStore(path, self._width, model)
+        self._cache = IndexCache(self._store, index.factory, index.nprobe)
+        self._numbers = Numbers(items), Numbers(owners)
+        self._mark: Mark | None = None  # None while there is no store
+        self._version: tuple[int, int] | None = None
+        if self._store.exists():
+            self._take_in()
+        else:
+            if (bank.index_factory, bank.index_nprobe) != (index.factory, index.nprobe):
+                bank = replace(bank, index_factory=index.factory, index_nprobe=index.nprobe)
+            self._publish(whole(bank, np.asarray(times, np.float64), np.arange(1, len(bank) + 1)), Tail(self._width))
+
+    def __len__(self) -> int:
+        return len(self._snapshot)
+
+    def snapshot(self) -> Snapshot:
+        """The memories as this object last saw them. It never waits."""
+        return self._snapshot
+
+    def as_of(self, time: float) -> Snapshot:
+        """The memories with a time <= ``time`` or an unknown time."""
+        return self._snapshot.as_of(time)
+
+    def add(
+        self,
+        keys: np.ndarray,
+        targets: Sequence[str],
+        owners: Sequence[str | None],
+        lengths: Sequence[int] | np.ndarray,
+        times: Sequence[float | None] | np.ndarray,
+    ) -> np.ndarray:
+        """Add n memories and return their ids [n]: all, or none if there is an error.
+
+        Parameters
+        ----------
+        keys : [n, D] finite vectors of the encoder.
+        targets, owners : [n] tokens. The owner None is nobody.
+        lengths : [n] number of items in each prefix.
+        times : [n] NaN or None is unknown.
+        """
+        return self._change(lambda: self._store.add(keys, targets, owners, lengths, times))
+
+    def forget(self, owner: str | None = None, item: str | None = None) -> int:
+        """Delete an owner's memories, or those whose target is ``item``, and return how many there were.
+
+        Their bytes are in no file of the store afterwards. ConfigError unless exactly one of the two is given.
+        """
+        return self._change(lambda: self._store.forget(owner, item))
+
+    def expire(self, before: float) -> int:
+        """Delete the memories with a time < ``before``, and return how many there were."""
+        return self._change(lambda: self._store.expire(before))
+
+    def compact(self) -> None:
+        """Write the store anew without the traces of deletions, read it again, and build the index anew."""
+        self._change(self._store.compact)
+
+    def refresh(self) -> None:
+        """Take in what other processes wrote. It costs little if there is nothing."""
+        with self._store.lock:
+            if self._mark is None and not self._store.exists():
+                return
+            version = self._store.version()
+            if version != self._version:
+                self._take_in()
+                self._version = version
+
+    def close(self) -> None:
+        """Close the file. Snapshots remain usable, and the next change opens the file again."""
+        self._store.close()
+
+    def _change(self, change: Callable[[], _T]) -> _T:
+        """Change the store, and take in what it holds then."""
+        with self._store.lock:
+            self._ensure_store()
+            result = change()
+            self._take_in()
+            return result
+
+    def _ensure_store(self) -> None:
+        """Create the store with the initial memories, or take in the one that another process created."""
+        if self._mark is not None:
+            return
+        bank = self._snapshot.base.bank
+        seeded = np.unique(bank.targets), np.unique(bank.owners[bank.owners != NO_OWNER])
+        tokens = [[names.tokens[n] for n in used] for names, used in zip((self.items, self.owners), seeded)]
+        targets, owners = (
+            np.searchsorted(used, column) + 1 for used, column in zip(seeded, (bank.targets, bank.owners))
+        )
+        owners[bank.owners == NO_OWNER] = 0
+        base = self._snapshot.base
+        rows = Rows(base.ids, targets, owners, bank.lengths, base.times, bank.keys)
+        created = self._store.create(rows, tokens[0], tokens[1], self._key_type)
+        if not created or self._key_type != "float32":  # the search must see the store's keys
+            return self._take_in()
+        for numbers, new in zip(self._numbers, tokens):
+            numbers.learn(dict(enumerate(new, 1)))
+        self._mark = Mark(len(bank), len(tokens[0]), len(tokens[1]), epoch=0, generation=0)
+        self._keep_index(base)
+
+    def _take_in(self) -> None:
+        """Read what is new in the store."""
+        changes = self._store.changes(self._mark or Mark())
+        if changes.afresh:
+            return self._start(changes)
+        columns = self._columns(changes)
+        self._mark, snapshot = changes.mark, self._snapshot
+        if len(changes.rows):
+            self._tail.append(**columns)
+        base, gone = snapshot.base, snapshot.base.find(changes.dead)
+        if len(changes.dead):
+            base = base.without(gone) if len(gone) else base
+            self._tail.kill(changes.dead)
+        self._publish(base, self._tail)
+        self._merge_if_large()
+
+    def _start(self, changes: Changes) -> None:
+        """Begin anew with all memories of the store."""
+        for numbers in self._numbers:
+            numbers.clear()
+        columns, rows = self._columns(changes), changes.rows
+        cached = self._cache.load(changes.mark)
+        split = len(rows) if cached is None else int(np.searchsorted(rows.ids, cached[1], "right"))
+        if cached is not None and cached[0].ntotal != split:
+            cached, split = None, len(rows)
+        old, new = (
+            {name: column[part] for name, column in columns.items()} for part in (slice(split), slice(split, None))
+        )
+        times, ids = old.pop("times"), old.pop("ids")
+        base = whole(MemoryBank(**old, index_factory=self._index.factory, index_nprobe=self._index.nprobe), times, ids)
+        tail = Tail(self._width)
+        tail.append(**new)
+        self._mark = changes.mark
+        if cached is not None:
+            base.bank.take_index(cached[0])
+        else:
+            base = self._keep_index(base)
+        self._publish(base, tail)
+        self._merge_if_large()
+
+    def _columns(self, changes: Changes) -> dict[str, np.ndarray]:
+        """The new rows with the numbers of ``items`` and ``owners``."""
+        columns = dict(vars(changes.rows))
+        for name, numbers, new in zip(("targets", "owners"), self._numbers, (changes.items, changes.owners)):
+            numbers.learn(new)
+            columns[name] = numbers.translate(columns[name], self._store.path)
+        return columns
+
+    def _publish(self, base: Segment, tail: Tail) -> None:
+        self._tail, self._snapshot = tail, Snapshot(base, tail.segment())
+
+    def _merge_if_large(self) -> None:
+        base, tail = self._snapshot.base, self._snapshot.tail
+        limit = max(_LARGE, _SHARE * len(base))
+        if base.deaths + tail.deaths > limit:
+            base = base.alive().join(tail.alive())
+        elif len(tail) > limit:
+            base = base.join(tail)
+        else:
+            return
+        self._publish(self._keep_index(base), Tail(self._width))
+
+    def _keep_index(self, base: Segment) -> Segment:
+        """Build the index of ``base`` now if that is slow, and keep it on the disk if it has no deleted keys."""
+        if self._index.factory == "Flat" or not len(base):
+            return base
+        assert self._mark is not None
+        try:
+            index = base.bank.index
+        except ConfigError as error:
+            if not hasattr(self, "_snapshot"):
+                raise
+            logging.getLogger().warning(f"{error} Until then the search is exact.")
+            return replace(base, bank=replace(base.bank, index_factory="Flat"))
+        if not base.deaths and not isinstance(index, faiss.IndexFlat):
+            self._cache.save(index, self._mark)
+        return base

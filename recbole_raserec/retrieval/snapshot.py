@@ -1,0 +1,124 @@
+"""What a search sees: memories at one moment, which do not change while others are added and deleted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
+from recbole_raserec.retrieval.segments import Segment
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Memories by row number: first those of ``base``, then those of ``tail``, in the order of their ids.
+
+    Any thread may use it. Row numbers hold within one snapshot only; ids hold for ever.
+    """
+
+    base: Segment
+    tail: Segment
+
+    def __len__(self) -> int:
+        """How many memories are not deleted."""
+        return sum(len(part) - part.deaths for part in (self.base, self.tail))
+
+    def search(self, queries: np.ndarray, owners: np.ndarray, lengths: np.ndarray, k: int) -> np.ndarray:
+        """The ``k`` nearest memories of each query by cosine, without leaks and without deleted ones.
+
+        Parameters
+        ----------
+        queries : [Q, D] vectors of histories.
+        owners : [Q] number of each history's owner; -1 is nobody, whose history has no leaks.
+        lengths : [Q] number of items in each history.
+        k : number of memories to find.
+
+        Returns
+        -------
+        [Q, k] int32 rows, as of :meth:`~recbole_raserec.retrieval.memory.MemoryBank.search`: nearest first,
+        ``NO_MEMORY`` after the last, equally near ones in the order of their ids.
+        """
+        owners, lengths = np.asarray(owners), np.asarray(lengths)
+        found = self.base.search(queries, owners, lengths, k)
+        if not len(self.tail):
+            return found
+        newer = self.tail.search(queries, owners, lengths, k)
+        cosine = [self.base.bank.cosines(queries, found) if len(self.base) else np.full(found.shape, -np.inf)]
+        cosine.append(self.tail.bank.cosines(queries, newer))
+        newer = np.where(newer == NO_MEMORY, NO_MEMORY, newer + len(self.base)).astype(np.int32)
+        order = np.argsort(-np.concatenate(cosine, axis=1), axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(np.concatenate([found, newer], axis=1), order, axis=1)
+
+    def cosines(self, vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """[R, K] cosine of each vector [R, D] and its memories ``found`` [R, K]; -inf where there is no memory."""
+        cosine = np.full(found.shape, -np.inf, np.float32)
+        for part, start in ((self.base, 0), (self.tail, len(self.base))):
+            inside = (found >= start) & (found < start + len(part))
+            if inside.any():
+                here = part.bank.cosines(vectors, np.where(inside, found - start, NO_MEMORY))
+                cosine = np.where(inside, here, cosine)
+        return cosine
+
+    def neighbours(self, found: Tensor) -> Neighbours:
+        """The memories ``found`` [B, K] of a search, on the device of ``found``. Only their keys are copied.
+
+        Returns
+        -------
+        keys [B * K, D], targets [B * K], and indices [B, K] that number these; none if there are no memories.
+        """
+        device, rows = found.device, found.cpu().numpy()
+        if not len(self):
+            rows = rows[:0]
+        keys, targets = self._column("keys", rows.ravel()), self.targets(rows.ravel()).astype(np.int64)
+        place = torch.arange(found.numel(), device=device).view(found.shape)
+        indices = torch.where(found == NO_MEMORY, torch.full_like(place, NO_MEMORY), place)
+        return Neighbours(indices, torch.from_numpy(keys).to(device), torch.from_numpy(targets).to(device))
+
+    def targets(self, rows: np.ndarray | int) -> np.ndarray:
+        """Number of the target of each of ``rows``, in the shape of ``rows``; of NO_MEMORY it means nothing."""
+        return self._column("targets", rows)
+
+    def owners(self, rows: np.ndarray | int) -> np.ndarray:
+        """Number of the owner of each of ``rows``, or NO_OWNER."""
+        return self._column("owners", rows)
+
+    def lengths(self, rows: np.ndarray | int) -> np.ndarray:
+        """Number of items in the prefix of each of ``rows``."""
+        return self._column("lengths", rows)
+
+    def times(self, rows: np.ndarray | int) -> np.ndarray:
+        """Time of each of ``rows``, NaN if unknown."""
+        return self._column("times", rows)
+
+    def ids(self, rows: np.ndarray | int) -> np.ndarray:
+        """Id of each of ``rows``, which the store gave it."""
+        return self._column("ids", rows)
+
+    def as_of(self, time: float) -> Snapshot:
+        """The memories of this snapshot with a time <= ``time`` or an unknown time. Rows may have other numbers."""
+        base, tail = self.base.until(time), self.tail.until(time)
+        if 2 * base.deaths <= len(base):
+            return Snapshot(base, tail)
+        few = base.alive()  # a search that skips most rows would be slow, and an index may need more rows
+        return Snapshot(replace(few, bank=replace(few.bank, index_factory="Flat")), tail)
+
+    def _column(self, name: str, rows: np.ndarray | int) -> np.ndarray:
+        at = np.maximum(rows, 0)
+        first, second = self.base.column(name), self.tail.column(name)
+        if len(self.tail) == 0 or (len(self.base) and np.max(at, initial=0) < len(self.base)):
+            return _take(first, at)
+        if len(self.base) == 0:
+            return _take(second, at)
+        late: Any = np.asarray(at >= len(first))
+        values = _take(first, np.where(late, 0, at))
+        values[late] = second[at[late] - len(first)] if np.ndim(at) else second[at - len(first)]
+        return values
+
+
+def _take(column: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rows of ``column``, or nothing if it has none."""
+    return column[rows] if len(column) else column[:0]

@@ -1,0 +1,224 @@
+"""The durable memories: one SQLite file, to which many processes add memories, and from which they delete them."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+
+from recbole_raserec.errors import ConfigError, DataError
+from recbole_raserec.retrieval.database import FORMAT, Database
+from recbole_raserec.retrieval.rows import Changes, Mark, Rows, insert_rows, key_bytes, last_number, read_rows
+from recbole_raserec.retrieval.tokens import find_number, insert_token, numbers_of
+
+
+class MemoryStore:
+    """The memories in the file ``path``.
+
+    Every method may raise the errors of :class:`~recbole_raserec.retrieval.database.Database`. Threads and processes
+    may use the same file at once. After a change returned, it survives a crash.
+
+    Parameters
+    ----------
+    path : SQLite file. It need not exist yet.
+    width : D, the length of a key.
+    model : digest of the backbone that made the keys.
+    """
+
+    def __init__(self, path: str | Path, width: int, model: str) -> None:
+        self.path, self.width, self.model = Path(path), width, model
+        self._database = Database(self.path)
+        self.lock = self._database.lock
+
+    @property
+    def index_path(self) -> Path:
+        """File for an index of the keys. A deletion removes it, with what is named after it."""
+        return self._database.index_path
+
+    def exists(self) -> bool:
+        """Whether the file is there."""
+        return self.path.exists()
+
+    def create(self, rows: Rows, items: Sequence[str], owners: Sequence[str], key_type: str = "float32") -> bool:
+        """Create the file with ``rows``, unless another process does so first: then return False.
+
+        ``rows.targets`` and ``rows.owners`` count ``items`` and ``owners`` from 1. Ids become 1 to N.
+
+        Raises
+        ------
+        ConfigError : ``key_type`` is neither float32 nor float16, or a key does not fit it.
+        """
+        if key_type not in ("float32", "float16"):
+            raise ConfigError("key_type", key_type, "is not a type of keys", "use float32 or float16")
+        keys = key_bytes(rows.keys, key_type)
+
+        def fill(connection: sqlite3.Connection) -> None:
+            salt = os.urandom(16)
+            meta = (FORMAT, self.width, key_type, self.model, 0, 0, salt, 0)
+            connection.execute("INSERT INTO meta VALUES(?, ?, ?, ?, ?, ?, ?, ?)", meta)
+            for table, tokens in (("items", items), ("owners", owners)):
+                for token in tokens:
+                    insert_token(connection, table, token, salt)
+            insert_rows(connection, rows, keys)
+
+        return self._database.create(fill)
+
+    def add(
+        self,
+        keys: np.ndarray,
+        targets: Sequence[str],
+        owners: Sequence[str | None],
+        lengths: Sequence[int] | np.ndarray,
+        times: Sequence[float | None] | np.ndarray,
+    ) -> np.ndarray:
+        """Add n memories: all, or none if there is an error.
+
+        Parameters
+        ----------
+        keys : [n, D] finite numbers.
+        targets, owners : [n] tokens. An owner may be None.
+        lengths : [n] number of items in each prefix, at least 0.
+        times : [n] seconds or any other scale; NaN and None are unknown.
+
+        Returns
+        -------
+        [n] int64 ids, rising, never used before and never again.
+
+        Raises
+        ------
+        ConfigError : the columns do not fit one another or the store, or a value is out of range.
+        """
+        rows = Rows.checked(keys, targets, owners, lengths, times, self.width)
+        if not len(rows):
+            return rows.ids
+        with self._database.writing() as connection:
+            meta = self._meta(connection)
+            packed = key_bytes(rows.keys, meta["key_type"])
+            item, owner = (numbers_of(connection, *of, meta["salt"]) for of in (("items", targets), ("owners", owners)))
+            insert_rows(connection, replace(rows, targets=item, owners=owner), packed)
+            last = last_number(connection, "memories")
+        return np.arange(last - len(rows) + 1, last + 1)
+
+    def forget(self, owner: str | None = None, item: str | None = None) -> int:
+        """Delete the memories of an owner, or those whose target is an item, and return how many there were.
+
+        The bytes of the keys and the token of an owner without memories are overwritten, in the log also.
+
+        Raises
+        ------
+        ConfigError : not exactly one of ``owner`` and ``item`` is given.
+        """
+        if (owner is None) == (item is None):
+            raise ConfigError("forget", owner or item, "needs an owner or an item, and not both", "give one of them")
+        table, column, token = ("owners", "owner", owner) if item is None else ("items", "target", item)
+        assert token is not None
+        return self._delete(f"{column} = ?", lambda connection, salt: find_number(connection, table, token, salt))
+
+    def expire(self, before: float) -> int:
+        """Delete the memories with time < ``before``, and return how many there were. Those of unknown time stay."""
+        if np.isnan(before):
+            raise ConfigError("before", before, "is not a time", "give a number")
+        return self._delete("time < ?", lambda connection, salt: float(before))
+
+    def compact(self) -> None:
+        """Remove what deletions left, and write the file anew. Other readers will read all of it again."""
+        with self._database.writing() as connection:
+            self._meta(connection)
+            connection.execute("DELETE FROM memories WHERE epoch IS NOT NULL")
+            connection.execute("DELETE FROM owners WHERE token IS NULL")
+            connection.execute("UPDATE meta SET generation = generation + 1, untidy = 1")
+            self._database.remove_copies()
+        self._tidy()
+
+    def changes(self, mark: Mark) -> Changes:
+        """All that was written since ``mark``; ``Mark()`` reads the whole store.
+
+        Raises
+        ------
+        DataError : the file is damaged.
+        """
+        with self._database.reading() as connection:
+            meta = self._meta(connection)
+            afresh = mark.generation != meta["generation"]
+            since = Mark() if afresh else mark
+            rows = read_rows(connection, since.id, self.width, meta["key_type"], str(self.path))
+            new = "SELECT number, token FROM {} WHERE number > ? AND token IS NOT NULL ORDER BY number"
+            items = dict(connection.execute(new.format("items"), (since.item,)))
+            owners = dict(connection.execute(new.format("owners"), (since.owner,)))
+            dead = connection.execute("SELECT id FROM memories WHERE epoch > ? ORDER BY id", (since.epoch,)).fetchall()
+            last = {name: last_number(connection, name) for name in ("memories", "items", "owners")}
+        end = Mark(last["memories"], last["items"], last["owners"], meta["epoch"], meta["generation"])
+        return Changes(end, afresh, rows, np.array(dead, np.int64).reshape(-1), items, owners)
+
+    def version(self) -> tuple[int, int]:
+        """A value that differs after another process, or another object, has changed the store."""
+        with self._database.connected() as connection:
+            return self._database.serial, connection.execute("PRAGMA data_version").fetchone()[0]
+
+    @contextmanager
+    def still(self, mark: Mark) -> Iterator[bool]:
+        """A context in which nobody writes. Its value is whether nothing was deleted since ``mark``."""
+        with self._database.writing() as connection:
+            meta = self._meta(connection)
+            yield (meta["epoch"], meta["generation"]) == (mark.epoch, mark.generation)
+
+    def close(self) -> None:
+        """Close the file. The next use opens it again."""
+        self._database.close()
+
+    def _delete(self, where: str, find: Callable[[sqlite3.Connection, bytes], Any]) -> int:
+        """Empty the rows ``where`` a column compares with what ``find`` returns; None finds nothing."""
+        with self._database.writing() as connection:
+            meta = self._meta(connection)
+            value = find(connection, meta["salt"])
+            count = 0 if value is None else self._empty(connection, where, value, meta["epoch"] + 1)
+        if meta["untidy"]:
+            self._tidy()
+        self._database.wipe()  # also after nothing was found: an earlier deletion may have been cut short here
+        return count
+
+    def _empty(self, connection: sqlite3.Connection, where: str, value: Any, epoch: int) -> int:
+        found = f"FROM memories WHERE {where}"
+        touched = connection.execute(f"SELECT DISTINCT owner {found} AND owner IS NOT NULL", (value,)).fetchall()
+        count = connection.execute(
+            "UPDATE memories SET target = NULL, owner = NULL, length = NULL, time = NULL, key = NULL, epoch = ? "
+            f"WHERE {where}",
+            (epoch, value),
+        ).rowcount
+        connection.executemany(
+            "UPDATE owners SET hash = NULL, token = NULL "
+            "WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM memories WHERE owner = ?1)",
+            touched,
+        )
+        if count:
+            connection.execute("UPDATE meta SET epoch = ?", (epoch,))
+            self._database.remove_copies()  # before the COMMIT, because the process may be killed after it
+        return count
+
+    def _tidy(self) -> None:
+        """Write the file anew, without the copies of rows that SQLite left where it moved them."""
+        with self._database.connected() as connection:
+            connection.execute("VACUUM")
+            connection.execute("UPDATE meta SET untidy = 0")
+        self._database.wipe()
+
+    def _meta(self, connection: sqlite3.Connection) -> dict[str, Any]:
+        """The store's properties, which must be those of this object."""
+        cursor = connection.execute("SELECT * FROM meta")
+        row = cursor.fetchone()
+        if row is None:
+            raise DataError("memory store", str(self.path), "has no properties", "restore it from a copy")
+        meta = {column[0]: value for column, value in zip(cursor.description, row)}
+        if meta["width"] != self.width:
+            problem = f"has keys of width {meta['width']}, and this model makes keys of width {self.width}"
+            raise ConfigError("memory store", str(self.path), problem, "give the path of another store")
+        if meta["model"] != self.model:
+            problem = "has keys of another backbone, which are not comparable"
+            raise ConfigError("memory store", str(self.path), problem, "give the path of another store")
+        return meta

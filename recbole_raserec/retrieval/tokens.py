@@ -1,0 +1,72 @@
+"""Tokens of items and owners: their numbers in the store, and the numbers of a recommender."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from recbole_raserec.errors import DataError
+from recbole_raserec.retrieval.names import Names
+
+_HASH_BYTES = 3  # so few that the hash finds an owner's token, but does not identify a person
+
+
+class Numbers:
+    """The number in ``names`` of each number in the store."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self.clear()
+
+    def clear(self) -> None:
+        self._table = np.zeros(1, np.int32)  # 0 is nobody in both
+
+    def learn(self, tokens: dict[int, str]) -> None:
+        if tokens:
+            table = np.full(max(max(tokens) + 1, len(self._table)), -1, np.int32)
+            table[: len(self._table)] = self._table
+            table[list(tokens)] = [self._names.add(token) for token in tokens.values()]
+            self._table = table
+
+    def translate(self, numbers: np.ndarray, path: Path) -> np.ndarray:
+        """[N] -> [N] numbers in ``names``. DataError if there is no token of that number."""
+        known = numbers[(numbers >= 0) & (numbers < len(self._table))]
+        if len(known) < len(numbers) or (len(known) and self._table[known].min() < 0):
+            raise DataError("memory store", str(path), "is damaged (a token is missing)", "restore it from a copy")
+        return self._table[numbers]
+
+
+def find_number(connection: sqlite3.Connection, table: str, token: str, salt: bytes) -> int | None:
+    """The number of a token, or None."""
+    where, values = (
+        ("token = ?", (token,)) if table == "items" else ("hash = ? AND token = ?", (_hash(token, salt), token))
+    )
+    found = connection.execute(f"SELECT number FROM {table} WHERE {where}", values).fetchone()
+    return None if found is None else found[0]
+
+
+def numbers_of(connection: sqlite3.Connection, table: str, tokens: Sequence[str | None], salt: bytes) -> np.ndarray:
+    """[n] numbers of ``tokens``. A new token gets the next number; None has 0."""
+    numbers: dict[str | None, int] = {None: 0}
+    for token in tokens:
+        if token is not None and token not in numbers:
+            found = find_number(connection, table, token, salt)
+            numbers[token] = insert_token(connection, table, token, salt) if found is None else found
+    return np.array([numbers[token] for token in tokens], np.int64)
+
+
+def insert_token(connection: sqlite3.Connection, table: str, token: str, salt: bytes) -> int:
+    """Append a token that is not in the table, and return its number."""
+    if table == "items":
+        cursor = connection.execute("INSERT INTO items(token) VALUES(?)", (token,))
+    else:
+        cursor = connection.execute("INSERT INTO owners(hash, token) VALUES(?, ?)", (_hash(token, salt), token))
+    return int(cursor.lastrowid or 0)
+
+
+def _hash(token: str, salt: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(token.encode(), key=salt, digest_size=_HASH_BYTES).digest(), "big")
