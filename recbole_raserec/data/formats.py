@@ -1,119 +1,167 @@
-"""The text formats that can be converted. A parser turns one line into its interactions."""
+"""The text formats that can be converted. Each reader turns numbered lines into rows of the wanted values."""
 
 from __future__ import annotations
 
 import csv
 import json
-import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from operator import itemgetter
+from typing import Union
 
+from recbole_raserec.data.columns import Column, count_found, listed, missing_name, positions
+from recbole_raserec.data.rows import BadLineError, Rows
 from recbole_raserec.errors import DataError
 
 LARGEST_ID = 2**31 - 1
+DELIMITERS = (",", "\t", ";", "|")
 
-Event = tuple[str, str, float]  # user, item, time
-Parser = Callable[[str], list[Event]]
-
-# Names that pandas, and therefore RecBole, reads as a missing value.
-_MISSING = {
-    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
-    "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
-}  # fmt: skip
-_CSV_NAMES = {
-    "user": ("user_id", "user", "userId", "reviewerID"),
-    "item": ("item_id", "item", "itemId", "asin", "parent_asin"),
-    "time": ("timestamp", "time", "unixReviewTime"),
-}
+Lines = Iterator[tuple[int, str]]  # with their numbers; blank lines too
 
 
-class BadLineError(ValueError):
-    """A line cannot be read. The message says why."""
-
-
-def parser_of(data_format: str, first_line: str) -> tuple[Parser, bool]:
-    """The parser of a format, and whether the first line is a header."""
-    if data_format == "sequences":
-        return _sequences(), False
-    if data_format == "csv":
-        return _csv(first_line), True
-    if data_format == "amazon-csv":
-        return lambda line: [_event(*_fields(line, 4, (0, 1, 3)))], False
-    if data_format == "amazon-json":
-        return _json, False
-    raise ValueError(data_format)
-
-
-def _sequences() -> Parser:
+def sequence_rows(lines: Lines) -> Rows:
+    """(user, item, position) for lines ``user item item ...``, oldest item first, ids from 1."""
     seen: set[str] = set()
-
-    def parse(line: str) -> list[Event]:
-        user, *items = (_whole_number(word) for word in line.split())
-        if not items:
-            raise BadLineError(f"user {user} has no item")
-        if user in seen:
-            raise BadLineError(f"user {user} had a line before; each user may have only one line")
+    for number, line in lines:
+        if not line.strip():
+            continue
+        try:
+            user, *items = (_whole_number(word) for word in line.split())
+            if not items:
+                raise BadLineError(f"user {user} has no item")
+            if user in seen:
+                raise BadLineError(f"user {user} had a line before; each user may have only one line")
+        except BadLineError as error:
+            yield number, error
+            continue
         seen.add(user)
-        return [(user, item, position) for position, item in enumerate(items)]
-
-    return parse
+        for position, item in enumerate(items):
+            yield number, (user, item, position)
 
 
 def _whole_number(word: str) -> str:
     if not (word.isascii() and word.isdigit()):
         raise BadLineError(f"{word!r} is not a whole number; for names use --format=csv")
-    if not 1 <= int(word) <= LARGEST_ID:
-        raise BadLineError(f"id {word} is not in 1 .. 2^31 - 1; renumber the ids, or use --format=csv")
+    if len(word) > 99 or not 1 <= int(word) <= LARGEST_ID:
+        raise BadLineError(f"id {word[:99]} is not in 1 .. 2^31 - 1; renumber the ids, or use --format=csv")
     return str(int(word))
 
 
-def _csv(header: str) -> Parser:
-    delimiter = "\t" if "\t" in header and "," not in header else ","
-    names = [name.strip().partition(":")[0] for name in next(csv.reader([header], delimiter=delimiter))]
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError("header", name, "this column occurs twice", "rename or remove one of them")
-    columns = []
-    for what, known in _CSV_NAMES.items():
-        found = [names.index(name) for name in known if name in names]
-        if not found:
-            mend = f"name one {' or '.join(known)} in the first line"
-            raise DataError("header", header[:80], f"there is no column for the {what}", mend)
-        columns.append(found[0])
-    return lambda line: [_event(*_fields(line, len(names), tuple(columns), delimiter))]
+def csv_rows(lines: Lines, columns: Sequence[Column], delimiters: Sequence[str], where: str) -> Rows:
+    """The values of ``columns`` in a CSV file with a header. The header decides between the ``delimiters``.
+
+    A quoted field may go over several lines. Its row has the number of the first of them.
+
+    Raises
+    ------
+    DataError : the header is malformed, or it lacks a column.
+    """
+    first = next(((number, line) for number, line in lines if line.strip()), None)
+    if first is None:
+        return
+    delimiter = _delimiter_of(first[1], columns, delimiters)
+    records = _records(chain([first], lines), delimiter)
+    number, names = next(records)
+    if isinstance(names, BadLineError):
+        mend = "the first line names the columns, and lines end with a line feed"
+        raise DataError(f"{where} line {number}", None, f"the header cannot be read: {names}", mend)
+    names = [name.strip() for name in names]
+    yield from _picked(records, positions(columns, names, where), len(names))
 
 
-def _fields(line: str, width: int, columns: tuple[int, ...], delimiter: str = ",") -> list[str]:
-    values = next(csv.reader([line], delimiter=delimiter))
-    if len(values) != width:
-        raise BadLineError(f"it has {len(values)} fields, not {width}")
-    return [values[column] for column in columns]
+def amazon_csv_rows(lines: Lines, delimiter: str) -> Rows:
+    """(user, item, time) for lines ``user,item,rating,timestamp`` without a header."""
+    yield from _picked(_records(lines, delimiter), [0, 1, 3], 4)
 
 
-def _json(line: str) -> list[Event]:
+def json_rows(lines: Lines, columns: Sequence[Column]) -> Rows:
+    """The values of ``columns`` in lines that each hold a JSON object."""
+    for number, line in lines:
+        if line.strip():
+            try:
+                yield number, _json_values(line, columns)
+            except BadLineError as error:
+                yield number, error
+
+
+def _json_values(line: str, columns: Sequence[Column]) -> tuple[object, ...]:
     try:
-        review = json.loads(line)
+        content = json.loads(line)
+    except RecursionError as error:
+        raise BadLineError("not JSON (nested too deeply)") from error
     except ValueError as error:
-        raise BadLineError(f"not JSON ({error})") from error
-    if not isinstance(review, dict):
-        raise BadLineError("not a JSON object")
+        raise BadLineError(f"not JSON ({error}); each line must hold one object") from error
+    if not isinstance(content, dict):
+        raise BadLineError("not a JSON object; each line must hold one")
     values = []
-    for what, known in _CSV_NAMES.items():
-        found = [review[name] for name in known if name in review]
-        if not found:
-            raise BadLineError(f"no {what}: none of {', '.join(known)}")
-        values.append(str(found[0]))
-    return [_event(*values)]
+    for column in columns:
+        name = next((name for name in column.names if name in content), None)
+        if name is None and column.given:
+            there = f"the line has {listed(list(content))}; {missing_name(column.given, list(content))}"
+            raise BadLineError(f"there is no {column.what} {column.given!r}: {there}")
+        if name is None:
+            raise BadLineError(f"no {column.what}: none of {', '.join(column.known)}")
+        values.append(content[name])
+    return tuple(values)
 
 
-def _event(user: str, item: str, time: str) -> Event:
-    user, item = user.strip(), item.strip()
-    for what, name in (("user", user), ("item", item)):
-        if name in _MISSING or "\t" in name:
-            raise BadLineError(f"the {what} is {name!r}")
-    try:
-        seconds = float(time)
-    except ValueError:
-        seconds = math.nan
-    if not math.isfinite(seconds):
-        raise BadLineError(f"the time {time!r} is not a number of seconds")
-    return user, item, seconds
+def _delimiter_of(header: str, columns: Sequence[Column], delimiters: Sequence[str]) -> str:
+    """The delimiter that shows the most of the wanted columns, then the most columns. Ties take the first one."""
+
+    def shown(delimiter: str) -> tuple[int, int]:
+        names = [name.strip() for name in header.replace('"', "").split(delimiter)]
+        return count_found(columns, names), len(names)
+
+    return max(delimiters, key=shown)
+
+
+Records = Iterator[tuple[int, Union[list[str], BadLineError]]]
+
+
+def _picked(records: Records, places: list[int], width: int) -> Rows:
+    pick = itemgetter(*places)
+    for number, values in records:
+        if isinstance(values, BadLineError):
+            yield number, values
+        elif len(values) != width:
+            yield number, BadLineError(f"it has {len(values)} fields, not {width}")
+        else:
+            yield number, pick(values)
+
+
+def _records(lines: Iterable[tuple[int, str]], delimiter: str) -> Records:
+    """The fields of each record. After a record with broken quotes, reading goes on at the line after its first."""
+    fresh = iter(lines)
+    again: deque[tuple[int, str]] = deque()
+    while (numbered := again.popleft() if again else next(fresh, None)) is not None:
+        number, line = numbered
+        if not line.strip():
+            continue
+        if '"' not in line and "\r" not in line:  # the same as below, and faster
+            yield number, line.split(delimiter)
+            continue
+        further: list[tuple[int, str]] = []
+        try:
+            values = next(csv.reader(_ahead(line, again, fresh, further), delimiter=delimiter, strict=True))
+        except csv.Error as error:
+            again.extendleft(reversed(further))
+            yield number, BadLineError(_csv_problem(str(error)))
+            continue
+        yield number, values
+
+
+def _ahead(line: str, again: deque[tuple[int, str]], fresh: Lines, further: list[tuple[int, str]]) -> Iterator[str]:
+    """``line``, then the lines after it. Each of those is also appended to ``further``."""
+    yield f"{line}\n"
+    while (numbered := again.popleft() if again else next(fresh, None)) is not None:
+        further.append(numbered)
+        yield f"{numbered[1]}\n"
+
+
+def _csv_problem(message: str) -> str:
+    if message.startswith("new-line"):
+        return "it has a carriage return in the middle"
+    if "field limit" in message or "unexpected end" in message:
+        return "a quotation mark opens a field that does not end"
+    return f"its quotation marks are not in pairs ({message})"
