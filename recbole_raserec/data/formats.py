@@ -96,14 +96,20 @@ def _json_values(line: str, columns: Sequence[Column]) -> tuple[object, ...]:
         raise BadLineError("not a JSON object; each line must hold one")
     values = []
     for column in columns:
-        name = next((name for name in column.names if name in content), None)
-        if name is None and column.given:
-            there = f"the line has {listed(list(content))}; {missing_name(column.given, list(content))}"
-            raise BadLineError(f"there is no {column.what} {column.given!r}: {there}")
-        if name is None:
-            raise BadLineError(f"no {column.what}: none of {', '.join(column.known)}")
-        values.append(content[name])
+        for name in column.names:
+            if name in content:
+                values.append(content[name])
+                break
+        else:
+            raise _no_field(column, list(content))
     return tuple(values)
+
+
+def _no_field(column: Column, names: list[str]) -> BadLineError:
+    if not column.given:
+        return BadLineError(f"no {column.what}: none of {', '.join(column.known)}")
+    there = f"the line has {listed(names)}; {missing_name(column.given, names)}"
+    return BadLineError(f"there is no {column.what} {column.given!r}: {there}")
 
 
 def _delimiter_of(header: str, columns: Sequence[Column], delimiters: Sequence[str]) -> str:
