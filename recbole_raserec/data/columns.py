@@ -93,6 +93,7 @@ def _places(column: Column, names: Sequence[str]) -> list[int]:
 def _not_there(column: Column, names: Sequence[str], where: str) -> DataError:
     if column.given:
         problem = f"{where} has no such column; it has {listed(names)}"
-        return DataError(column.what, column.given, problem, missing_name(column.given, names))
+        mend = "check --delimiter" if len(names) == 1 else missing_name(column.given, names)
+        return DataError(column.what, column.given, problem, mend)
     mend = f"name one {' or '.join(column.known)} in the first line, or name the column with --{column.what}="
     return DataError("header", listed(names), f"there is no column for the {column.what}", mend)

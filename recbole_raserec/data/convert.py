@@ -151,7 +151,7 @@ def _titles(
     source: Readable, kept: dict[str, None], item: str | None, title: str | None, delimiter: str | None, skip: bool
 ) -> tuple[dict[str, str], BadLines]:
     """The titles of the items ``kept``, in their order. Raise DataError if there is none at all."""
-    known = (*([item] if item else []), *KNOWN_NAMES["item"])  # the table of items may have another name for them
+    known = tuple(dict.fromkeys([*([item] if item else []), *KNOWN_NAMES["item"]]))  # the table may not use ``item``
     columns = [Column("item", None, known), wanted("title", title)]
     data_format = format_of(source, "auto", "items")
     delimiters = DELIMITERS + ((delimiter,) if delimiter else ())

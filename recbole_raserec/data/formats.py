@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from operator import itemgetter
-from typing import Union
 
 from recbole_raserec.data.columns import Column, count_found, listed, missing_name, positions
 from recbole_raserec.data.rows import BadLineError, Rows
@@ -61,18 +60,20 @@ def csv_rows(lines: Lines, columns: Sequence[Column], delimiters: Sequence[str],
     if first is None:
         return
     delimiter = _delimiter_of(first[1], columns, delimiters)
-    records = _records(chain([first], lines), delimiter)
-    number, names = next(records)
+    records = _Records(chain([first], lines), delimiter)
+    number, names = next(iter(records))
     if isinstance(names, BadLineError):
         mend = "the first line names the columns, and lines end with a line feed"
         raise DataError(f"{where} line {number}", None, f"the header cannot be read: {names}", mend)
     names = [name.strip() for name in names]
-    yield from _picked(records, positions(columns, names, where), len(names))
+    places = positions(columns, names, where)
+    single = [place for place, column in zip(places, columns) if column.what != "title"]
+    yield from _picked(records, places, len(names), single)
 
 
 def amazon_csv_rows(lines: Lines, delimiter: str) -> Rows:
     """(user, item, time) for lines ``user,item,rating,timestamp`` without a header."""
-    yield from _picked(_records(lines, delimiter), [0, 1, 3], 4)
+    yield from _picked(_Records(lines, delimiter), [0, 1, 3], 4, [0, 1, 3])
 
 
 def json_rows(lines: Lines, columns: Sequence[Column]) -> Rows:
@@ -122,47 +123,71 @@ def _delimiter_of(header: str, columns: Sequence[Column], delimiters: Sequence[s
     return max(delimiters, key=shown)
 
 
-Records = Iterator[tuple[int, Union[list[str], BadLineError]]]
-
-
-def _picked(records: Records, places: list[int], width: int) -> Rows:
+def _picked(records: _Records, places: list[int], width: int, single: list[int]) -> Rows:
+    """The values at ``places`` of each record. A record is bad if a field in ``single`` goes over several lines."""
     pick = itemgetter(*places)
     for number, values in records:
         if isinstance(values, BadLineError):
             yield number, values
         elif len(values) != width:
+            records.put_back()
             yield number, BadLineError(f"it has {len(values)} fields, not {width}")
+        elif records.is_long and any("\n" in values[place] for place in single):
+            records.put_back()
+            yield number, BadLineError("a quotation mark opens a name or time that goes over several lines")
         else:
             yield number, pick(values)
 
 
-def _records(lines: Iterable[tuple[int, str]], delimiter: str) -> Records:
-    """The fields of each record. After a record with broken quotes, reading goes on at the line after its first."""
-    fresh = iter(lines)
-    again: deque[tuple[int, str]] = deque()
-    while (numbered := again.popleft() if again else next(fresh, None)) is not None:
-        number, line = numbered
-        if not line.strip():
-            continue
-        if '"' not in line and "\r" not in line:  # the same as below, and faster
-            yield number, line.split(delimiter)
-            continue
-        further: list[tuple[int, str]] = []
+class _Records:
+    """The fields of each record with the number of its first line. A quoted field may go over several lines.
+
+    If a record is bad, reading goes on at the line after its first. So a stray quotation mark hides no line.
+    """
+
+    def __init__(self, lines: Iterable[tuple[int, str]], delimiter: str) -> None:
+        self._fresh = iter(lines)
+        self._again: deque[tuple[int, str]] = deque()
+        self._further: list[tuple[int, str]] = []  # the lines of the latest record after its first
+        self._delimiter = delimiter
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the latest record has several lines."""
+        return bool(self._further)
+
+    def put_back(self) -> None:
+        """Read the lines of the latest record again, without its first."""
+        self._again.extendleft(reversed(self._further))
+        self._further = []
+
+    def __iter__(self) -> Iterator[tuple[int, list[str] | BadLineError]]:
+        while (numbered := self._next_line()) is not None:
+            number, line = numbered
+            self._further = []
+            if not line.strip():
+                continue
+            if '"' not in line and "\r" not in line:  # the same as below, and faster
+                yield number, line.split(self._delimiter)
+            else:
+                yield number, self._quoted(line)
+
+    def _quoted(self, line: str) -> list[str] | BadLineError:
         try:
-            values = next(csv.reader(_ahead(line, again, fresh, further), delimiter=delimiter, strict=True))
+            return next(csv.reader(self._from(line), delimiter=self._delimiter, strict=True))
         except csv.Error as error:
-            again.extendleft(reversed(further))
-            yield number, BadLineError(_csv_problem(str(error)))
-            continue
-        yield number, values
+            self.put_back()
+            return BadLineError(_csv_problem(str(error)))
 
+    def _from(self, line: str) -> Iterator[str]:
+        """``line``, then the lines after it, as far as the record goes."""
+        yield f"{line}\n"
+        while (numbered := self._next_line()) is not None:
+            self._further.append(numbered)
+            yield f"{numbered[1]}\n"
 
-def _ahead(line: str, again: deque[tuple[int, str]], fresh: Lines, further: list[tuple[int, str]]) -> Iterator[str]:
-    """``line``, then the lines after it. Each of those is also appended to ``further``."""
-    yield f"{line}\n"
-    while (numbered := again.popleft() if again else next(fresh, None)) is not None:
-        further.append(numbered)
-        yield f"{numbered[1]}\n"
+    def _next_line(self) -> tuple[int, str] | None:
+        return self._again.popleft() if self._again else next(self._fresh, None)
 
 
 def _csv_problem(message: str) -> str:

@@ -71,8 +71,10 @@ def parquet_rows(path: Path, field: str, columns: Sequence[Column], show_progres
                         bar.update(number - bar.n)
                     yield number, row
                 bar.update(total - bar.n)
-    except (pa.ArrowException, OSError) as error:
-        problem = f"not a readable Parquet file ({str(error).splitlines()[0]})"
+    except DataError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:  # a damaged file raises any
+        problem = f"not a readable Parquet file ({(str(error).splitlines() or [type(error).__name__])[0]})"
         raise DataError(field, str(path), problem, "write it again, or name its format with --format") from error
 
 
@@ -89,10 +91,10 @@ def _batch_values(columns: Sequence[Column], batch: pa.RecordBatch) -> list[list
 
 
 def _series_values(column: Column, series: pd.Series) -> list[Any]:
-    try:
+    """The values of a pandas column. Arrow reads only its dates; in a column of objects it would turn 5 into a date."""
+    if column.what == "time" and series.dtype.kind == "M":
         return _values(column, pa.Array.from_pandas(series))
-    except (pa.ArrowException, ValueError, TypeError, OverflowError):  # objects of several types
-        return series.tolist()
+    return series.tolist()
 
 
 def _values(column: Column, array: Any) -> list[Any]:
@@ -101,10 +103,15 @@ def _values(column: Column, array: Any) -> list[Any]:
         array = array.combine_chunks()
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if column.what == "time" and pa.types.is_date(array.type):
+    is_time = column.what == "time"
+    if isinstance(array.type, pa.BaseExtensionType) or (pa.types.is_temporal(array.type) and not is_time):
+        return [array.type] * len(array)  # no token and no time, so each row is bad, and its error shows the type
+    if is_time and pa.types.is_date(array.type):
         array = array.cast(pa.timestamp("ms" if pa.types.is_date64(array.type) else "s"))
-    if column.what != "time" or not pa.types.is_timestamp(array.type):
-        return array.to_pylist()
+    return _seconds(array) if pa.types.is_timestamp(array.type) else array.to_pylist()
+
+
+def _seconds(array: pa.TimestampArray) -> list[Any]:
     missing = array.is_null().to_numpy(zero_copy_only=False)
     counts = array.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
     seconds = np.where(missing, np.nan, seconds_of(counts, _TICKS[array.type.unit]))
