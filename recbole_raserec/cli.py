@@ -18,7 +18,9 @@ HELP = """recbole-raserec COMMAND --name=value ...
             [--config_files="a.yaml b.yaml"] [--pretrained=FILE] [--resume=True]
             and any parameter of RecBole or of properties/
   convert   write RecBole's atomic files
-            --input=FILE --format=sequences|csv|amazon-csv|amazon-json --dataset=NAME [--data_path=dataset]
+            --input=FILE --dataset=NAME [--data_path=dataset]
+            [--format=auto|sequences|csv|json|parquet|amazon-csv|amazon-json]
+            [--user=COLUMN] [--item=COLUMN] [--time=COLUMN] [--delimiter=";"] [--items=FILE] [--title=COLUMN]
             [--k_core=0] [--on_bad_line=error|skip] [--show_progress=True]
   regenerate  write a data set whose training part is regenerated (DR4SR), for any RecBole model
             --dataset=NAME --output=NAME [--data_path=dataset] [--regenerate_parts=original,patterns,decoded]
@@ -152,11 +154,18 @@ def _convert(words: list[str]) -> None:
         k_core=options["k_core"],
         on_bad_line=options["on_bad_line"],
         show_progress=options["show_progress"],
+        **{name: options[name] or None for name in ("user", "item", "time", "delimiter", "items", "title")},
     )
     print(f"wrote {done.path}: {done.users:,} users, {done.items:,} items, {done.interactions:,} interactions")
+    if done.time_unit != "positions":
+        print(f"times were read as {done.time_unit}")
+    if done.item_path:
+        print(f"wrote {done.item_path}: {done.titles:,} items with a title; {done.untitled:,} items have none")
     print(f"SHA-256 {done.sha256}")
     if done.skipped_lines:
         print(f"skipped {done.skipped_lines:,} bad lines")
+    if done.skipped_items:
+        print(f"skipped {done.skipped_items:,} bad lines of the table of items")
     if done.short_users:
         print(f"{done.short_users:,} users have fewer than four items: trained on, not validated on")
 
@@ -164,9 +173,15 @@ def _convert(words: list[str]) -> None:
 # name: (default, allowed values or None); the user must give an option whose default is ... .
 _CONVERT_OPTIONS: dict[str, tuple[Any, tuple[Any, ...] | None]] = {
     "input": (..., None),
-    "format": (..., ("sequences", "csv", "amazon-csv", "amazon-json")),
+    "format": ("auto", ("auto", "sequences", "csv", "json", "parquet", "amazon-csv", "amazon-json")),
     "dataset": (..., None),
     "data_path": ("dataset", None),
+    "user": ("", None),
+    "item": ("", None),
+    "time": ("", None),
+    "delimiter": ("", None),
+    "items": ("", None),
+    "title": ("", None),
     "k_core": (0, None),
     "on_bad_line": ("error", ("error", "skip")),
     "show_progress": (True, (True, False)),

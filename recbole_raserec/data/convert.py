@@ -1,4 +1,4 @@
-"""Conversion of text files of interactions to RecBole's atomic files.
+"""Conversion of files and frames of interactions to RecBole's atomic files.
 
 A converted file is sorted by user, in the order of their first line, then by time. Ties keep the file order.
 RecBole compares timestamps as float32, and keeps this order.
@@ -6,28 +6,41 @@ RecBole compares timestamps as float32, and keeps this order.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
-from recbole_raserec.data.formats import BadLineError, Event, Parser, parser_of
+from recbole_raserec.data.columns import KNOWN_NAMES, Column, wanted
+from recbole_raserec.data.formats import DELIMITERS
+from recbole_raserec.data.interactions import Interactions
 from recbole_raserec.data.requirements import check_splittable
-from recbole_raserec.errors import DataError
+from recbole_raserec.data.rows import BadLines, consume
+from recbole_raserec.data.sources import check_options, format_of, open_source
+from recbole_raserec.data.titles import TITLE_HEADER, Titles
+from recbole_raserec.errors import ConfigError, DataError
 from recbole_raserec.runtime.files import check_writable, replacing
+
+if TYPE_CHECKING:
+    from recbole_raserec.data.sources import Readable
 
 HEADER = "user_id:token\titem_id:token\ttimestamp:float\n"
 
 
 @dataclass(frozen=True)
 class Converted:
-    """The written file, its SHA-256, and counts of its content."""
+    """The written files, the SHA-256 of the interactions, and counts of the content.
+
+    Attributes
+    ----------
+    time_unit : what the times of the source were: ``seconds``, ``milliseconds``, ``microseconds``, ``nanoseconds``,
+        ``dates``, or ``positions`` of a sequence.
+    item_path : the file of titles, or None.
+    titles, untitled : the number of items with and without a title, both 0 without a table of items.
+    skipped_items : the number of bad lines in the table of items.
+    """
 
     path: Path
     sha256: str
@@ -36,103 +49,140 @@ class Converted:
     interactions: int
     skipped_lines: int
     short_users: int
+    time_unit: str = "seconds"
+    item_path: Path | None = None
+    titles: int = 0
+    untitled: int = 0
+    skipped_items: int = 0
 
 
 def convert(
-    source: str | Path,
+    source: Readable,
     data_format: str,
     dataset: str,
     data_path: str | Path = "dataset",
     k_core: int = 0,
     on_bad_line: str = "error",
     show_progress: bool = True,
+    user: str | None = None,
+    item: str | None = None,
+    time: str | None = None,
+    delimiter: str | None = None,
+    items: Readable | None = None,
+    title: str | None = None,
 ) -> Converted:
-    """Convert ``source`` (plain text or gzip) to ``data_path/dataset/dataset.inter``; the file is written atomically.
+    """Convert ``source`` to ``data_path/dataset/dataset.inter``. With ``items``, also write ``dataset.item``.
+
+    The files are written atomically. If one cannot be written, the other is not changed either.
 
     Parameters
     ----------
-    data_format : ``sequences`` (one user per line: user item item ..., oldest item first, ids from 1), ``csv``
-        (with a header), ``amazon-csv`` (user,item,rating,timestamp without a header) or ``amazon-json``
-        (one review per line).
+    source : the path of a file (text, also gzip, or Parquet), a pandas DataFrame or a pyarrow Table.
+    data_format : ``auto`` (by the file's name; for frames always), ``sequences`` (one user per line: user item item
+        ..., oldest item first, ids from 1), ``csv`` (with a header and any delimiter), ``json`` (one object per line),
+        ``parquet``, ``amazon-csv`` (user,item,rating,timestamp without a header) or ``amazon-json`` (one review per
+        line).
     k_core : remove users and items with fewer interactions than this, until none is left.
     on_bad_line : ``error``, or ``skip`` to leave bad lines out and count them.
+    user, item, time : the names of the columns. By default well-known names are tried, for example ``user_id``.
+        Times are ISO dates, or numbers in seconds, milliseconds, microseconds or nanoseconds. Their median decides.
+    delimiter : the character between the fields of a CSV file, or ``\\t``. By default the header decides.
+    items : a table with titles of the items, in the same forms as ``source``, with its format by its name.
+    title : the name of the column of titles. Titles are written as one line each.
 
     Raises
     ------
-    DataError : a line is bad, the file is empty or not text, or the result cannot be split.
-    ConfigError : the file cannot be written.
+    DataError : a line is bad, a column does not exist, the file is empty or damaged, or the result cannot be split.
+    ConfigError : the options do not fit together, or the files cannot be written.
     """
-    source = Path(source)
-    if not source.is_file():
-        raise DataError("input", str(source), "there is no such file", "give the path of a text file")
+    columns = [wanted("user", user), wanted("item", item), wanted("time", time)]
+    data_format = format_of(source, data_format, "input")
+    delimiter = {"\\t": "\t"}.get(delimiter or "", delimiter)
+    check_options(data_format, columns, delimiter)
+    if title and items is None:
+        raise ConfigError("title", title, "there is no table of items", "give it with --items=FILE")
     check_writable("data_path", Path(data_path) / dataset)
-    table = _Table()
-    skipped = 0
-    parse: Parser | None = None
-    for number, line in _lines(source, show_progress):
-        try:
-            if parse is None:
-                parse, is_header = parser_of(data_format, line)
-                if is_header:
-                    continue
-            table.extend(parse(line))
-        except BadLineError as error:
-            if on_bad_line != "skip":
-                mend = "correct the line, or leave bad lines out with --on_bad_line=skip"
-                raise DataError(f"{source} line {number}", None, str(error), mend) from error
-            skipped += 1
-    users, items, times = table.ordered(k_core)
-    if len(users) == 0:
-        problem = "no interaction is left" + (f" ({skipped} bad lines)" if skipped else "")
-        mend = "check --format" + (" and --k_core" if k_core else "")
-        raise DataError(str(source), None, problem, mend)
-    _, lengths = np.unique(users, return_counts=True)
-    short = check_splittable(lengths, source=str(source))
+    skip = on_bad_line == "skip"
+    delimiters = (delimiter,) if delimiter else DELIMITERS
+    opened = open_source(source, data_format, columns, delimiters, "input", show_progress)
+    table = Interactions()
+    bad = consume(opened, table.add, skip)
+    ordered = _ordered(table, k_core, opened.name, bad)
+    _, lengths = np.unique(ordered[0], return_counts=True)
+    short = check_splittable(lengths, source=opened.name)
+    left = np.unique(ordered[1])
+    titles, bad_items = None, BadLines()
+    if items is not None:
+        names = list(table.items)
+        kept = dict.fromkeys(names[number] for number in left.tolist())
+        titles, bad_items = _titles(items, kept, item, title, delimiter, skip)
     path = Path(data_path) / dataset / f"{dataset}.inter"
-    sha256 = _write(path, table, users, items, times)
-    n_items = len(np.unique(items))
-    return Converted(path, sha256, len(lengths), n_items, len(users), skipped, short)
+    sha256 = _write(path, table, ordered, titles)
+    return Converted(
+        path,
+        sha256,
+        users=len(lengths),
+        items=len(left),
+        interactions=len(ordered[0]),
+        skipped_lines=bad.count,
+        short_users=short,
+        time_unit="positions" if data_format == "sequences" else table.times.unit()[0],
+        item_path=None if titles is None else path.with_suffix(".item"),
+        titles=len(titles or ()),
+        untitled=0 if titles is None else len(left) - len(titles),
+        skipped_items=bad_items.count,
+    )
 
 
-class _Table:
-    """Interactions as three flat columns of numbers. Each name is stored once."""
-
-    def __init__(self) -> None:
-        self.user_of: dict[str, int] = {}
-        self.item_of: dict[str, int] = {}
-        self.users, self.items, self.times = array("q"), array("q"), array("d")
-
-    def extend(self, events: list[Event]) -> None:
-        for user, item, time in events:
-            self.users.append(self.user_of.setdefault(user, len(self.user_of)))
-            self.items.append(self.item_of.setdefault(item, len(self.item_of)))
-            self.times.append(time)
-
-    def ordered(self, k_core: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """User, item and time columns after the k-core filter, sorted by user, then time. Ties keep the file order."""
-        users, items, times = (np.array(column) for column in (self.users, self.items, self.times))
-        keep = _k_core(users, items, k_core)
-        keep = keep[np.lexsort((times[keep], users[keep]))]  # lexsort is stable
-        return users[keep], items[keep], times[keep]
+Ordered = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def _k_core(users: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
-    """Indices of the interactions of the k-core."""
-    keep = np.arange(len(users))
-    while k > 1 and len(keep):
-        enough = np.bincount(users[keep])[users[keep]] >= k
-        enough &= np.bincount(items[keep])[items[keep]] >= k
-        if enough.all():
-            break
-        keep = keep[enough]
-    return keep
+def _ordered(table: Interactions, k_core: int, name: str, bad: BadLines) -> Ordered:
+    """User, item and time columns in the order of the file. Raise DataError if nothing is left."""
+    ordered = table.ordered(k_core)
+    if len(ordered[0]) == 0:
+        problem = "no interaction is left" + (f" ({bad})" if bad.count else "")
+        mend = "check --format" + (" and --k_core" if k_core else "")
+        raise DataError(name, None, problem, mend)
+    return ordered
 
 
-def _write(path: Path, table: _Table, users: np.ndarray, items: np.ndarray, times: np.ndarray) -> str:
-    """Write the atomic file and return its SHA-256."""
-    user_names, item_names = list(table.user_of), list(table.item_of)
+def _titles(
+    source: Readable, kept: dict[str, None], item: str | None, title: str | None, delimiter: str | None, skip: bool
+) -> tuple[dict[str, str], BadLines]:
+    """The titles of the items ``kept``, in their order. Raise DataError if there is none at all."""
+    known = tuple(dict.fromkeys([*([item] if item else []), *KNOWN_NAMES["item"]]))  # the table may not use ``item``
+    columns = [Column("item", None, known), wanted("title", title)]
+    data_format = format_of(source, "auto", "items")
+    delimiters = DELIMITERS + ((delimiter,) if delimiter else ())
+    opened = open_source(source, data_format, columns, delimiters, "items")
+    titles = Titles(kept)
+    bad = consume(opened, titles.add, skip)
+    if not titles.found:
+        problem = f"none of the {len(kept):,} items has a title in it" + (f" ({bad})" if bad.count else "")
+        raise DataError("items", opened.name, problem, "check --item and --title")
+    return {name: titles.found[name] for name in kept if name in titles.found}, bad
+
+
+def _write(path: Path, table: Interactions, ordered: Ordered, titles: dict[str, str] | None) -> str:
+    """Write the atomic files and return the SHA-256 of the interactions.
+
+    Both temporary files are complete before one of them takes its place.
+    """
+    with replacing(path) as temporary:
+        sha256 = _write_interactions(temporary, table, ordered)
+        if titles is not None:
+            with replacing(path.with_suffix(".item")) as beside, open(beside, "wb") as file:
+                file.write(TITLE_HEADER.encode())
+                file.writelines(f"{name}\t{title}\n".encode() for name, title in titles.items())
+    return sha256
+
+
+def _write_interactions(temporary: Path, table: Interactions, ordered: Ordered) -> str:
+    users, items, times = ordered
+    user_names, item_names = list(table.users), list(table.items)
     digest = hashlib.sha256(HEADER.encode())
-    with replacing(path) as temporary, open(temporary, "wb") as file:
+    with open(temporary, "wb") as file:
         file.write(HEADER.encode())
         for start in range(0, len(users), 100_000):
             block = slice(start, start + 100_000)
@@ -141,30 +191,3 @@ def _write(path: Path, table: _Table, users: np.ndarray, items: np.ndarray, time
             digest.update(text)
             file.write(text)
     return digest.hexdigest()
-
-
-def _lines(source: Path, show_progress: bool) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, with their numbers. Raise DataError if the file is empty or not text."""
-    with open(source, "rb") as raw:
-        is_gzip = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        size = source.stat().st_size
-        if size == 0:
-            raise DataError("input", str(source), "the file is empty", "give a file that has interactions")
-        text: Any = gzip.GzipFile(fileobj=raw) if is_gzip else raw
-        with tqdm(total=size, unit="B", unit_scale=True, desc="convert", ncols=100, disable=not show_progress) as bar:
-            try:
-                for number, line in enumerate(text, 1):
-                    if b"\0" in line:
-                        raise UnicodeDecodeError("utf-8", line, 0, 1, "NUL")
-                    decoded = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                    if number % 1000 == 0:
-                        bar.update(raw.tell() - bar.n)
-                    if decoded.strip():
-                        yield number, decoded
-            except UnicodeDecodeError as error:
-                mend = "give a text file in UTF-8, plain or gzip"
-                raise DataError("input", str(source), f"line {number} is not text (a binary file?)", mend) from error
-            except (gzip.BadGzipFile, EOFError) as error:
-                raise DataError("input", str(source), f"broken gzip: {error}", "download it again") from error
-            bar.update(size - bar.n)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_raserec.data.convert import HEADER, _k_core, convert
+from recbole_raserec.data.convert import HEADER, convert
+from recbole_raserec.data.interactions import k_core_of
 from recbole_raserec.errors import ConfigError, DataError
 
 GOOD = "1 5 6 7 8\n2 6 7 5 9\n"
@@ -119,4 +120,4 @@ def test_k_core_is_the_largest_set_where_all_have_k(events, k):
         if kept == left:
             break
         left = kept
-    assert _k_core(users, items, k).tolist() == left
+    assert k_core_of(users, items, k).tolist() == left
