@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from recbole_raserec.errors import ConfigError, DataError
     from recbole_raserec.model import RaSeRec
     from recbole_raserec.pipeline import run
+    from recbole_raserec.recommender import Recommender
     from recbole_raserec.regeneration.command import regenerate
     from recbole_raserec.regeneration.dataset import RegeneratedDataset
     from recbole_raserec.retrieval.memory import MemoryBank
@@ -28,6 +29,7 @@ _HOME = {
     "DataError": "errors",
     "MemoryBank": "retrieval.memory",
     "RaSeRec": "model",
+    "Recommender": "recommender",
     "RegeneratedDataset": "regeneration.dataset",
     "SequenceDataset": "data.dataset",
     "convert": "data.convert",
@@ -42,6 +44,7 @@ __all__ = [
     "DataError",
     "MemoryBank",
     "RaSeRec",
+    "Recommender",
     "RegeneratedDataset",
     "SequenceDataset",
     "convert",

@@ -14,7 +14,7 @@ PACKAGE = Path(recbole_raserec.__file__).parent
 # From the ground up. A room imports only from itself and from the rooms before it.
 FLOORS = (
     "errors", "doctor", "nn", "runtime", "config", "data", "evaluation", "backbones", "retrieval", "model", "training",
-    "regeneration", "reporting", "pipeline", "tuning", "cli",
+    "regeneration", "reporting", "pipeline", "tuning", "recommending", "recommender", "cli",
 )  # fmt: skip
 # Further imports that are forbidden, although they point downwards.
 NEVER = {

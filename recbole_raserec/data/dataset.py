@@ -47,6 +47,7 @@ class SequenceDataset(SequentialDataset):
 
     sequences: Sequences
     inter_feat: Any
+    _seconds: np.ndarray
 
     def build(self) -> list[SequenceDataset]:
         """The training, validation and test parts, in this order."""

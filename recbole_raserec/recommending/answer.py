@@ -77,9 +77,17 @@ class View:
     @torch.no_grad()
     def scores(self, vectors: np.ndarray, found: np.ndarray) -> Tensor:
         """[B, V] scores of all items."""
+        return self.catalogue.scorer(*self._padded(vectors, found)).T[: len(vectors)]
+
+    @torch.no_grad()
+    def users(self, vectors: np.ndarray, found: np.ndarray) -> Tensor:
+        """[B, D] augmented user vectors, for the product with the scorer's items."""
+        return self.catalogue.scorer.users(*self._padded(vectors, found))[: len(vectors)]
+
+    def _padded(self, vectors: np.ndarray, found: np.ndarray) -> tuple[Tensor, Neighbours]:
         rows = _padded(np.arange(len(vectors)))
         h = torch.from_numpy(vectors[rows]).to(self.catalogue.scorer.item_vectors.device)
-        return self.catalogue.scorer(h, self.neighbours(found[rows])).T[: len(vectors)]
+        return h, self.neighbours(found[rows])
 
     def popular(self) -> np.ndarray:
         """[V] scores of the items by their number of training interactions, for histories that say nothing."""
@@ -134,4 +142,3 @@ def _top(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     rank = np.arange(len(row)) - np.searchsorted(row, row) + 1
     kept = rank <= k
     return row[kept], item[kept], score[kept], rank[kept]
-

@@ -52,7 +52,7 @@ def catalogue(trained: TrainedModel, snapshot: Snapshot) -> Catalogue:
 
 def _new_vectors(scorer: Scorer, snapshot: Snapshot, known: int, total: int) -> tuple[Tensor, np.ndarray]:
     """Vectors [N, D] of the new items, and which of them [N] have a memory."""
-    rows = snapshot.rows_with_targets_from(known)
+    rows = snapshot.leading_to(known)
     keys = torch.from_numpy(snapshot.keys(rows)).double()
     item = torch.from_numpy(snapshot.targets(rows).astype(np.int64)) - known
     count = torch.bincount(item, minlength=total - known)
@@ -64,7 +64,7 @@ def _new_vectors(scorer: Scorer, snapshot: Snapshot, known: int, total: int) -> 
 
 def _usual_score(scorer: Scorer, snapshot: Snapshot, known: int) -> float:
     """Mean inner product of a memory's key and its target's vector."""
-    rows = np.random.default_rng(0).integers(0, max(snapshot.rows, 1), _SAMPLED if snapshot.rows else 0)
+    rows = np.random.default_rng(0).integers(0, max(snapshot.places, 1), _SAMPLED if snapshot.places else 0)
     targets = snapshot.targets(rows)
     rows, targets = rows[targets < known], targets[targets < known]
     if len(rows) == 0:

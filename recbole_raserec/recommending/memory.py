@@ -11,11 +11,10 @@ import pandas as pd
 
 from recbole_raserec.data.histories import read_histories, token
 from recbole_raserec.errors import DataError
-from recbole_raserec.recommending.request import Request, numbered
+from recbole_raserec.recommending.answer import View
+from recbole_raserec.recommending.request import numbered
 from recbole_raserec.retrieval.living import LivingMemory
 from recbole_raserec.retrieval.snapshot import Snapshot
-
-Encode = Callable[[Request], np.ndarray]
 
 
 class Memory:
@@ -27,12 +26,11 @@ class Memory:
     Parameters
     ----------
     living : the memories and their store.
-    encode : the vectors of histories.
-    is_cold : whether the encoder knows no item of a history.
+    view : the model with its memory as it is now.
     """
 
-    def __init__(self, living: LivingMemory, encode: Encode, is_cold: Callable[[Request], np.ndarray]) -> None:
-        self._living, self._encode, self._is_cold = living, encode, is_cold
+    def __init__(self, living: LivingMemory, view: Callable[[], View]) -> None:
+        self._living, self._view = living, view
 
     def __len__(self) -> int:
         return len(self._living)
@@ -75,11 +73,12 @@ class Memory:
                 problem = f"{len(column)} of them for {len(given)} histories"
                 raise DataError(name, None, problem, "give one for each history")
         request = numbered(given, self._living.items, self._living.owners, on_unknown)
-        if self._is_cold(request).any():
-            row = int(self._is_cold(request).argmax())
+        view = self._view()
+        cold = view.is_cold(request)
+        if cold.any():
             mend = "leave it out: there is nothing by which a similar history could be found"
-            raise DataError(f"history {row}", None, "the model knows none of its items", mend)
-        return self._living.add(self._encode(request), targets, given.owners, request.lengths, np.array(seconds))
+            raise DataError(f"history {int(cold.argmax())}", None, "the model knows none of its items", mend)
+        return self._living.add(view.encode(request), targets, given.owners, request.lengths, np.array(seconds))
 
     def forget(self, owner: Any = None, item: Any = None) -> int:
         """Delete an owner's memories, or those that lead to ``item``, also from the disk. Return how many."""

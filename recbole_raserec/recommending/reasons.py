@@ -42,8 +42,7 @@ class Explanation:
 def explain(view: View, request: Request, item: int) -> Explanation:
     """The explanation of ``item`` for one history."""
     tokens, snapshot = view.trained.items.tokens, view.snapshot
-    titles = view.trained.titles
-    named = tokens[item], titles[item] if item < len(titles) else ""
+    named = tokens[item], view.trained.title(item)
     if view.is_cold(request)[0]:
         score = float(view.popular()[item])
         return Explanation(*named, sentence(0, 0), score, score, 0.0, pd.DataFrame(columns=_COLUMNS))

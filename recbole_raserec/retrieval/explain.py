@@ -74,4 +74,5 @@ def sentence(chose: int, of: int) -> str:
     who = "person" if chose == 1 else "people"
     if chose:
         return f"because {chose} {who} whose history looked like yours chose it next"
-    return f"because it fits your history; none of the {of} people with the most similar ones chose it next"
+    who = "person" if of == 1 else f"{of} people"
+    return f"because it fits your history; the {who} whose history looked most like yours chose others next"

@@ -98,6 +98,22 @@ class Snapshot:
         """Id of each of ``rows``, which the store gave it."""
         return self._column("ids", rows)
 
+    def keys(self, rows: np.ndarray) -> np.ndarray:
+        """Key of each of ``rows``, [..., D]."""
+        return self._column("keys", rows)
+
+    @property
+    def places(self) -> int:
+        """How many row numbers there are, also of deleted memories."""
+        return len(self.base) + len(self.tail)
+
+    def leading_to(self, number: int) -> np.ndarray:
+        """Rows of the memories whose target has ``number`` or a higher one; without deleted ones."""
+        parts = ((self.base, 0), (self.tail, len(self.base)))
+        return np.concatenate(
+            [np.flatnonzero((part.column("targets") >= number) & ~part.dead) + start for part, start in parts]
+        )
+
     def as_of(self, time: float) -> Snapshot:
         """The memories of this snapshot with a time <= ``time`` or an unknown time. Rows may have other numbers."""
         base, tail = self.base.until(time), self.tail.until(time)

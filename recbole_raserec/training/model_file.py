@@ -50,6 +50,10 @@ class TrainedModel:
     user_num: int
     digest: str
 
+    def title(self, item: int) -> str:
+        """The title of an item; its token where the data has no title."""
+        return (self.titles[item] if item < len(self.titles) else "") or self.items.tokens[item]
+
 
 def save_model(config: Config, model: RaSeRec, memory: MemoryBank, dataset: SequenceDataset) -> Path:
     """Write the file into ``checkpoint_dir``. Its name depends on the data, the backbone and the parameters."""

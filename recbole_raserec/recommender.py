@@ -1,0 +1,157 @@
+"""What a trained model is for: recommend, explain, remember. Three lines lead from data to recommendations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from recbole_raserec.data.histories import Histories, read_histories
+from recbole_raserec.recommending import export, reasons
+from recbole_raserec.recommending.answer import View
+from recbole_raserec.recommending.catalogue import catalogue
+from recbole_raserec.recommending.fit import fit
+from recbole_raserec.recommending.memory import Memory
+from recbole_raserec.recommending.request import Request, items_of, numbered
+from recbole_raserec.recommending.tables import allowed_items, recommendations, similar
+from recbole_raserec.retrieval.living import IndexSettings, LivingMemory
+from recbole_raserec.retrieval.snapshot import Snapshot
+from recbole_raserec.training.model_file import TrainedModel, load_model
+
+
+class Recommender:
+    """Recommends items to histories, also those of people that training never saw.
+
+    All methods raise DataError or ConfigError if an input is wrong, and change nothing then.
+
+    Attributes
+    ----------
+    memory : what it remembers; see :class:`~recbole_raserec.recommending.memory.Memory`.
+    """
+
+    def __init__(self, trained: TrainedModel, living: LivingMemory, moment: Snapshot | None = None) -> None:
+        self._trained, self._living, self._moment = trained, living, moment
+        self._last: View | None = None
+        self.memory = Memory(living, self.view)
+
+    @classmethod
+    def load(
+        cls, path: str | Path, store: str | Path | None = None, device: str | None = None, index_factory: str = "Flat"
+    ) -> Recommender:
+        """The recommender of a model file. Nothing else is read, and nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : file that a run wrote (``model_file`` in its result).
+        store : file of the durable memory; by default the model's with the suffix .memory. The first change of the
+            memory creates it. From then on it counts, and not the memory in the model file.
+        device : torch's name; by default a GPU if there is one.
+        index_factory : FAISS's factory string of the index over the memory.
+        """
+        trained = load_model(path, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        place, bank = Path(path).with_suffix(".memory") if store is None else Path(store), trained.memory
+        names, index = (trained.items, trained.users), IndexSettings(index_factory)
+        return cls(trained, LivingMemory(bank, bank.times, *names, place, trained.digest, index))
+
+    @classmethod
+    def fit(
+        cls,
+        frame: Any,
+        user: str = "user",
+        item: str = "item",
+        time: str = "timestamp",
+        item_table: Any = None,
+        title: str | None = None,
+        **parameters: Any,
+    ) -> Recommender:
+        """Train on a frame of interactions; ``parameters`` are those of ``run``, for example ``preset="best"``.
+
+        ``frame`` and ``item_table`` (with a column ``title``) are pandas or Arrow frames or paths of files. The
+        model's file is written into ``checkpoint_dir``, and the test figures are printed.
+        """
+        return cls.load(fit(frame, {"user": user, "item": item, "time": time}, item_table, title, parameters))
+
+    def recommend(
+        self,
+        histories: Any,
+        k: int = 10,
+        filter_seen: bool = True,
+        items: Iterable[Any] | None = None,
+        exclude: Iterable[Any] | None = None,
+        users: Sequence[Any] | None = None,
+        explain: bool = False,
+        on_unknown: str = "raise",
+    ) -> pd.DataFrame:
+        """The ``k`` best items of each history.
+
+        Parameters
+        ----------
+        histories : lists of item tokens, oldest first, or a frame with user, item and perhaps timestamp.
+        filter_seen : leave out the items of the history.
+        items, exclude : tokens; only these, or all but these, may be recommended.
+        users : token of each history's user. A known user's own memories are used as training used them: none that
+            is as long as the history or longer.
+        explain : add the column ``reason``, a sentence for people.
+        on_unknown : "raise", or "warn" or "ignore" to skip unknown items.
+
+        Returns
+        -------
+        A frame with ``user`` (or the numbers 0, 1, ...), ``item``, ``score``, ``rank`` from 1, and ``cold``. A history
+        without a known item is cold: it gets the most frequent items of the training data, and its score is how often.
+        Fewer than ``k`` items are given where no more may be recommended.
+        """
+        view, given = self.view(), read_histories(histories, users)
+        request, allowed = self._request(given, on_unknown), allowed_items(view, items, exclude, on_unknown)
+        return recommendations(view, given.users, request, k, allowed, filter_seen, explain)
+
+    def explain(self, history: Any, item: Any, user: Any = None) -> reasons.Explanation:
+        """Why ``history`` gets ``item``: the memories behind it, and one sentence for people."""
+        given = read_histories([history], None if user is None else [user])
+        return reasons.explain(self.view(), self._request(given, "raise"), self._numbers([item], "item")[0])
+
+    def similar_items(self, items: Any, k: int = 10) -> pd.DataFrame:
+        """The ``k`` items whose vectors have the highest cosine with each of ``items``: item, similar, score, rank."""
+        return similar(self.view(), self._numbers([items] if isinstance(items, (str, int)) else items, "items"), k)
+
+    def embed(self, histories: Any, users: Sequence[Any] | None = None, on_unknown: str = "raise") -> np.ndarray:
+        """[B, D] augmented user vectors. Their products with :meth:`item_vectors` are the scores before the mixture."""
+        return export.user_vectors(self.view(), self._request(read_histories(histories, users), on_unknown))
+
+    def item_vectors(self) -> np.ndarray:
+        """[V, D] vector of each of :attr:`items`."""
+        return export.item_vectors(self.view())[1:]
+
+    @property
+    def items(self) -> list[str]:
+        """[V] tokens of the items."""
+        return self._trained.items.tokens[1:]
+
+    def title(self, item: Any) -> str:
+        """The title of an item; its token where the data has no title."""
+        return self._trained.title(self._numbers([item], "item")[0])
+
+    def export(self, folder: str | Path, form: str = "parquet") -> list[Path]:
+        """Write items and memories with their vectors into ``folder`` for a vector store, as "parquet" or "npy"."""
+        return export.write(self.view(), Path(folder), form)
+
+    def as_of(self, time: Any) -> Recommender:
+        """This recommender with its memory as it was at ``time`` (seconds, or a date)."""
+        return Recommender(self._trained, self._living, self.memory.as_of(time))
+
+    def view(self) -> View:
+        """The model with its memory and catalogue as they are now. Any thread may use it."""
+        snapshot = self._moment or self.memory.refresh()
+        view = self._last
+        if view is None or view.snapshot is not snapshot:
+            self._last = view = View(self._trained, snapshot, catalogue(self._trained, snapshot))
+        return view
+
+    def _numbers(self, items: Any, field: str) -> list[int]:
+        return items_of(items, self._trained.items, "raise", field).tolist()
+
+    def _request(self, given: Histories, on_unknown: str) -> Request:
+        return numbered(given, self._trained.items, self._trained.users, on_unknown)
