@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,8 +18,11 @@ from recbole_raserec.training.model_file import TrainedModel
 
 _ROWS = 512  # histories answered at once
 _SCORES = 2**24  # held at once
-# A CPU's matrix product rounds a row alike whatever the other rows are, if there are at least a dozen of them.
-_FEWEST = 16
+# Rows that go through a function together. A processor rounds a row alike whatever the other rows are, if their number
+# is always the same.
+_BLOCK = 16
+
+_OfUsers = Callable[[Tensor, Neighbours], Tensor]
 
 
 class Best(NamedTuple):
@@ -74,20 +77,23 @@ class View:
         """The memories ``found`` [B, K], on the model's device."""
         return self.snapshot.neighbours(torch.from_numpy(found).to(self.catalogue.scorer.item_vectors.device))
 
-    @torch.no_grad()
-    def scores(self, vectors: np.ndarray, found: np.ndarray) -> Tensor:
+    def scores(self, vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
         """[B, V] scores of all items."""
-        return self.catalogue.scorer(*self._padded(vectors, found)).T[: len(vectors)]
+        return self._of_blocks(lambda h, memories: self.catalogue.scorer(h, memories).T, vectors, found)
+
+    def users(self, vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """[B, D] augmented user vectors, for the product with the scorer's items."""
+        return self._of_blocks(self.catalogue.scorer.users, vectors, found)
 
     @torch.no_grad()
-    def users(self, vectors: np.ndarray, found: np.ndarray) -> Tensor:
-        """[B, D] augmented user vectors, for the product with the scorer's items."""
-        return self.catalogue.scorer.users(*self._padded(vectors, found))[: len(vectors)]
-
-    def _padded(self, vectors: np.ndarray, found: np.ndarray) -> tuple[Tensor, Neighbours]:
-        rows = _padded(np.arange(len(vectors)))
-        h = torch.from_numpy(vectors[rows]).to(self.catalogue.scorer.item_vectors.device)
-        return h, self.neighbours(found[rows])
+    def _of_blocks(self, function: _OfUsers, vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """The results [B, ...] of ``function`` for vectors [B, D] and memories [B, K], in blocks of one size."""
+        device, rows = self.catalogue.scorer.item_vectors.device, _padded(np.arange(len(vectors)))
+        results = []
+        for block in rows.reshape(-1, _BLOCK):
+            h = torch.from_numpy(vectors[block]).to(device)
+            results.append(function(h, self.neighbours(found[block])).cpu().numpy())
+        return np.concatenate(results)[: len(vectors)]
 
     def popular(self) -> np.ndarray:
         """[V] scores of the items by their number of training interactions, for histories that say nothing."""
@@ -97,7 +103,7 @@ class View:
 
     def blocks(self, request: Request) -> Iterator[np.ndarray]:
         """Numbers of the histories that are answered at once."""
-        size = max(_FEWEST, min(_ROWS, _SCORES // len(self.catalogue.allowed)))
+        size = max(1, min(_ROWS, _SCORES // len(self.catalogue.allowed)))
         for start in range(0, len(request), size):
             yield np.arange(start, min(start + size, len(request)))
 
@@ -111,7 +117,7 @@ class View:
         if len(warm):
             vectors = self.encode(warm)
             found[~cold] = self.retrieve(vectors, warm)
-            scores[~cold] = self.scores(vectors, found[~cold]).cpu().numpy()
+            scores[~cold] = self.scores(vectors, found[~cold])
         scores[:, ~allowed] = -np.inf
         if filter_seen:
             for row, items in enumerate(request.items):
@@ -124,8 +130,8 @@ class View:
 
 
 def _padded(rows: np.ndarray) -> np.ndarray:
-    """``rows``, with the last one repeated until there are enough."""
-    return np.concatenate([rows, np.repeat(rows[-1:], max(0, _FEWEST - len(rows)))])
+    """``rows``, with the last one repeated until they fill blocks."""
+    return np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % _BLOCK)])
 
 
 def _top(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

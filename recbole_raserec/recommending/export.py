@@ -26,7 +26,7 @@ def user_vectors(view: View, request: Request) -> np.ndarray:
     for rows in view.blocks(request):
         block = request.take(rows)
         vectors = view.encode(block)
-        parts.append(view.users(vectors, view.retrieve(vectors, block)).cpu().numpy())
+        parts.append(view.users(vectors, view.retrieve(vectors, block)))
     return np.concatenate(parts) if parts else np.zeros((0, view.catalogue.scorer.items.shape[1]), np.float32)
 
 
