@@ -144,7 +144,7 @@ class Recommender:
 
     def view(self) -> View:
         """The model with its memory and catalogue as they are now. Any thread may use it."""
-        snapshot = self._moment or self.memory.refresh()
+        snapshot = self.memory.refresh() if self._moment is None else self._moment
         view = self._last
         if view is None or view.snapshot is not snapshot:
             self._last = view = View(self._trained, snapshot, catalogue(self._trained, snapshot))

@@ -12,7 +12,15 @@ import pytest
 from recbole_raserec import Recommender, convert, run
 
 SIZES = {"hidden_size": 16, "inner_size": 32, "cross_inner_size": 32, "MAX_ITEM_LIST_LENGTH": 8}
-FIXED = {**SIZES, "show_progress": False, "epochs": 4, "finetune_epochs": 3, "top_k": 5, "learning_rate": 0.01}
+FIXED = {
+    **SIZES,
+    "show_progress": False,
+    "epochs": 4,
+    "finetune_epochs": 8,
+    "top_k": 5,
+    "finetune_learning_rate": 0.02,
+    "learning_rate": 0.01,
+}
 MIXTURE = {"mixture_weight": 0.3, "mixture_top_k": 9}
 
 

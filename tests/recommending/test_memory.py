@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from recbole_raserec import ConfigError, DataError, Recommender
+
+HISTORY = ["i3", "i4", "i5"]
+
+
+def reopened(recommender: Recommender, trained) -> Recommender:
+    store = recommender._living._store.path  # noqa: SLF001
+    return Recommender.load(trained.path, store=store)
+
+
+def test_what_is_added_is_used_at_once_and_after_reopening(trained, recommender):
+    before = recommender.recommend([HISTORY], k=60)
+    count = len(recommender.memory)
+    ids = [recommender.memory.add(HISTORY, "i50", owner=f"new{n}") for n in range(12)]
+    assert len(set(ids)) == 12
+    after = recommender.recommend([HISTORY], k=60, explain=True)
+    score = dict(zip(before["item"], before["score"]))["i50"]
+    row = after[after["item"] == "i50"].iloc[0]
+    assert row["score"] > score
+    assert "people whose history looked like yours chose it next" in row["reason"]
+    other = reopened(recommender, trained)
+    pd.testing.assert_frame_equal(other.recommend([HISTORY], k=60, explain=True), after)
+    assert len(other.memory) == count + 12
+
+
+def test_forgetting_gives_the_lists_from_before(recommender):
+    before = recommender.recommend([HISTORY, ["i20", "i21"]], k=60)
+    recommender.memory.add_many([HISTORY] * 5, ["i50"] * 5, owners=["eve"] * 5, times=[1.0, 2.0, 3.0, None, None])
+    assert not recommender.recommend([HISTORY, ["i20", "i21"]], k=60).equals(before)
+    assert recommender.memory.expire(before=3.0) >= 2
+    assert recommender.memory.forget(owner="eve") in (3, 2)
+    recommender.memory.compact()
+    assert recommender.memory.forget(owner="eve") == 0
+
+
+def test_a_trained_user_can_be_forgotten(trained, recommender):
+    user = max(trained.sequences, key=lambda u: len(trained.sequences[u]))
+    number = len(trained.sequences[user]) - 3
+    count = len(recommender.memory)
+    assert recommender.memory.forget(owner=user) == number
+    assert len(recommender.memory) == count - number
+    assert len(reopened(recommender, trained).memory) == count - number
+
+
+def test_a_new_item_is_recommended_where_it_was_chosen(recommender):
+    with pytest.raises(DataError, match="unknown item"):
+        recommender.recommend([HISTORY], items=["new"])
+    for n in range(6):
+        recommender.memory.add(HISTORY, "new", owner=f"n{n}")
+    assert "new" in recommender.items
+    near, far = (recommender.recommend([h], k=61) for h in (HISTORY, ["i40", "i41", "i42"]))
+    rank = [dict(zip(f["item"], f["rank"]))["new"] for f in (near, far)]
+    assert rank[0] <= 5
+    assert rank[0] < rank[1]
+    assert recommender.title("new") == "new"
+    assert recommender.recommend([[*HISTORY, "new"]], k=60)["item"].tolist().count("new") == 0
+    assert recommender.recommend([["new"]])["cold"].all()
+    assert recommender.memory.forget(item="new") == 6
+    assert "new" not in recommender.recommend([HISTORY], k=60)["item"].tolist()
+
+
+def test_as_of_is_the_memory_of_that_time(recommender):
+    early = recommender.recommend([HISTORY], k=60)
+    now = datetime.datetime(2024, 5, 1, tzinfo=datetime.timezone.utc)
+    recommender.memory.add(HISTORY, "i50", owner="a", time=now)
+    recommender.memory.add(HISTORY, "i50", owner="b", time="2024-05-03")
+    late = recommender.recommend([HISTORY], k=60)
+    assert not late.equals(early)
+    pd.testing.assert_frame_equal(recommender.as_of("2024-04-30").recommend([HISTORY], k=60), early)
+    pd.testing.assert_frame_equal(recommender.as_of(now.timestamp() + 9e9).recommend([HISTORY], k=60), late)
+    between = recommender.as_of("2024-05-02").explain(HISTORY, "i50").memories
+    assert len(between[between["time"] > 1e9]) == 1
+
+
+def test_times_of_training_are_those_of_the_data(trained, recommender):
+    """The third item of a user has the time 2 in the file."""
+    moment = recommender.as_of(-1.0)
+    assert len(moment.view().snapshot) == 0
+    for time in (1.0, 5.0):
+        kept = recommender.as_of(time).view().snapshot
+        trained_on = [
+            min(len(items) - min(max(len(items) - 2, 0), 2), time + 1) for items in trained.sequences.values()
+        ]
+        assert len(kept) == sum(trained_on) - len(trained_on)
+
+
+def test_two_recommenders_of_one_store_see_each_other(trained, recommender):
+    other = reopened(recommender, trained)
+    recommender.memory.add(HISTORY, "i50", owner="a")
+    pd.testing.assert_frame_equal(other.recommend([HISTORY], k=60), recommender.recommend([HISTORY], k=60))
+    other.memory.forget(owner="a")
+    assert len(recommender.view().snapshot) == len(other.view().snapshot)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"history": "i1"}, "history"),
+        ({"history": []}, "history 0"),
+        ({"history": ["x9"]}, "history 0"),
+        ({"history": [None]}, "history 0"),
+        ({"history": ["i1"] * 1_000_000}, "history 0"),
+        ({"next_item": None}, "next_item"),
+        ({"next_item": ""}, "next_item"),
+        ({"next_item": 1.5}, "next_item"),
+        ({"owner": 2.5}, "users"),
+        ({"time": "yesterday noon"}, "time"),
+        ({"time": float("inf")}, "time"),
+        ({"time": True}, "time"),
+    ],
+)
+def test_bad_input_changes_nothing(recommender, wrong, field):
+    count = len(recommender.memory)
+    with pytest.raises((ConfigError, DataError)) as error:
+        recommender.memory.add(**{"history": HISTORY, "next_item": "i9", **wrong})
+    assert str(error.value).startswith(field)
+    assert len(recommender.memory) == count
+    assert not recommender._living._store.exists()  # noqa: SLF001
+
+
+def test_all_or_none_are_added(recommender):
+    count = len(recommender.memory)
+    with pytest.raises(DataError, match="history 1"):
+        recommender.memory.add_many([HISTORY, ["x9"], HISTORY], ["i1", "i2", "i3"])
+    with pytest.raises(DataError, match="next_items"):
+        recommender.memory.add_many([HISTORY], ["i1", "i2"])
+    with pytest.raises(DataError, match="times"):
+        recommender.memory.add_many([HISTORY], ["i1"], times=[1, 2])
+    assert len(recommender.memory) == count
+
+
+def test_the_store_of_another_model_is_refused(trained, recommender, tmp_path):
+    import shutil
+
+    import torch
+
+    recommender.memory.add(HISTORY, "i9")
+    state = torch.load(trained.path, weights_only=True)
+    state["state_dict"]["backbone.item_embedding.weight"][3] += 1
+    torch.save(state, tmp_path / "other.pth")
+    shutil.copy(recommender._living._store.path, tmp_path / "other.memory")  # noqa: SLF001
+    with pytest.raises((ConfigError, DataError), match="another backbone"):
+        Recommender.load(tmp_path / "other.pth")
+
+
+def test_keys_of_added_memories_are_the_encoders(recommender):
+    recommender.memory.add(HISTORY, "i9", owner="zoe")
+    view = recommender.view()
+    row = np.array([view.snapshot.places - 1])
+    from recbole_raserec.data.histories import read_histories
+
+    request = recommender._request(read_histories([HISTORY]), "raise")  # noqa: SLF001
+    assert np.array_equal(view.snapshot.keys(row), view.encode(request))
+    assert view.snapshot.lengths(row).tolist() == [3]
+    assert view.trained.users.tokens[int(view.snapshot.owners(row)[0])] == "zoe"
