@@ -19,7 +19,7 @@ _OLD = [
     "pandas>=1.5,<3",
     "ray[tune]>=2.0,<=2.6.3",
     "setuptools<81",
-    "pyarrow>=6,<20",  # ray imports it; later ones refuse numpy 1
+    "pyarrow>=6,<20",  # later ones refuse numpy 1
 ]
 # From 3.12 on that ray has no wheel. RecBole is installed by hand (pip install --no-deps recbole), and this is what it
 # needs beside torch, tqdm and PyYAML.
@@ -27,6 +27,7 @@ _NEW = [
     "numpy>=1.26",
     "pandas>=2.1",
     "ray[tune]>=2.43",
+    "pyarrow>=14",
     "scipy>=1.11",
     "scikit-learn>=1.3",
     "tensorboard>=2.14",

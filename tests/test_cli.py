@@ -54,6 +54,25 @@ def test_convert_says_what_it_wrote(capsys):
     assert Path("dataset/d/d.inter").is_file()
 
 
+def test_convert_reads_named_columns_and_titles(capsys):
+    rows = "".join(f"{u};{i};2024-01-19 10:00:0{n}\n" for u in "uv" for n, i in enumerate("abcd"))
+    Path("a.csv").write_text(f"customer;product;date\n{rows}u;x\n")
+    Path("items.csv").write_text('product,name\na,"An\nitem"\nb\n')
+    words = ["convert", "--input=a.csv", "--dataset=d", "--user=customer", "--item=product", "--time=date"]
+    words += ["--items=items.csv", "--title=name", "--show_progress=False"]
+    assert main(words) == 2
+    assert "a.csv line 10: it has 2 fields" in capsys.readouterr().err
+    assert main([*words, "--delimiter=;", "--on_bad_line=skip"]) == 0
+    out = capsys.readouterr().out
+    for told in ("2 users, 4 items", "times were read as dates", "1 items with a title; 3 items have none"):
+        assert told in out
+    assert "skipped 1 bad lines\n" in out
+    assert "skipped 1 bad lines of the table of items" in out
+    assert Path("dataset/d/d.item").read_text().splitlines()[1:] == ["a\tAn item", "b\t", "c\t", "d\t"]
+    assert main([*words, "--delimiter=\\t"]) == 2
+    assert "user='customer'" in capsys.readouterr().err
+
+
 def test_read_only_folders_are_found_before_any_work(tiny_data, capsys):
     Path("locked").mkdir(mode=0o500)
     words = ["run", "--model=RaSeRec", "--dataset=tiny", f"--data_path={tiny_data}"]

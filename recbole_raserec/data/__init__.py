@@ -1,1 +1,1 @@
-"""Data: sequences, conversion of text files, the RecBole data set, packed batches and pattern mining."""
+"""Data: sequences, conversion of files and frames, the RecBole data set, packed batches and pattern mining."""

@@ -88,7 +88,7 @@ def convert(
         Times are ISO dates, or numbers in seconds, milliseconds, microseconds or nanoseconds. Their median decides.
     delimiter : the character between the fields of a CSV file, or ``\\t``. By default the header decides.
     items : a table with titles of the items, in the same forms as ``source``, with its format by its name.
-    title : the name of the column of titles. Titles are written as one line each.
+    title : the name of the column of titles. Titles are written as one line each, and empty if there is none.
 
     Raises
     ------
@@ -128,8 +128,8 @@ def convert(
         short_users=short,
         time_unit="positions" if data_format == "sequences" else table.times.unit()[0],
         item_path=None if titles is None else path.with_suffix(".item"),
-        titles=len(titles or ()),
-        untitled=0 if titles is None else len(left) - len(titles),
+        titles=sum(map(bool, (titles or {}).values())),
+        untitled=sum(not text for text in (titles or {}).values()),
         skipped_items=bad_items.count,
     )
 
@@ -150,7 +150,10 @@ def _ordered(table: Interactions, k_core: int, name: str, bad: BadLines) -> Orde
 def _titles(
     source: Readable, kept: dict[str, None], item: str | None, title: str | None, delimiter: str | None, skip: bool
 ) -> tuple[dict[str, str], BadLines]:
-    """The titles of the items ``kept``, in their order. Raise DataError if there is none at all."""
+    """The titles of the items ``kept``, in their order. Raise DataError if there is none at all.
+
+    An item without a title has an empty one, because RecBole drops the interactions of items that a loaded table lacks.
+    """
     known = tuple(dict.fromkeys([*([item] if item else []), *KNOWN_NAMES["item"]]))  # the table may not use ``item``
     columns = [Column("item", None, known), wanted("title", title)]
     data_format = format_of(source, "auto", "items")
@@ -161,7 +164,7 @@ def _titles(
     if not titles.found:
         problem = f"none of the {len(kept):,} items has a title in it" + (f" ({bad})" if bad.count else "")
         raise DataError("items", opened.name, problem, "check --item and --title")
-    return {name: titles.found[name] for name in kept if name in titles.found}, bad
+    return {name: titles.found.get(name, "") for name in kept}, bad
 
 
 def _write(path: Path, table: Interactions, ordered: Ordered, titles: dict[str, str] | None) -> str:

@@ -15,6 +15,9 @@ from recbole_raserec.data.interactions import k_core_of
 from recbole_raserec.errors import ConfigError, DataError
 
 GOOD = "1 5 6 7 8\n2 6 7 5 9\n"
+CSV = "user_id,item_id,timestamp,note\n" + "".join(f"{u},{i},{t},n\n" for u in "uv" for t, i in enumerate("abcd"))
+DAMAGED = bytearray(gzip.compress(CSV.encode() * 9))
+DAMAGED[20:24] = b"\xff" * 4
 
 
 def write(text: str | bytes, name: str = "in.txt") -> Path:
@@ -80,6 +83,27 @@ def test_amazon_formats_agree_and_gzip_is_read():
         ("user_id,item_id,timestamp\n1,nan,3\n", "csv", "line 2.*item is 'nan'"),
         ("{broken\n", "amazon-json", "line 1.*not JSON"),
         ('{"asin": "B"}\n', "amazon-json", "no user"),
+        ("[" * 100_000, "json", "line 1.*nested too deeply"),
+        ("[{}]\n", "json", "line 1.*not a JSON object"),
+        ('{"user": "\\ud800", "item": 1, "time": 1}\n', "json", "line 1.*the user .* no atomic file can hold"),
+        (CSV.replace("\n", "\r"), "csv", "line 1.*header cannot be read.*carriage return"),
+        (CSV + "u,a\rb,5,n\n", "csv", "line 10.*carriage return"),
+        (CSV + "u,a,5\r,n\n", "csv", "line 10.*carriage return"),
+        (CSV + "\n\nu,a,5\r,n\n", "csv", "line 12.*carriage return"),
+        (CSV + 'u,"a,5,n\nu,b,6,n\n', "csv", "line 10.*does not end"),
+        (CSV + 'u,"a"b,5,n\n', "csv", "line 10.*not in pairs"),
+        (CSV + '"u,a,5,n\nu,b",6,7,n\n', "csv", "line 10.*several lines"),
+        (CSV + '"u,a,5,n\nu,b",6,7,n,o\n', "csv", "line 10.*5 fields, not 4"),
+        ('user_id,"item_id,timestamp\nu,a,5\n', "csv", "line 1.*header cannot be read.*does not end"),
+        (CSV.encode() + b"u,a,5,\0\n", "csv", "line 10 is not text"),
+        (CSV.encode() + b"u,\xe9,5,n\n", "csv", "line 10 is not text"),
+        (CSV + "u,None,5,n\n", "csv", "line 10.*the item is 'None'"),
+        (CSV + 'u,"""a""",5,n\n', "csv", "line 10.*starts with a quotation mark"),
+        (bytes(DAMAGED), "csv", "broken gzip"),
+        (gzip.compress(CSV.encode())[:-9], "csv", "broken gzip"),
+        (gzip.compress(CSV.encode())[:-8] + b"\0" * 8, "csv", "broken gzip"),
+        (b"PAR1 and no more", "parquet", "not a readable Parquet file"),
+        ("", "parquet", "not a readable Parquet file"),
     ],
 )
 def test_bad_input_is_one_clear_error_and_leaves_nothing(text, data_format, says):
@@ -91,6 +115,38 @@ def test_bad_input_is_one_clear_error_and_leaves_nothing(text, data_format, says
 def test_bad_lines_are_skipped_and_counted():
     done = run(GOOD + "3 x\n4 0\n5 1 2\n", on_bad_line="skip")
     assert (done.skipped_lines, done.users, done.short_users) == (2, 3, 1)
+
+
+def test_fields_over_several_lines_are_read():
+    note = '"first ""line""\n\n\r third, and more\n"'
+    done = run(CSV.replace(",n\n", f",{note}\n"), "csv")
+    assert rows(done.path) == rows(run(CSV, "csv").path)
+    with pytest.raises(DataError, match=r"line 34.*1 fields, not 4"):  # the number of the line in the file
+        run(CSV.replace(",n\n", f",{note}\n") + "u\n", "csv")
+
+
+@pytest.mark.parametrize("bad", ['u,"a,5,n', '"u,a,5,n', 'u,a,"5,n', '"u"u,a,5,n', "u,a\rb,5,n", "u,a,5"])
+def test_a_bad_line_hides_no_other_line(bad):
+    done = run(f"{CSV}{bad}\nw,x,7,n\nw,y,8,n\n", "csv", on_bad_line="skip")
+    assert (done.skipped_lines, done.interactions) == (1, 10)
+    done = run(f'{CSV}{bad}\nw,x,7,n\nw,y",8,n\n', "csv", on_bad_line="skip")  # a quotation mark that closes it
+    assert (done.skipped_lines, done.interactions) == (1, 10)
+
+
+def test_nothing_left_tells_the_first_bad_line():
+    with pytest.raises(DataError, match=r"2 bad lines, the first is in.txt line 1: 'x' is not a whole number"):
+        run("x 1\ny 2\n", on_bad_line="skip")
+
+
+@pytest.mark.parametrize(
+    ("ticks", "unit"), [(1, "seconds"), (1000, "milliseconds"), (10**6, "microseconds"), (10**9, "nanoseconds")]
+)
+def test_times_are_written_in_seconds(ticks, unit):
+    times = [1_705_658_400 + n for n in range(4)] * 2
+    lines = [f"{u},{i},{t * ticks}" for u, i, t in zip("uuuuvvvv", "abcdabcd", times)]
+    done = run("\n".join(["user_id,item_id,timestamp", *lines]), "csv")
+    assert [row[2] for row in rows(done.path)] == [str(t) for t in times]
+    assert done.time_unit == unit
 
 
 def test_a_failed_conversion_leaves_the_old_file(monkeypatch):
