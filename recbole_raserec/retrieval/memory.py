@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_raserec.retrieval.index import build_index, log_recall
+from recbole_raserec.retrieval.index import build_index, candidates, choose_factory, normalise, search_index
 from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
+from recbole_raserec.retrieval.recall import check_recall
 from recbole_raserec.runtime.progress import Progress
 
 NO_OWNER = 0  # RecBole's padding id, which no user has
@@ -34,6 +35,7 @@ class MemoryBank:
     targets : [N] item that followed the prefix.
     owners : [N] user that the prefix belongs to, or ``NO_OWNER``.
     lengths : [N] number of items in the prefix, not cut to the model's maximum.
+    index_factory, index_nprobe, index_recall : see properties/model/RaSeRec.yaml.
     """
 
     keys: np.ndarray
@@ -42,6 +44,7 @@ class MemoryBank:
     lengths: np.ndarray
     index_factory: str = "Flat"
     index_nprobe: int = 16
+    index_recall: float = 0.0
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -117,7 +120,7 @@ class MemoryBank:
         if len(self) == 0 or len(queries) == 0:
             return found
         enough = np.minimum(k + self._count_leaks(users, lengths) + _TIES, len(self))
-        rows, depth = np.arange(len(queries)), min(k + max(k // 2, 8), len(self))
+        rows, depth = np.arange(len(queries)), candidates(k, len(self))
         while len(rows):
             # If leaks or ties fill the result of a query, it is searched again, twice as deep.
             blocks = _blocks(rows, min(_QUERIES, _CANDIDATES // depth))
@@ -137,7 +140,7 @@ class MemoryBank:
     ) -> np.ndarray:
         """Fill ``found[rows]`` from the ``depth`` nearest. Return [R] whether no deeper memory can belong there."""
         k = found.shape[1]
-        rough, near = self._index.search(normalise(queries[rows]), depth)  # [R, depth] both
+        rough, near = search_index(self._index, normalise(queries[rows]), depth)  # [R, depth] both
         near = np.sort(near, axis=1)
         leak = (self.owners[near] == users[rows, None]) & (self.lengths[near] >= lengths[rows, None])
         cosine = np.where(leak, -np.inf, self.cosines(queries[rows], near))
@@ -147,7 +150,7 @@ class MemoryBank:
         if best.shape[1] < k:
             return np.zeros(len(rows), bool)
         # Only an exact index guarantees that no memory outside its result is nearer than the last one in it.
-        rest = rough[:, -1] + _ROUNDING if self.index_factory == "Flat" else -np.inf
+        rest = rough[:, -1] + _ROUNDING if self._factory == "Flat" else -np.inf
         return (best[:, -1] > rest) | (near[:, 0] == NO_MEMORY)
 
     def _count_leaks(self, users: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -163,19 +166,17 @@ class MemoryBank:
         return span, np.sort(self.owners.astype(np.int64) * span + self.lengths)
 
     @cached_property
+    def _factory(self) -> str:
+        """The factory string in force."""
+        return choose_factory(self.index_factory, *self.keys.shape)
+
+    @cached_property
     def _index(self) -> Any:
         """FAISS's index with all keys."""
-        keys = normalise(self.keys)
-        index = build_index(keys, self.index_factory, self.index_nprobe)
-        if self.index_factory != "Flat":
-            log_recall(index, keys, min(20, len(self)), seed=0)
+        index = build_index(self.keys, self._factory, self.index_nprobe)
+        if self._factory != "Flat":
+            check_recall(index, self.keys, self.index_recall)
         return index
-
-
-def normalise(vectors: np.ndarray) -> np.ndarray:
-    """[N, D] -> [N, D], each row scaled to length 1. A zero row stays zero."""
-    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.ascontiguousarray(vectors / np.maximum(norm, 1e-12), dtype=np.float32)
 
 
 def _blocks(rows: np.ndarray, size: int) -> list[np.ndarray]:
