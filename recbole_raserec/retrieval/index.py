@@ -33,9 +33,12 @@ def choose_factory(factory: str, count: int, width: int) -> str:
     return "Flat" if count * width <= FLAT_FLOATS else f"IVF{round(math.sqrt(count) / 2)},SQ8"
 
 
-def candidates(k: int, count: int) -> int:
-    """Number of memories to take from an index of ``count`` memories, so that the ``k`` nearest are among them."""
-    return min(k + max(k // 2, 8), count)
+def candidates(k: int, count: int, exact: bool) -> int:
+    """Number of memories to take from an index of ``count`` memories, so that the ``k`` nearest are among them.
+
+    An exact index needs more than ``k`` only for leaks. Codes confuse neighbours that are nearly as near.
+    """
+    return min(k + max(k // 2 if exact else 2 * k, 8), count)
 
 
 def build_index(keys: np.ndarray, factory: str, nprobe: int) -> faiss.Index:

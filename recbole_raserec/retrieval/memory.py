@@ -120,7 +120,7 @@ class MemoryBank:
         if len(self) == 0 or len(queries) == 0:
             return found
         enough = np.minimum(k + self._count_leaks(users, lengths) + _TIES, len(self))
-        rows, depth = np.arange(len(queries)), candidates(k, len(self))
+        rows, depth = np.arange(len(queries)), candidates(k, len(self), self._factory == "Flat")
         while len(rows):
             # If leaks or ties fill the result of a query, it is searched again, twice as deep.
             blocks = _blocks(rows, min(_QUERIES, _CANDIDATES // depth))
@@ -181,4 +181,6 @@ class MemoryBank:
 
 def _blocks(rows: np.ndarray, size: int) -> list[np.ndarray]:
     """``rows`` in parts of nearly equal size, at most ``size``."""
-    return np.array_split(rows, max(1, -(-len(rows) // max(1, size))))
+    if len(rows) <= size:
+        return [rows]  # array_split is slow for a single query
+    return np.array_split(rows, -(-len(rows) // max(1, size)))
