@@ -112,15 +112,14 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 def measure(size: int, factory: str, nprobe: int, recall: float, model_file: str) -> dict[str, Any]:
     """One row of the result, measured in this process."""
     from recbole_raserec import MemoryBank
+    from recbole_raserec.retrieval.index import choose_factory
     from recbole_raserec.runtime.machine import peak_rss_mib
 
     source, about = real_keys(model_file) if model_file else made_keys(size)
     rows, before = np.arange(size), _rss_mib()
     keys, owners, lengths = source.draw(size, 1), rows // HISTORY + 1, rows % HISTORY + 1
+    built = _build(keys, factory, nprobe, recall)
     bank = MemoryBank(keys, rows % 12_101 + 1, owners, lengths, factory, nprobe, recall)
-    start = perf_counter()
-    index = bank._index  # the recall is measured here too
-    built = perf_counter() - start
     queries = source.draw(max(SINGLE + WARM, *BATCHES), 2)
     rng = np.random.default_rng(3)
     users, prefix = rng.integers(1, owners[-1] + 1, len(queries)), rng.integers(1, HISTORY + 1, len(queries))
@@ -137,12 +136,10 @@ def measure(size: int, factory: str, nprobe: int, recall: float, model_file: str
         "memories": size,
         "width": keys.shape[1],
         "index_factory": factory,
-        "factory": bank._factory,
-        **_effort(index),
+        "factory": choose_factory(factory, *keys.shape),
         "index_recall": recall,
         "data": about,
-        "build_s": round(built, 2),
-        "index_mib": round(_index_bytes(index) / 2**20, 1),
+        **built,
         "keys_mib": round(keys.nbytes / 2**20, 1),
         "resident_mib": round(_rss_mib() - before, 1),
         "peak_mib": peak_rss_mib(),
@@ -162,11 +159,21 @@ def _recall(bank: Any, queries: np.ndarray) -> float:
     return float(np.mean(bank.cosines(queries, found) >= least[:, None] - 1e-6))
 
 
-def _effort(index: Any) -> dict[str, int]:
-    from recbole_raserec.retrieval.index import effort
+def _build(keys: np.ndarray, factory: str, nprobe: int, recall: float) -> dict[str, Any]:
+    """Seconds, size and setting of the index that the bank will build for itself when it is first searched."""
+    from recbole_raserec.retrieval.index import build_index, choose_factory, effort
+    from recbole_raserec.retrieval.recall import check_recall
 
+    start = perf_counter()
+    index = build_index(keys, factory, nprobe)
+    built = {"build_s": round(perf_counter() - start, 2)}
+    if choose_factory(factory, *keys.shape) != "Flat":
+        start = perf_counter()
+        built["logged_recall"] = round(check_recall(index, keys, recall), 4)
+        built["recall_s"] = round(perf_counter() - start, 2)
     knob = effort(index)
-    return {knob[1]: getattr(knob[0], knob[1])} if knob else {}
+    setting = {knob[1]: getattr(knob[0], knob[1])} if knob else {}
+    return {**built, **setting, "index_mib": round(_index_bytes(index) / 2**20, 1)}
 
 
 def _index_bytes(index: Any) -> int:
@@ -233,13 +240,10 @@ def _of(row: dict[str, Any]) -> tuple[Any, ...]:
     return row["memories"], row["index_factory"], row["index_recall"], row["data"]["keys"]
 
 
-def _one(size: str, factory: str, nprobe: str, recall: str, model_file: str) -> None:
-    print(json.dumps(measure(int(size), factory, int(nprobe), float(recall), model_file)))
-
-
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent))
     if sys.argv[1:2] == ["--one"]:
-        _one(*sys.argv[2:])
+        count, name, lists, share, file = sys.argv[2:]
+        print(json.dumps(measure(int(count), name, int(lists), float(share), file)))
     else:
         main(sys.argv[1:])
