@@ -73,7 +73,7 @@ class Recommender:
         ``frame`` and ``item_table`` (with a column ``title``) are pandas or Arrow frames or paths of files. The
         model's file is written into ``checkpoint_dir``, and the test figures are printed.
         """
-        return cls.load(fit(frame, {"user": user, "item": item, "time": time}, item_table, title, parameters))
+        return cls.load(fit(frame, user, item, time, item_table, title, parameters))
 
     def recommend(
         self,

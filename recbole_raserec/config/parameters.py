@@ -5,53 +5,15 @@ The yaml files of properties/ hold the same defaults. Users read and edit those 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from recbole_raserec.config import ranges
+from recbole_raserec.config.rows import Parameter
 
 _NONE = type(None)
 _TEXT, _DICT, _NAMES = (str, _NONE), (dict, _NONE), (str, list, tuple, _NONE)
 _NUMBERS, _SHARES = (float, int, list, tuple, _NONE), (float, list, tuple, _NONE)
-
-AFFECTS = {
-    "rows": "regenerated rows, and so everything after them",
-    "backbone": "the backbone's training",
-    "memory": "what the memory bank holds, or what is found in it",
-    "finetune": "fine-tuning",
-    "mixture": "the mixture, which needs no training",
-    "report": "only which figures a result shows",
-    "nothing": "neither weights nor figures",
-}
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One row of the table.
-
-    Attributes
-    ----------
-    default : None means "off" or "not given".
-    types : allowed Python types; an empty tuple means the type of the default in force.
-    fixed : a parameter of RecBole that must keep its default here.
-    architecture : two models can exchange weights only if they have the same value.
-    part : the part of the system that the parameter belongs to. "regeneration": it has an effect only if
-        something is regenerated. "backbone": it exists only if the backbone's yaml file names it.
-    source : the paper with its section, the library, or "here".
-    affects : a key of ``AFFECTS``: the earliest stage that depends on it. All later stages depend on it too.
-    """
-
-    name: str
-    default: Any
-    meaning: str
-    range: ranges.Range | None = None
-    types: tuple[type, ...] = ()
-    fixed: bool = False
-    architecture: bool = False
-    part: str = ""
-    source: str = ""
-    affects: str = ""
-
 
 # The protocol of every result: leave-one-out by time with full ranking.
 _EVAL_ARGS = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
@@ -150,8 +112,9 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("top_k", 20, "K, memories that the attention reads.", ranges.COUNT, affects="finetune"),
     ),
     ("retrieval", "FAISS", "memory"): (
-        Parameter("index_factory", "Flat", "Factory string of the index; Flat is exact."),
+        Parameter("index_factory", "Flat", "Factory string of the index, or auto; Flat is exact."),
         Parameter("index_nprobe", 16, "Lists that an IVF index visits.", ranges.COUNT),
+        Parameter("index_recall", 0.0, "Recall that nprobe is tuned to; 0 is off.", ranges.SHARE, newer=True),
     ),
     ("augmentation", "RaSeRec 3.3, 3.4", "finetune"): (
         Parameter("alpha", 0.5, "h~ = alpha h + (1 - alpha) h'.", ranges.SHARE),
@@ -234,6 +197,9 @@ PARAMETERS: dict[str, Parameter] = {
     for (part, source, stage), rows in _TABLE.items()
     for row in rows
 }
+
+# What the lack of a newer parameter means, in the runs and results that are older than it.
+NEWER: dict[str, Any] = {name: row.default for name, row in PARAMETERS.items() if row.newer}
 
 
 def affects(name: str) -> str:

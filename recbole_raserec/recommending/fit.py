@@ -15,7 +15,9 @@ _NOT_HERE = ("model", "data_path", "result_file", "nproc", "world_size")
 
 def fit(
     frame: Any,
-    columns: Mapping[str, str],
+    user: str,
+    item: str,
+    time: str,
     item_table: Any,
     title: str | None,
     parameters: Mapping[str, Any],
@@ -25,7 +27,7 @@ def fit(
     Parameters
     ----------
     frame : a pandas or Arrow frame, or the path of a file.
-    columns : names of the columns of ``user``, ``item`` and ``time``.
+    user, item, time : names of its columns.
     item_table, title : a table with titles of the items and the name of their column, or None.
     parameters : those of :func:`~recbole_raserec.pipeline.run`; ``dataset`` only names the files.
     """
@@ -38,9 +40,8 @@ def fit(
     from recbole_raserec.pipeline import run  # here, because a loaded model does not need it
 
     with tempfile.TemporaryDirectory(prefix="recbole-raserec-") as folder:
-        convert(
-            frame, "auto", name, folder, show_progress=False, items=item_table, title=title, **columns
-        )  # fmt: skip
+        columns = {"user": user, "item": item, "time": time, "title": title}
+        convert(frame, "auto", name, folder, show_progress=False, items=item_table, **columns)  # type: ignore[arg-type]
         result = run("RaSeRec", name, config_dict={**values, "data_path": folder})
     assert result is not None and result.model_file is not None  # this is the first process
     return Path(result.model_file)

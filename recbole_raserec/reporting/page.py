@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from recbole_raserec.config.parameters import affects
+from recbole_raserec.config.parameters import NEWER, affects
 from recbole_raserec.evaluation.ranking import PROTOCOLS
 from recbole_raserec.reporting import figures
 from recbole_raserec.reporting.result import read_result
@@ -71,14 +71,19 @@ def labels(runs: list[dict[str, Any]]) -> list[str]:
     short = [_short_label(run) for run in runs]
     found = []
     for run, name in zip(runs, short):
-        alike = [other["config"] for other, of_other in zip(runs, short) if of_other == name]
+        alike = [_whole(other) for other, of_other in zip(runs, short) if of_other == name]
         differing = sorted({key for config in alike for key in config if _differs(key, alike)})
-        found.append(", ".join([name, *(f"{key} {_shown(run['config'].get(key))}" for key in differing)]))
+        found.append(", ".join([name, *(f"{key} {_shown(_whole(run).get(key))}" for key in differing)]))
     return found
 
 
 def _short_label(run: dict[str, Any]) -> str:
     return f"{run['dataset']['name']}, {run['backbone']['name']}, seed {run['seed']}"
+
+
+def _whole(run: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a run, with those that are newer than the run at their defaults."""
+    return {**NEWER, **run["config"]}
 
 
 def _differs(name: str, configs: list[dict[str, Any]]) -> bool:
@@ -113,7 +118,7 @@ def sweeps(runs: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]
     for name in SWEPT:
         alike: dict[str, list[dict[str, Any]]] = {}
         for run in runs:
-            rest = {key: value for key, value in run["config"].items() if key != name and affects(key) != "nothing"}
+            rest = {key: value for key, value in _whole(run).items() if key != name and affects(key) != "nothing"}
             alike.setdefault(json.dumps([run["dataset"]["sha256"], rest], sort_keys=True), []).append(run)
         found += [(name, series) for series in alike.values() if len({run["config"][name] for run in series}) > 1]
     return found

@@ -195,7 +195,8 @@ class LivingMemory:
             {name: column[part] for name, column in columns.items()} for part in (slice(split), slice(split, None))
         )
         times, ids = old.pop("times"), old.pop("ids")
-        base = whole(MemoryBank(**old, index_factory=self._index.factory, index_nprobe=self._index.nprobe), times, ids)
+        index: Any = {"index_factory": self._index.factory, "index_nprobe": self._index.nprobe}
+        base = whole(MemoryBank(**old, **index), times, ids)
         tail = Tail(self._width)
         tail.append(**new)
         self._mark = changes.mark

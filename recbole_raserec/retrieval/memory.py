@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_raserec.retrieval.index import build_index, log_recall
+from recbole_raserec.retrieval.index import build_index, candidates, choose_factory, normalise, search_index
 from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
+from recbole_raserec.retrieval.recall import check_recall
 from recbole_raserec.runtime.progress import Progress
 
 NO_OWNER = 0  # RecBole's padding id, which no user has
@@ -35,15 +36,17 @@ class MemoryBank:
     owners : [N] user that the prefix belongs to, or ``NO_OWNER``.
     lengths : [N] number of items in the prefix, not cut to the model's maximum.
     times : [N] float64 seconds when the target was chosen, NaN where it is not known; the default is unknown for all.
+    index_factory, index_nprobe, index_recall : see properties/model/RaSeRec.yaml.
     """
 
     keys: np.ndarray
     targets: np.ndarray
     owners: np.ndarray
     lengths: np.ndarray
+    times: np.ndarray = None  # type: ignore[assignment]  # never None after construction
     index_factory: str = "Flat"
     index_nprobe: int = 16
-    times: np.ndarray = None  # type: ignore[assignment]  # never None after construction
+    index_recall: float = 0.0
 
     def __post_init__(self) -> None:
         if self.times is None:
@@ -131,7 +134,7 @@ class MemoryBank:
             return found
         shut = 0 if hidden is None else np.count_nonzero(hidden)
         enough = np.minimum(k + self._count_leaks(users, lengths) + _TIES + shut, len(self))
-        rows, depth = np.arange(len(queries)), min(k + max(k // 2, 8), len(self))
+        rows, depth = np.arange(len(queries)), candidates(k, len(self), self._factory == "Flat")
         while len(rows):
             # If leaks or ties fill the result of a query, it is searched again, twice as deep.
             blocks = _blocks(rows, min(_QUERIES, _CANDIDATES // depth))
@@ -154,7 +157,7 @@ class MemoryBank:
     ) -> np.ndarray:
         """Fill ``found[rows]`` from the ``depth`` nearest. Return [R] whether no deeper memory can belong there."""
         k = found.shape[1]
-        rough, near = self._index.search(normalise(queries[rows]), depth)  # [R, depth] both
+        rough, near = search_index(self._index, normalise(queries[rows]), depth)  # [R, depth] both
         near = np.sort(near, axis=1)
         leak = (self.owners[near] == users[rows, None]) & (self.lengths[near] >= lengths[rows, None])
         if hidden is not None:
@@ -166,7 +169,7 @@ class MemoryBank:
         if best.shape[1] < k:
             return np.zeros(len(rows), bool)
         # Only an exact index guarantees that no memory outside its result is nearer than the last one in it.
-        rest = rough[:, -1] + _ROUNDING if self.index_factory == "Flat" else -np.inf
+        rest = rough[:, -1] + _ROUNDING if self._factory == "Flat" else -np.inf
         return (best[:, -1] > rest) | (near[:, 0] == NO_MEMORY)
 
     def _count_leaks(self, users: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -196,21 +199,21 @@ class MemoryBank:
         self.__dict__["_index"] = index  # where cached_property keeps its value; the dataclass is frozen
 
     @cached_property
+    def _factory(self) -> str:
+        """The factory string in force."""
+        return choose_factory(self.index_factory, *self.keys.shape)
+
+    @cached_property
     def _index(self) -> Any:
         """FAISS's index with all keys."""
-        keys = normalise(self.keys)
-        index = build_index(keys, self.index_factory, self.index_nprobe)
-        if self.index_factory != "Flat":
-            log_recall(index, keys, min(20, len(self)), seed=0)
+        index = build_index(self.keys, self._factory, self.index_nprobe)
+        if self._factory != "Flat":
+            check_recall(index, self.keys, self.index_recall)
         return index
-
-
-def normalise(vectors: np.ndarray) -> np.ndarray:
-    """[N, D] -> [N, D], each row scaled to length 1. A zero row stays zero."""
-    norm = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.ascontiguousarray(vectors / np.maximum(norm, 1e-12), dtype=np.float32)
 
 
 def _blocks(rows: np.ndarray, size: int) -> list[np.ndarray]:
     """``rows`` in parts of nearly equal size, at most ``size``."""
-    return np.array_split(rows, max(1, -(-len(rows) // max(1, size))))
+    if len(rows) <= size:
+        return [rows]  # array_split is slow for a single query
+    return np.array_split(rows, -(-len(rows) // max(1, size)))

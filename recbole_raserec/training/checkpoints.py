@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from recbole_raserec.backbones.protocol import Module
-from recbole_raserec.config.parameters import PARAMETERS, affects, is_of
+from recbole_raserec.config.parameters import NEWER, PARAMETERS, affects, is_of
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.runtime.files import replacing
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model 
 
 FORMAT = 1
 
-# A stage depends on the parameters whose ``affects`` (see ``parameters.AFFECTS``) is one of these.
+# A stage depends on the parameters whose ``affects`` (see ``rows.AFFECTS``) is one of these.
 _BACKBONE = ("rows", "backbone")
 _FINETUNE = (*_BACKBONE, "memory", "finetune")
 _READ = {"regenerate": ("rows",), "pretrain": _BACKBONE, "finetune": _FINETUNE, "raserec": (*_FINETUNE, "mixture")}
@@ -37,7 +37,11 @@ def fingerprint(config: dict[str, Any], source: str, stage: str) -> str:
 
 def relevant(config: dict[str, Any], stage: str) -> dict[str, Any]:
     """The parameters that the figures of ``stage`` ("regenerate", "pretrain", "finetune", "raserec") depend on."""
-    kept = {name: value for name, value in config.items() if affects(name) in _READ[stage]}
+    kept = {
+        name: value
+        for name, value in config.items()
+        if affects(name) in _READ[stage] and not (name in NEWER and value == NEWER[name])
+    }
     if stage == "regenerate":
         kept["decodes"] = "decoded" in config["regenerate_parts"]
     elif config.get("regenerate") is None:

@@ -28,13 +28,14 @@ class Reader:
     model: RaSeRec
     index_factory: str
     index_nprobe: int
+    index_recall: float
     ray_address: str | None
     show_progress: bool
 
     @classmethod
     def of(cls, config: Config, model: RaSeRec) -> Reader:
         """The reader that the configuration describes."""
-        index = config["index_factory"], config["index_nprobe"]
+        index = config["index_factory"], config["index_nprobe"], config["index_recall"]
         return cls(model, *index, config["ray_address"], bool(config["show_progress"]))
 
     def encode(self, part: Prefixes, label: str = "encode") -> np.ndarray:
@@ -43,8 +44,8 @@ class Reader:
 
     def bank(self, part: Prefixes, keys: np.ndarray) -> MemoryBank:
         """A memory bank of the pairs of a part; their user vectors are ``keys`` [R, D]."""
-        index = self.index_factory, self.index_nprobe
-        return MemoryBank(keys, part.targets, part.users, part.lengths, *index, times=part.times)
+        columns = keys, part.targets, part.users, part.lengths, part.times
+        return MemoryBank(*columns, self.index_factory, self.index_nprobe, self.index_recall)
 
     def search(self, memory: MemoryBank, part: Prefixes, vectors: np.ndarray, label: str, k: int = 0) -> Queries:
         """The part with the ``k`` nearest memories of each row; the default is the number that ranking reads."""

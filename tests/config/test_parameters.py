@@ -9,9 +9,11 @@ import pytest
 
 from recbole_raserec import Config, ConfigError
 from recbole_raserec.config.checks import check_type
-from recbole_raserec.config.parameters import AFFECTS, PARAMETERS
+from recbole_raserec.config.parameters import NEWER, PARAMETERS
 from recbole_raserec.config.properties import backbone_names, dataset_names, preset_names, properties_folder
+from recbole_raserec.config.rows import AFFECTS
 from recbole_raserec.reporting.page import labels, sweeps
+from recbole_raserec.training.checkpoints import fingerprint
 
 FOLDER = properties_folder()
 DEFAULTS = [FOLDER / name for name in ("overall.yaml", "model/RaSeRec.yaml", "model/DR4SR.yaml", "model/SASRec.yaml")]
@@ -104,3 +106,27 @@ def test_a_report_tells_runs_apart_by_what_changes_their_figures():
     assert len(set(labels([run(), run(nproc=2, eval_batch_size=64, gpu_id="1")]))) == 1
     assert len(set(labels([run(), run(memory_include_valid=True)]))) == 2
     assert [(name, len(series)) for name, series in sweeps([run(), run(alpha=0.1, nproc=2)])] == [("alpha", 2)]
+
+
+def test_a_newer_parameter_at_its_default_changes_no_name_and_no_label():
+    assert NEWER["index_recall"] == 0.0
+    now = Config("RaSeRec", "tiny").plain()
+    old = {name: value for name, value in now.items() if name not in NEWER}
+    for stage in ("regenerate", "pretrain", "finetune", "raserec"):
+        assert fingerprint(now, "data", stage) == fingerprint(old, "data", stage)
+    tuned = {**now, "index_recall": 0.9}
+    assert fingerprint(tuned, "data", "finetune") != fingerprint(now, "data", "finetune")
+    assert fingerprint(tuned, "data", "pretrain") == fingerprint(now, "data", "pretrain")
+    runs = [
+        {"dataset": {"name": "d", "sha256": "s"}, "backbone": {"name": "b"}, "seed": 1, "config": config}
+        for config in (old, now, {**now, "alpha": 0.1})
+    ]
+    assert labels(runs[:2]) == ["d, b, seed 1"] * 2
+    assert [(name, len(series)) for name, series in sweeps(runs)] == [("alpha", 3)]
+
+
+def test_names_of_runs_are_those_of_the_first_release():
+    """Checkpoints and results of earlier runs are found by these names."""
+    plain = Config("RaSeRec", "tiny").plain()
+    names = [fingerprint(plain, "data", stage) for stage in ("pretrain", "finetune", "raserec")]
+    assert names == ["6045f6ae7e", "e9c15742db", "8c7b346f2b"]

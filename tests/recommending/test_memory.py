@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 
 from recbole_raserec import ConfigError, DataError, Recommender
+from recbole_raserec.data.histories import read_histories
 
 HISTORY = ["i3", "i4", "i5"]
 
 
 def reopened(recommender: Recommender, trained) -> Recommender:
-    store = recommender._living._store.path  # noqa: SLF001
+    store = recommender._living._store.path
     return Recommender.load(trained.path, store=store)
 
 
@@ -123,7 +124,7 @@ def test_bad_input_changes_nothing(recommender, wrong, field):
         recommender.memory.add(**{"history": HISTORY, "next_item": "i9", **wrong})
     assert str(error.value).startswith(field)
     assert len(recommender.memory) == count
-    assert not recommender._living._store.exists()  # noqa: SLF001
+    assert not recommender._living._store.exists()
 
 
 def test_all_or_none_are_added(recommender):
@@ -146,7 +147,7 @@ def test_the_store_of_another_model_is_refused(trained, recommender, tmp_path):
     state = torch.load(trained.path, weights_only=True)
     state["state_dict"]["backbone.item_embedding.weight"][3] += 1
     torch.save(state, tmp_path / "other.pth")
-    shutil.copy(recommender._living._store.path, tmp_path / "other.memory")  # noqa: SLF001
+    shutil.copy(recommender._living._store.path, tmp_path / "other.memory")
     with pytest.raises((ConfigError, DataError), match="another backbone"):
         Recommender.load(tmp_path / "other.pth")
 
@@ -155,9 +156,7 @@ def test_keys_of_added_memories_are_the_encoders(recommender):
     recommender.memory.add(HISTORY, "i9", owner="zoe")
     view = recommender.view()
     row = np.array([view.snapshot.places - 1])
-    from recbole_raserec.data.histories import read_histories
-
-    request = recommender._request(read_histories([HISTORY]), "raise")  # noqa: SLF001
+    request = recommender._request(read_histories([HISTORY]), "raise")
     assert np.array_equal(view.snapshot.keys(row), view.encode(request))
     assert view.snapshot.lengths(row).tolist() == [3]
     assert view.trained.users.tokens[int(view.snapshot.owners(row)[0])] == "zoe"

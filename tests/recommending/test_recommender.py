@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from recbole_raserec import ConfigError, DataError, Recommender
+from recbole_raserec.data.histories import read_histories
 from recbole_raserec.evaluation.significance import unpack_ranks
 from recbole_raserec.recommending.answer import View
 
@@ -94,8 +95,8 @@ def test_a_users_own_future_is_no_memory_and_nobodys_history_has_no_own(trained,
     for users, leaks in (([user], False), (None, True)):
         frame = recommender.explain(history, "i1", user=user if users else None).memories
         assert len(frame) == view.trained.model.depth
-        request = recommender._request(  # noqa: SLF001
-            __import__("recbole_raserec.data.histories", fromlist=["read_histories"]).read_histories([history], users),
+        request = recommender._request(
+            read_histories([history], users),
             "raise",
         )
         rows = view.retrieve(view.encode(request), request)[0]
@@ -105,7 +106,7 @@ def test_a_users_own_future_is_no_memory_and_nobodys_history_has_no_own(trained,
 
 def test_unknown_items(recommender):
     plain = recommender.recommend([["i1", "i2"]])
-    with pytest.raises(DataError, match="history 0='x9'.*unknown item"):
+    with pytest.raises(DataError, match=r"history 0='x9'.*unknown item"):
         recommender.recommend([["i1", "x9", "i2"]])
     with pytest.warns(UserWarning, match="x9"):
         warned = recommender.recommend([["i1", "x9", "i2"]], on_unknown="warn")

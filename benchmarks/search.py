@@ -1,0 +1,249 @@
+"""Measure the search for memories, exact and with ``index_factory=auto``: ``python benchmarks/search.py``.
+
+Each (number of memories, index) has its own process, so its peak memory can be measured.
+
+  --model_file=FILE   a trained model; the keys are those of its memory, each moved in a random direction by the
+                      distance of a real key to its nearest neighbour. Without it, the keys are clusters on a sphere.
+  --sizes=A,B         numbers of memories; 131413 are Beauty's
+  --indices=A;B       factory strings or auto
+  --index_nprobe=16   --index_recall=0   as for run
+  --output=FILE       benchmarks/results/search.json; the rows of other sizes and indices stay in the file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+DEFAULTS = {
+    "model_file": "",
+    "sizes": "131413,1000000,10000000",
+    "indices": "Flat;auto",
+    "index_nprobe": "16",
+    "index_recall": "0",
+    "output": str(HERE / "results" / "search.json"),
+}
+K, WIDTH, HISTORY = 20, 64, 6  # a user of Beauty has six training pairs
+SINGLE, WARM = 300, 20  # single searches that are timed, and searches before them
+BATCHES = (64, 1024)
+COMPARED = 500  # queries of the recall
+_BLOCK = 2**17  # keys that are made at once
+
+
+@dataclass(frozen=True)
+class Keys:
+    """A distribution of keys.
+
+    Attributes
+    ----------
+    centres : [M, D] unit vectors.
+    weights : [M] ascending sums of the centres' probabilities; the last is 1.
+    distances : [S] a key's distance to its centre is one of these.
+    """
+
+    centres: np.ndarray
+    weights: np.ndarray
+    distances: np.ndarray
+
+    def draw(self, count: int, seed: int) -> np.ndarray:
+        """[count, D] float32."""
+        rng = np.random.default_rng(seed)
+        keys = np.empty((count, self.centres.shape[1]), np.float32)
+        for start in range(0, count, _BLOCK):
+            part = keys[start : start + _BLOCK]
+            step = rng.standard_normal(part.shape, np.float32)
+            step *= (rng.choice(self.distances, len(part)) / np.linalg.norm(step, axis=1))[:, None].astype(np.float32)
+            part[:] = self.centres[np.searchsorted(self.weights, rng.random(len(part)), side="right")] + step
+        return keys
+
+
+def real_keys(file: str) -> tuple[Keys, dict[str, Any]]:
+    """Keys like those of a trained model's memory, and what to write about them into the result."""
+    import faiss
+    import torch
+
+    from recbole_raserec.retrieval.index import normalise
+
+    raw = torch.load(file, map_location="cpu", weights_only=True)["memory"]["keys"].numpy()
+    keys = normalise(raw)
+    different = np.unique(keys, axis=0)
+    some = different[np.random.default_rng(0).permutation(len(different))[:1000]]
+    squares = faiss.knn(some, different, 2)[0][:, 1]  # the nearest is the key itself
+    weights = np.arange(1, len(keys) + 1) / len(keys)
+    about = {"keys": "of a model", "count": len(keys), "sha256": hashlib.sha256(raw.tobytes()).hexdigest()}
+    return Keys(keys, weights, np.sqrt(np.maximum(squares, 0))), about
+
+
+def made_keys(size: int) -> tuple[Keys, dict[str, Any]]:
+    """Clusters without a model. There are size / 30, and the n-th largest has a share proportional to 1 / sqrt(n).
+
+    Four clusters are near each other. The bounds of the distances are chosen so that IVF181,SQ8 with 16 lists visited
+    finds as much as on Beauty's own keys (.96); with 131,413 keys, the 20th neighbour is .4 to 1 away.
+    """
+    rng = np.random.default_rng(0)
+    count = max(size // 30, 1)
+    groups = rng.standard_normal((max(count // 4, 1), WIDTH), np.float32)
+    centres = _unit(
+        _unit(groups)[np.arange(count) % len(groups)] + _unit(rng.standard_normal((count, WIDTH), np.float32))
+    )
+    shares = 1 / np.sqrt(np.arange(1, count + 1))
+    weights = np.cumsum(shares) / shares.sum()
+    weights[-1] = 1.0
+    return Keys(centres, weights, rng.uniform(0.1, 0.9, 1000)), {"keys": "clusters"}
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def measure(size: int, factory: str, nprobe: int, recall: float, model_file: str) -> dict[str, Any]:
+    """One row of the result, measured in this process."""
+    from recbole_raserec import MemoryBank
+    from recbole_raserec.retrieval.index import choose_factory
+    from recbole_raserec.runtime.machine import peak_rss_mib
+
+    source, about = real_keys(model_file) if model_file else made_keys(size)
+    rows, before = np.arange(size), _rss_mib()
+    keys, owners, lengths = source.draw(size, 1), rows // HISTORY + 1, rows % HISTORY + 1
+    built = _build(keys, factory, nprobe, recall)
+    bank = MemoryBank(keys, rows % 12_101 + 1, owners, lengths, None, factory, nprobe, recall)
+    queries = source.draw(max(SINGLE + WARM, *BATCHES), 2)
+    rng = np.random.default_rng(3)
+    users, prefix = rng.integers(1, owners[-1] + 1, len(queries)), rng.integers(1, HISTORY + 1, len(queries))
+
+    def search(rows: slice) -> Callable[[], Any]:
+        return lambda: bank.search(queries[rows], users[rows], prefix[rows], K)
+
+    search(slice(0, WARM))()
+    for row in range(WARM):
+        search(slice(row, row + 1))()
+    single = [1000 * _seconds(search(slice(row, row + 1))) for row in range(WARM, WARM + SINGLE)]
+    batches = {n: [1000 * _seconds(search(slice(0, n))) / n for _ in range(3)] for n in BATCHES}
+    return {
+        "memories": size,
+        "width": keys.shape[1],
+        "index_factory": factory,
+        "factory": choose_factory(factory, *keys.shape),
+        "index_recall": recall,
+        "data": about,
+        **built,
+        "keys_mib": round(keys.nbytes / 2**20, 1),
+        "resident_mib": round(_rss_mib() - before, 1),
+        "peak_mib": peak_rss_mib(),
+        "recall": round(_recall(bank, queries[:COMPARED]), 4),
+        "single_ms": {"median": _digits(statistics.median(single)), "p99": _digits(float(np.quantile(single, 0.99)))},
+        "batch_ms_a_query": {str(n): _digits(statistics.median(times)) for n, times in batches.items()},
+    }
+
+
+def _recall(bank: Any, queries: np.ndarray) -> float:
+    """Fraction of the exact ``K`` nearest memories that the bank finds for somebody without memories of their own."""
+    from recbole_raserec.retrieval.recall import exact_search
+
+    nobody = np.full(len(queries), int(bank.owners.max()) + 1)
+    found = bank.search(queries, nobody, np.ones_like(nobody), K)
+    least = exact_search(bank.keys, queries, K).least
+    return float(np.mean(bank.cosines(queries, found) >= least[:, None] - 1e-6))
+
+
+def _build(keys: np.ndarray, factory: str, nprobe: int, recall: float) -> dict[str, Any]:
+    """Seconds, size and setting of the index that the bank will build for itself when it is first searched."""
+    from recbole_raserec.retrieval.index import build_index, choose_factory, effort
+    from recbole_raserec.retrieval.recall import check_recall
+
+    start = perf_counter()
+    index = build_index(keys, factory, nprobe)
+    built = {"build_s": round(perf_counter() - start, 2)}
+    if choose_factory(factory, *keys.shape) != "Flat":
+        start = perf_counter()
+        built["logged_recall"] = round(check_recall(index, keys, recall), 4)
+        built["recall_s"] = round(perf_counter() - start, 2)
+    knob = effort(index)
+    setting = {knob[1]: getattr(knob[0], knob[1])} if knob else {}
+    return {**built, **setting, "index_mib": round(_index_bytes(index) / 2**20, 1)}
+
+
+def _index_bytes(index: Any) -> int:
+    """Size of the index's file."""
+    import faiss
+
+    sizes: list[int] = []
+    faiss.write_index(index, faiss.PyCallbackIOWriter(lambda content: sizes.append(len(content))))
+    return sum(sizes)
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    start = perf_counter()
+    work()
+    return perf_counter() - start
+
+
+def _rss_mib() -> float:
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 2**10
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def _child(options: dict[str, str], size: str, factory: str) -> dict[str, Any]:
+    """A row, measured in a process of its own."""
+    arguments = [size, factory, options["index_nprobe"], options["index_recall"], options["model_file"]]
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, str(Path(__file__).resolve()), "--one", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        sys.exit(f"error: {factory} with {size} memories failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _conditions() -> dict[str, Any]:
+    import faiss
+
+    from recbole_raserec.runtime.machine import machine, versions
+
+    where = {**machine("cpu"), "cores": os.cpu_count(), "index_threads": faiss.omp_get_max_threads()}
+    return {"date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": where, "versions": versions()}
+
+
+def main(argv: list[str]) -> None:
+    from benchmarks import read_options
+    from recbole_raserec.runtime.files import json_line
+
+    options = {name: str(value) for name, value in read_options(argv, DEFAULTS).items()}
+    output = Path(options["output"])
+    for size in options["sizes"].strip("[]").replace(" ", "").split(","):
+        for factory in options["indices"].split(";"):
+            row = {**_child(options, size, factory), **_conditions()}
+            print(json_line({name: row[name] for name in row if name not in ("machine", "versions")}), flush=True)
+            older = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.is_file() else []
+            others = [other for other in older if _of(other) != _of(row)]
+            rows = sorted([*others, row], key=lambda other: (other["memories"], other["index_factory"]))
+            output.write_text(json_line({"rows": rows}) + "\n", encoding="utf-8")
+
+
+def _of(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["memories"], row["index_factory"], row["index_recall"], row["data"]["keys"]
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE.parent))
+    if sys.argv[1:2] == ["--one"]:
+        count, name, lists, share, file = sys.argv[2:]
+        print(json.dumps(measure(int(count), name, int(lists), float(share), file)))
+    else:
+        main(sys.argv[1:])
