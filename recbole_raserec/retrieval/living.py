@@ -195,8 +195,7 @@ class LivingMemory:
             {name: column[part] for name, column in columns.items()} for part in (slice(split), slice(split, None))
         )
         times, ids = old.pop("times"), old.pop("ids")
-        index: Any = {"index_factory": self._index.factory, "index_nprobe": self._index.nprobe}
-        base = whole(MemoryBank(**old, **index), times, ids)
+        base = whole(MemoryBank(**old, index_factory=self._index.factory, index_nprobe=self._index.nprobe), times, ids)
         tail = Tail(self._width)
         tail.append(**new)
         self._mark = changes.mark
