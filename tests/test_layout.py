@@ -14,10 +14,11 @@ PACKAGE = Path(recbole_raserec.__file__).parent
 # From the ground up. A room imports only from itself and from the rooms before it.
 FLOORS = (
     "errors", "doctor", "nn", "runtime", "config", "data", "evaluation", "backbones", "retrieval", "model", "training",
-    "regeneration", "reporting", "pipeline", "tuning", "recommending", "recommender", "cli",
+    "regeneration", "reporting", "pipeline", "tuning", "recommending", "recommender", "serving", "cli",
 )  # fmt: skip
 # Further imports that are forbidden, although they point downwards.
 NEVER = {
+    "serving": {"model", "training", "retrieval", "recommending", "config", "backbones", "pipeline"},
     "data": {"config"},
     "nn": {"errors"},
     "retrieval": {"backbones", "data", "config"},

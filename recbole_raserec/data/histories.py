@@ -52,6 +52,8 @@ def read_histories(histories: Any, users: Sequence[Any] | None = None) -> Histor
     ------
     DataError : it is none of these, or a token is no token.
     """
+    if isinstance(histories, Histories):
+        return histories
     if hasattr(histories, "to_pandas"):
         histories = histories.to_pandas()
     if isinstance(histories, pd.DataFrame):

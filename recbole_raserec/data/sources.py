@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Union
 from recbole_raserec.data.columns import Column
 from recbole_raserec.data.formats import DELIMITERS, amazon_csv_rows, csv_rows, json_rows, sequence_rows
 from recbole_raserec.data.rows import Rows, Source
-from recbole_raserec.data.text import read_lines
 from recbole_raserec.errors import ConfigError, DataError
+from recbole_raserec.runtime.text import read_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +94,7 @@ def open_source(
         from recbole_raserec.data.frames import parquet_rows
 
         return Source(str(path), "row", parquet_rows(path, field, columns, show_progress))
-    lines = read_lines(path, field, show_progress)
+    lines = read_lines(path, field, show_progress, "convert")
     if data_format == "sequences":
         rows = sequence_rows(lines)
     elif data_format == "csv":

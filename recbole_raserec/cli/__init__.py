@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from recbole_raserec.config.words import check_known, literal, parse_arguments
+from recbole_raserec.cli.options import CONVERT_OPTIONS, RECOMMEND_OPTIONS, SERVING_OPTIONS, TUNE_OPTIONS, read_options
+from recbole_raserec.config.words import parse_arguments
 from recbole_raserec.doctor import doctor, mend_of
 from recbole_raserec.errors import ConfigError, RaSeRecError
 
@@ -25,6 +25,13 @@ HELP = """recbole-raserec COMMAND --name=value ...
   regenerate  write a data set whose training part is regenerated (DR4SR), for any RecBole model
             --dataset=NAME --output=NAME [--data_path=dataset] [--regenerate_parts=original,patterns,decoded]
             and any parameter of properties/model/DR4SR.yaml
+  recommend  the best items of each history of JSON lines {"history": ["50", "172"], "user": ...}
+            --model_file=FILE --input=FILE|- [--output=FILE|-] [--k=10] [--explain=True] [--filter_seen=True]
+            [--on_unknown=raise|warn|ignore] [--store=FILE] [--show_progress=True]
+  remember  add memories, durably, from JSON lines {"history": [...], "next_item": ..., "owner": ..., "time": ...}
+            --model_file=FILE --input=FILE|- [--on_unknown=raise|warn|ignore] [--store=FILE]
+  forget    delete memories, from JSON lines {"owner": ...} or {"item": ...}
+            --model_file=FILE --input=FILE|- [--store=FILE]
   tune      search hyper-parameters on Ray Tune, by validation scores
             --model=RaSeRec --dataset=NAME --params_file=FILE [--num_samples=10] [--search=random|grid|optuna]
             [--scheduler=fifo|asha] [--resources_per_trial=cpu=2,gpu=1] [--ray_address=local|auto|...]
@@ -52,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; add --resume=True to the same command to go on", file=sys.stderr)
+        mend = "; add --resume=True to the same command to go on" if words[0] in {"run", "tune"} else ""
+        print(f"interrupted{mend}", file=sys.stderr)
         return 130
 
 
@@ -69,6 +77,9 @@ def _command(name: str) -> Callable[[list[str]], int | None]:
         "run": _run,
         "convert": _convert,
         "regenerate": _regenerate,
+        "recommend": _recommend,
+        "remember": _remember,
+        "forget": _forget,
         "tune": _tune,
         "report": _report,
         "doctor": _doctor,
@@ -107,8 +118,8 @@ def _regenerate(words: list[str]) -> None:
 
 def _tune(words: list[str]) -> None:
     given = parse_arguments(words)
-    own = [word for word in words if word[2:].partition("=")[0] in _TUNE_OPTIONS]
-    options = _options(own, _TUNE_OPTIONS)
+    own = [word for word in words if word[2:].partition("=")[0] in TUNE_OPTIONS]
+    options = read_options(own, TUNE_OPTIONS)
     options["resources_per_trial"] = _resources(options["resources_per_trial"])
     from recbole_raserec.tuning.search import tune
 
@@ -129,9 +140,36 @@ def _resources(text: str) -> dict[str, float] | None:
     return found or None
 
 
+def _recommend(words: list[str]) -> None:
+    options = read_options(words, {**SERVING_OPTIONS, **RECOMMEND_OPTIONS})
+    from recbole_raserec.recommender import Recommender
+    from recbole_raserec.serving.lines import recommend_lines
+
+    recommender = Recommender.load(options.pop("model_file"), options.pop("store") or None)
+    recommend_lines(recommender, options.pop("input"), options.pop("output"), **options)
+
+
+def _remember(words: list[str]) -> None:
+    options = read_options(words, {**SERVING_OPTIONS, "on_unknown": RECOMMEND_OPTIONS["on_unknown"]})
+    from recbole_raserec.recommender import Recommender
+    from recbole_raserec.serving.lines import remember_lines
+
+    recommender = Recommender.load(options.pop("model_file"), options.pop("store") or None)
+    print(f"remembered {remember_lines(recommender, options.pop('input'), **options):,}")
+
+
+def _forget(words: list[str]) -> None:
+    options = read_options(words, SERVING_OPTIONS)
+    from recbole_raserec.recommender import Recommender
+    from recbole_raserec.serving.lines import forget_lines
+
+    recommender = Recommender.load(options.pop("model_file"), options.pop("store") or None)
+    print(f"forgot {forget_lines(recommender, options.pop('input'), **options):,} memories")
+
+
 def _report(words: list[str]) -> None:
     files = [word for word in words if not word.startswith("--")]
-    options = _options([word for word in words if word.startswith("--")], {"output": ("report.html", None)})
+    options = read_options([word for word in words if word.startswith("--")], {"output": ("report.html", None)})
     if not files:
         raise ConfigError("report", None, "no result file given", "for example recbole-raserec report result.json")
     try:
@@ -143,7 +181,7 @@ def _report(words: list[str]) -> None:
 
 
 def _convert(words: list[str]) -> None:
-    options = _options(words, _CONVERT_OPTIONS)
+    options = read_options(words, CONVERT_OPTIONS)
     from recbole_raserec.data.convert import convert
 
     done = convert(
@@ -168,55 +206,6 @@ def _convert(words: list[str]) -> None:
         print(f"skipped {done.skipped_items:,} bad lines of the table of items")
     if done.short_users:
         print(f"{done.short_users:,} users have fewer than four items: trained on, not validated on")
-
-
-# name: (default, allowed values or None); the user must give an option whose default is ... .
-_CONVERT_OPTIONS: dict[str, tuple[Any, tuple[Any, ...] | None]] = {
-    "input": (..., None),
-    "format": ("auto", ("auto", "sequences", "csv", "json", "parquet", "amazon-csv", "amazon-json")),
-    "dataset": (..., None),
-    "data_path": ("dataset", None),
-    "user": ("", None),
-    "item": ("", None),
-    "time": ("", None),
-    "delimiter": ("", None),
-    "items": ("", None),
-    "title": ("", None),
-    "k_core": (0, None),
-    "on_bad_line": ("error", ("error", "skip")),
-    "show_progress": (True, (True, False)),
-}
-
-
-_TUNE_OPTIONS: dict[str, tuple[Any, tuple[Any, ...] | None]] = {
-    "params_file": (..., None),
-    "output": ("tune", None),
-    "num_samples": (10, None),
-    "search": ("random", ("random", "grid", "optuna")),
-    "scheduler": ("fifo", ("fifo", "asha")),
-    "resources_per_trial": ("", None),
-    "ray_address": ("local", None),
-    "resume": (False, (True, False)),
-}
-
-
-def _options(words: list[str], known: dict[str, tuple[Any, tuple[Any, ...] | None]]) -> dict[str, Any]:
-    """The options of a command, checked by name, type and allowed values."""
-    options = {name: default for name, (default, _) in known.items() if default is not ...}
-    for name, text in parse_arguments(words).items():
-        check_known("parameter", name, known, text)
-        default, allowed = known[name]
-        value = text if default is ... or isinstance(default, str) else literal(text)
-        if allowed and value not in allowed:
-            mend = f"use one of {', '.join(map(str, allowed))}"
-            raise ConfigError(f"--{name}", text, "not an allowed value", mend)
-        if type(default) is int and (type(value) is not int or value < 0):
-            raise ConfigError(f"--{name}", text, "not a whole number from 0", f"for example --{name}=5")
-        options[name] = value
-    for name in known:
-        if name not in options:
-            raise ConfigError(f"--{name}", None, "not given", "see recbole-raserec --help")
-    return options
 
 
 def script() -> None:

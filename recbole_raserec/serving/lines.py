@@ -1,0 +1,152 @@
+"""JSON lines in, JSON lines out: recommend, remember and forget for programs and pipes.
+
+A line to ``recommend`` is ``{"history": ["50", "172"], "user": ...}``; the user may be left out. Its answer, in the
+same order, is ``{"user": ..., "items": [...], "scores": [...], "reasons": [...], "cold": false}``. Without a user, the
+answer has the number of the history, from 0. A line to ``remember`` has ``history`` and ``next_item``, and may have
+``owner`` and ``time``. A line to ``forget`` has either ``owner`` or ``item``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+import pandas as pd
+
+from recbole_raserec.data.histories import Histories, read_histories
+from recbole_raserec.errors import DataError, RaSeRecError
+from recbole_raserec.recommender import Recommender
+from recbole_raserec.runtime.files import json_line, replacing
+from recbole_raserec.runtime.text import STANDARD, read_lines
+
+_BLOCK = 1024  # lines that are answered at once
+
+Line = tuple[int, dict[str, Any]]  # its number in the file, from 1
+
+
+def recommend_lines(
+    recommender: Recommender, source: str, output: str, show_progress: bool = True, **options: Any
+) -> int:
+    """Answer the lines of ``source`` one by one into ``output`` (paths, or "-"), and return their number.
+
+    It holds a block of lines at a time. A file is complete or not there.
+
+    Parameters
+    ----------
+    options : of :meth:`Recommender.recommend`.
+
+    Raises
+    ------
+    DataError, ConfigError : a line or an option is wrong. The error names the line.
+    """
+    lines, count = _objects(source, {"history", "user"}, {"history"}, show_progress, "recommend"), 0
+    with _opened(output) as file:
+        while block := list(islice(lines, _BLOCK)):
+            for answer in _answers(recommender, block, count, options):
+                file.write(json_line(answer) + "\n")
+            count += len(block)
+            file.flush()
+    return count
+
+
+def remember_lines(recommender: Recommender, source: str, show_progress: bool = True, on_unknown: str = "raise") -> int:
+    """Add the memories of all lines in one transaction, or none of them. Return their number."""
+    known = {"history", "next_item", "owner", "time"}
+    lines = list(_objects(source, known, {"history", "next_item"}, show_progress, "remember"))
+    if lines:
+        given = read_all(lines, "owner")
+        targets, owners, times = ([line.get(name) for _, line in lines] for name in ("next_item", "owner", "time"))
+        recommender.memory.add_many(given.items, targets, owners, times, on_unknown)
+    return len(lines)
+
+
+def forget_lines(recommender: Recommender, source: str, show_progress: bool = True) -> int:
+    """Forget what the lines name, and return how many memories there were. All lines are checked first."""
+    lines = list(_objects(source, {"owner", "item"}, set(), show_progress, "forget"))
+    for number, line in lines:
+        if len(line) != 1:
+            raise _wrong(source, number, "it needs either owner or item", '{"owner": "anna"}')
+    return sum(recommender.memory.forget(**line) for _, line in lines)
+
+
+def read_all(lines: list[Line], user: str) -> Histories:
+    """The histories of lines. DataError names the line of a wrong one."""
+    items: list[list[str]] = []
+    owners: list[str | None] = []
+    for number, line in lines:
+        try:
+            if not isinstance(line["history"], list):
+                raise DataError("history", line["history"], "not a list", 'for example {"history": ["50", "172"]}')
+            one = read_histories([line["history"]], [line.get(user)])
+        except RaSeRecError as error:
+            raise DataError(f"line {number}: {error.field}", error.value, error.problem, error.mend) from error
+        items += one.items
+        owners += one.owners
+    return Histories(items, list(range(len(items))), owners)
+
+
+def _answers(recommender: Recommender, block: list[Line], start: int, options: dict[str, Any]) -> Iterator[Any]:
+    given = read_all(block, "user")
+    try:
+        frame = recommender.recommend(given, **options)
+    except DataError as error:  # it counts the histories of the block
+        kind, _, number = error.field.partition(" ")
+        if kind != "history":
+            raise
+        at = block[int(number)][0]
+        raise DataError(f"line {at}: history", error.value, error.problem, error.mend) from error
+    found = dict(tuple(frame.groupby("user", sort=False)))
+    for row, (_, line) in enumerate(block):
+        best = found.get(row, frame.iloc[:0])
+        yield {
+            "user": start + row if line.get("user") is None else line["user"],
+            **_columns(best),
+            "cold": bool(best["cold"].any()),
+        }
+
+
+def _columns(best: pd.DataFrame) -> dict[str, list[Any]]:
+    found = {"items": best["item"].tolist(), "scores": best["score"].astype(float).tolist()}
+    return {**found, "reasons": best["reason"].tolist()} if "reason" in best else found
+
+
+def _objects(source: str, known: set[str], needed: set[str], show_progress: bool, label: str) -> Iterator[Line]:
+    """The JSON objects of the lines that are not blank."""
+    mend = '{"history": ["50", "172"]' + (', "next_item": "181"}' if "next_item" in needed else "}")
+    for number, text in read_lines(source, "input", show_progress, label):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise _wrong(source, number, f"not JSON ({error})", mend) from error
+        if not isinstance(line, dict):
+            raise _wrong(source, number, "not a JSON object", mend)
+        if line.keys() - known:
+            raise _wrong(source, number, f"unknown name {min(line.keys() - known)!r}", mend)
+        if needed - line.keys():
+            raise _wrong(source, number, f"it has no {min(needed - line.keys())}", mend)
+        yield number, line
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _wrong(source: str, number: int, problem: str, example: str) -> DataError:
+    return DataError(f"{source} line {number}", None, problem, f"a line is like {example}")
+
+
+@contextmanager
+def _opened(output: str) -> Iterator[TextIO]:
+    """The standard output, or a file that appears when the block has ended without an error."""
+    if output == STANDARD:
+        yield sys.stdout
+        return
+    with replacing(Path(output)) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        yield file
