@@ -1,8 +1,10 @@
-"""A small data set with long, short and repeated histories, and a configuration to run on it."""
+"""Small data sets, a configuration to run on one, and a trained model and its recommender of the other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from recbole_raserec import Config, RaSeRec, SequenceDataset, convert
+from recbole_raserec import Config, RaSeRec, Recommender, SequenceDataset, convert, run
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
@@ -61,3 +63,71 @@ def tiny(make_config: Callable[..., Config]) -> tuple[Config, SequenceDataset, R
     dataset.build()
     torch.manual_seed(1)
     return config, dataset, RaSeRec(config, dataset)
+
+
+FIXED = {
+    **SMALL_MODEL,
+    "show_progress": False,
+    "epochs": 4,
+    "finetune_epochs": 8,
+    "top_k": 5,
+    "finetune_learning_rate": 0.02,
+    "learning_rate": 0.01,
+}
+MIXTURE = {"mixture_weight": 0.3, "mixture_top_k": 9}
+
+
+@dataclass
+class Trained:
+    """A trained model of random walks over 60 items, and what a run said of it."""
+
+    path: Path
+    result: Any
+    sequences: dict[str, list[str]]  # user -> items, in order of time
+
+
+def walks(users: int = 80, items: int = 60) -> dict[str, list[str]]:
+    rng = np.random.default_rng(3)
+    found = {}
+    for user in range(users):
+        steps = np.where(rng.random(rng.integers(3, 30)) < 0.7, 1, rng.integers(0, items, 1))
+        found[f"u{user}"] = [f"i{n}" for n in (rng.integers(items) + steps.cumsum()) % items]
+    return found
+
+
+def write_walks(folder: Path, sequences: dict[str, list[str]]) -> None:
+    lines = [f"{user},{item},{n}" for user, items in sequences.items() for n, item in enumerate(items)]
+    source = folder / "walks.csv"
+    source.write_text("user,item,timestamp\n" + "\n".join(lines) + "\n")
+    titles = folder / "titles.csv"
+    titles.write_text("item,title\n" + "\n".join(f"i{n},Item number {n}" for n in range(60)) + "\n")
+    convert(source, "csv", "walks", folder / "dataset", show_progress=False, items=titles, title="title")
+
+
+@pytest.fixture(scope="session", params=["attention", "mixture"])
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    folder, here = tmp_path_factory.mktemp(f"walks-{request.param}"), Path.cwd()
+    sequences = walks()
+    os.chdir(folder)  # RecBole writes log/ here
+    try:
+        write_walks(folder, sequences)
+        more = MIXTURE if request.param == "mixture" else {}
+        result = run("RaSeRec", "walks", config_dict={**FIXED, **more, "data_path": str(folder / "dataset")})
+    finally:
+        os.chdir(here)
+    assert result is not None
+    yield Trained(folder / str(result.model_file), result, sequences)
+
+
+@pytest.fixture
+def recommender(trained: Trained, tmp_path: Path) -> Iterator[Recommender]:
+    found = Recommender.load(trained.path, store=tmp_path / "walks.memory")
+    yield found
+    found.memory.close()
+
+
+@pytest.fixture
+def histories() -> list[list[str]]:
+    """1,000 random histories, some of them empty and some longer than the model reads."""
+    rng = np.random.default_rng(5)
+    return [[f"i{n}" for n in rng.integers(0, 60, rng.integers(0, 14))] for _ in range(1000)]
