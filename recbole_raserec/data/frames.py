@@ -101,8 +101,6 @@ def _values(column: Column, array: Any) -> list[Any]:
     """The values as Python objects. Times of a date type become Seconds, or NaN where they are missing."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
     is_time = column.what == "time"
     if isinstance(array.type, pa.BaseExtensionType) or (pa.types.is_temporal(array.type) and not is_time):
         return [array.type] * len(array)  # no token and no time, so each row is bad, and its error shows the type

@@ -133,6 +133,20 @@ def test_a_bad_line_hides_no_other_line(bad):
     assert (done.skipped_lines, done.interactions) == (1, 10)
 
 
+def test_lines_after_a_stray_quotation_mark_keep_their_order():
+    done = run(CSV + 'u,"a,5,n\nw,x,7,n\nw,y,7,n\nw,z,7,n\n', "csv", on_bad_line="skip")
+    assert [row[1] for row in rows(done.path)[-3:]] == ["x", "y", "z"]
+
+
+def test_names_that_the_user_gives_win():
+    text = CSV.replace("user_id,item_id,timestamp,note", "item,user,timestamp,user_id")
+    done = run(text, "csv", user="item", item="user")
+    assert rows(done.path) == rows(run(CSV, "csv").path)
+    for data_format, text in (("csv", CSV), ("json", '{"user_id": 1, "item_id": 2, "timestamp": 3}\n')):
+        with pytest.raises(DataError, match="usr"):  # although user_id is there
+            run(text, data_format, user="usr")
+
+
 def test_nothing_left_tells_the_first_bad_line():
     with pytest.raises(DataError, match=r"2 bad lines, the first is in.txt line 1: 'x' is not a whole number"):
         run("x 1\ny 2\n", on_bad_line="skip")

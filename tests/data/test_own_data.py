@@ -183,7 +183,9 @@ def test_arrow_times_in_every_unit():
         times = pa.array([moment] * 8, pa.timestamp("us", "UTC")).cast(kind)
         table = pa.table({"customer": ["u"] * 4 + ["v"] * 4, "product": list("abcdabcd"), "date": times})
         pq.write_table(table, "in.parquet")
-        for source in (table, "in.parquet", table.to_pandas(types_mapper=pd.ArrowDtype)):
+        chunks = pa.concat_tables([table.slice(0, 3), table.slice(3)]).to_pandas(types_mapper=pd.ArrowDtype)
+        coded = table.set_column(2, "date", times.dictionary_encode())
+        for source in (table, "in.parquet", chunks, coded):
             assert {row[2] for row in text_of(run(source).path)} == {"1705658400"}
     for kind in (pa.date32(), pa.date64()):
         table = table.set_column(2, "date", pa.array([moment.date()] * 8, kind))
