@@ -11,6 +11,7 @@ import torch
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.evaluation.ranking import Ranks
 from recbole_raserec.model import Scorer
+from recbole_raserec.retrieval.explain import people, sentence
 from recbole_raserec.retrieval.memory import MemoryBank, normalise
 from recbole_raserec.retrieval.neighbours import NO_MEMORY
 from recbole_raserec.training.queries import Queries
@@ -84,22 +85,24 @@ def portrait(scorer: Scorer, ranked: Ranked, dataset: Any, seed: int) -> dict[st
     cosine = memory.cosines(vectors, found)
     base, new = ranked.ranks["backbone"], ranked.ranks[ranked.headline]
     name = item_names(dataset)
+    rows = np.sort(np.random.default_rng(seed + 1).permutation(len(part))[:EXAMPLES]).tolist()
     return {
         "neighbourhood": neighbourhood(cosine, found, memory, part.targets),
         "plane": plane(vectors, found, memory, base, new, seed),
         "examples": [
             {
+                "reasons": _reasons(memory, found[row], best["raserec"]),
                 "history": [name(item) for item in _history(part, row)],
                 "target": name(part.targets[row]),
                 "rank": {"backbone": int(base.unmasked[row]), "raserec": int(new.unmasked[row])},
-                **{side: [name(item) for item in items] for side, items in _best(scorer, here, row).items()},
+                **{side: [name(item) for item in items] for side, items in best.items()},
                 "memories": [
                     {"target": name(memory.targets[m]), "similarity": round(float(c), 4)}
                     for m, c in zip(found[row, :SHOWN_MEMORIES], cosine[row])
                     if m != NO_MEMORY
                 ],
             }
-            for row in np.sort(np.random.default_rng(seed + 1).permutation(len(part))[:EXAMPLES]).tolist()
+            for row, best in ((row, _best(scorer, here, row)) for row in rows)
         ],
     }
 
@@ -121,6 +124,11 @@ def item_names(dataset: Any) -> Callable[[int], str]:
 def _history(part: Prefixes, row: int) -> np.ndarray:
     stop = part.target_at[row]
     return part.sequences.items[max(part.sequences.offsets[part.sequence[row]], stop - SHOWN_HISTORY) : stop]
+
+
+def _reasons(memory: MemoryBank, found: np.ndarray, items: list[int]) -> list[str]:
+    """Why each of ``items`` is recommended to the user whose memories are ``found`` [K]."""
+    return [sentence(*people(found, memory.targets[found], memory.owners[found], item)) for item in items]
 
 
 @torch.no_grad()

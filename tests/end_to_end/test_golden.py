@@ -67,6 +67,8 @@ def run(variant: str, folder: Path) -> dict[str, Any]:
         "improvement_masked",
     )  # fmt: skip
     more = {name: result[name] for name in ("drift", "portrait") if name in result}
+    for example in more.get("portrait", {}).get("examples", ()):
+        example.pop("reasons")  # there were none before
     if "regeneration" in result:
         more["rows_sha256"] = result["regeneration"]["rows_sha256"]
     checkpoints = sorted(path.name for path in (folder / "saved").glob("*.pth"))
