@@ -1,0 +1,24 @@
+"""From the model of `make run` to recommendations with reasons: ``python examples/recommend.py [result.json]``."""
+
+import json
+import sys
+from pathlib import Path
+
+from recbole_raserec import Recommender
+
+model = json.loads(Path(sys.argv[1] if len(sys.argv) > 1 else "result.json").read_text())["model_file"]
+recommender = Recommender.load(model, store="example.memory")
+history = ["50", "181", "172"]
+print("after", ", ".join(recommender.title(item) for item in history))
+
+
+def show() -> None:
+    for row in recommender.recommend([history], k=5, explain=True).itertuples():
+        print(f"{row.rank}. {recommender.title(row.item)}, {row.reason}")
+
+
+show()
+recommender.memory.add(history, "Andor", owner="anna", time="2026-11-25")  # an item that training never saw
+print("after Anna chose Andor")
+show()
+print("forgotten:", recommender.memory.forget(owner="anna"))
