@@ -18,6 +18,7 @@ FLAT_FLOATS = 2**24  # numbers in all keys up to which an exact search of one qu
 _BLOCK = 2**17  # keys that are scaled at once
 _TRAINED_ON = 2**18  # k-means over more keys takes minutes and changes the recall by less than .003
 _A_LIST = 64  # keys that each list is trained on, if there are many lists
+_MOST_NODES = 4096  # of a graph; an index that needs more is no faster than an exact one
 _MMAP_FLAT = getattr(faiss, "IO_FLAG_MMAP_IFC", 0)  # maps indices without lists, since FAISS 1.11
 
 
@@ -83,7 +84,7 @@ def effort(index: faiss.Index) -> tuple[Any, str, int] | None:
         if inner is None:
             return None
         index = faiss.downcast_index(inner)
-    return index.hnsw, "efSearch", index.ntotal
+    return index.hnsw, "efSearch", min(index.ntotal, _MOST_NODES)
 
 
 def save_index(index: faiss.Index, path: str | Path) -> None:
