@@ -106,7 +106,7 @@ class Snapshot:
         return Snapshot(replace(few, bank=replace(few.bank, index_factory="Flat")), tail)
 
     def _column(self, name: str, rows: np.ndarray | int) -> np.ndarray:
-        """The column ``name`` of ``rows``, only for these rows. Those of NO_MEMORY are those of row 0, if there is one."""
+        """The column ``name`` of ``rows``. A place of NO_MEMORY gets that of row 0, if there is one."""
         at, size = np.maximum(rows, 0), len(self.base)
         first, second = self.base.column(name), self.tail.column(name)
         if not size or not len(second):

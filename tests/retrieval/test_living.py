@@ -133,7 +133,7 @@ class Story:
         self.initial = random_memories(self.rng, 1, int(self.rng.integers(0, 12)), self.ties)
         self.expected, self.next = list(self.initial), len(self.initial) + 1
         self.first, self.second = self.open(), self.open()
-        self.old: list[tuple[Snapshot, list[Memory]]] = []
+        self.old: list[tuple[LivingMemory, Snapshot, list[Memory]]] = []
 
     def open(self) -> LivingMemory:
         return open_living(self.folder / "m", self.initial, **self.more)
@@ -163,7 +163,7 @@ class Story:
             self.first.close()
             self.first = self.open()
         else:
-            self.old = [*self.old[-2:], (writer.snapshot(), list(self.expected))]
+            self.old = [*self.old[-2:], (writer, writer.snapshot(), list(self.expected))]
         other.refresh()
         for living in (writer, other) if operation != 8 else (self.first,):
             check(living, living.snapshot(), self.expected, self.rng, self.ties)
@@ -175,8 +175,8 @@ class Story:
             self.rng,
             self.ties,
         )
-        for snapshot, expected in self.old:
-            check(writer, snapshot, expected, self.rng, self.ties)
+        for living, snapshot, expected in self.old:
+            check(living, snapshot, expected, self.rng, self.ties)
 
     def delete(self, count: int, left: list[Memory]) -> None:
         assert count == len(self.expected) - len(left)
@@ -481,7 +481,7 @@ def test_a_large_tail_goes_into_the_index_without_a_new_one(tmp_path, builds, mo
 
 def test_an_index_that_too_few_memories_are_left_for_becomes_exact(tmp_path, monkeypatch, caplog):
     rng = np.random.default_rng(0)
-    living, memories = indexed(tmp_path, rng)
+    living, _ = indexed(tmp_path, rng)
     monkeypatch.setattr(living_module, "_LARGE", 10)
     for item in ITEMS:
         living.forget(item=item)

@@ -183,6 +183,27 @@ def test_an_owner_without_memories_loses_the_token(tmp_path):
     assert store.forget(owner="b") == 0 and store.forget(item="z") == 0
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: add(store, ["u"] * 3, times=[0.1] * 3),
+        lambda store: store.forget(owner="7"),
+        lambda store: store.forget(item="rare"),
+        lambda store: store.expire(0.6),
+    ],
+)
+def test_a_change_and_its_reading_touch_few_rows_of_a_large_store(tmp_path, change):
+    store = new_store(tmp_path / "m")
+    add(store, [str(n % 2000) for n in range(20_000)])
+    add(store, ["7"], targets=["rare"])
+    mark, steps = store.changes(Mark()).mark, []
+    with store._database.connected() as connection:
+        connection.set_progress_handler(lambda: steps.append(1), 1000)  # called after each 1000 steps of SQLite
+        change(store)
+        new = store.changes(mark)
+    assert 1 <= len(new.rows) + len(new.dead) <= 11 and len(steps) < 15
+
+
 # -- several writers -------------------------------------------------------------------------------------------------
 
 
