@@ -463,6 +463,25 @@ def test_an_index_that_was_built_before_anothers_deletion_is_not_kept(tmp_path):
     assert not list(tmp_path.glob("*index*"))
 
 
+def test_forgotten_keys_are_in_no_file_also_not_in_the_index(tmp_path, monkeypatch):
+    living, memories = indexed(tmp_path, np.random.default_rng(0))
+    monkeypatch.setattr(living_module, "_LARGE", 60)
+    secret = normalise(np.array([m.key for m in memories if m.owner == "u1"], np.float32))
+
+    def found() -> int:
+        content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        return sum(key.tobytes() in content for key in secret)
+
+    assert found() == 200 - sum(m.owner != "u1" for m in memories[:200])  # the index has them, the tail is not in it
+    living.forget(owner="u1")
+    assert not found() and living.snapshot().base.deaths
+    add(living, random_memories(np.random.default_rng(1), 204, 61, ties=False))  # the tail goes into the index
+    assert not found() and len(living.snapshot().base) > 200
+    living.close()
+    open_living(tmp_path / "m", [], index=IVF)
+    assert not found() and (tmp_path / "m.index").exists()
+
+
 def test_a_large_tail_goes_into_the_index_without_a_new_one(tmp_path, builds, monkeypatch):
     rng = np.random.default_rng(0)
     living, memories = indexed(tmp_path, rng)
