@@ -13,6 +13,7 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,9 +131,13 @@ class Database:
 
     def wipe(self) -> None:
         """Empty the write-ahead log, so that what was deleted from the file is not left in the log either."""
+        end = time.monotonic() + WAIT
         with self.connected() as connection:
-            if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-                logging.getLogger().warning(f"{self.path}-wal still has deleted bytes: a reader is active")
+            while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                if time.monotonic() > end:
+                    logging.getLogger().warning(f"{self.path}-wal still has deleted bytes: a reader is active")
+                    return
+                time.sleep(0.005)  # SQLite waits for readers, but not for another process that empties the log
 
     def close(self) -> None:
         """Close the connection; the next use opens it again."""

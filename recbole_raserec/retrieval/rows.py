@@ -67,7 +67,8 @@ class Rows:
                 )
         _check_tokens("targets", targets)
         _check_tokens("owners", [owner for owner in owners if owner is not None])
-        rows.keys[:], rows.times[:] = keys, np.asarray(times, np.float64)
+        with np.errstate(over="ignore"):  # infinite keys are refused later
+            rows.keys[:], rows.times[:] = keys, np.asarray(times, np.float64)
         count = np.asarray(lengths)
         if n and (count.dtype.kind not in "iu" or count.min() < 0 or count.max() > _LONGEST):
             raise ConfigError("lengths", lengths, "are not numbers of items", f"give integers from 0 to {_LONGEST}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -123,18 +122,12 @@ class Snapshot:
         return Snapshot(replace(few, bank=replace(few.bank, index_factory="Flat")), tail)
 
     def _column(self, name: str, rows: np.ndarray | int) -> np.ndarray:
-        at = np.maximum(rows, 0)
+        """The column ``name`` of ``rows``. A place of NO_MEMORY gets that of row 0, if there is one."""
+        at, size = np.maximum(rows, 0), len(self.base)
         first, second = self.base.column(name), self.tail.column(name)
-        if len(self.tail) == 0 or (len(self.base) and np.max(at, initial=0) < len(self.base)):
-            return _take(first, at)
-        if len(self.base) == 0:
-            return _take(second, at)
-        late: Any = np.asarray(at >= len(first))
-        values = _take(first, np.where(late, 0, at))
-        values[late] = second[at[late] - len(first)] if np.ndim(at) else second[at - len(first)]
-        return values
-
-
-def _take(column: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Rows of ``column``, or nothing if it has none."""
-    return column[rows] if len(column) else column[:0]
+        if not size or not len(second):
+            column = first if size else second
+            return column[at] if len(column) else column[:0]
+        late = np.asarray(at >= size)
+        wide = late if first.ndim == 1 else late[..., None]
+        return np.where(wide, second[np.where(late, at - size, 0)], first[np.where(late, 0, at)])

@@ -151,10 +151,10 @@ class MemoryStore:
             new = "SELECT number, token FROM {} WHERE number > ? AND token IS NOT NULL ORDER BY number"
             items = dict(connection.execute(new.format("items"), (since.item,)))
             owners = dict(connection.execute(new.format("owners"), (since.owner,)))
-            dead = connection.execute("SELECT id FROM memories WHERE epoch > ? ORDER BY id", (since.epoch,)).fetchall()
+            dead = connection.execute("SELECT id FROM memories WHERE epoch > ?", (since.epoch,)).fetchall()
             last = {name: last_number(connection, name) for name in ("memories", "items", "owners")}
         end = Mark(last["memories"], last["items"], last["owners"], meta["epoch"], meta["generation"])
-        return Changes(end, afresh, rows, np.array(dead, np.int64).reshape(-1), items, owners)
+        return Changes(end, afresh, rows, np.sort(np.array(dead, np.int64).reshape(-1)), items, owners)
 
     def version(self) -> tuple[int, int]:
         """A value that differs after another process, or another object, has changed the store."""
@@ -184,8 +184,7 @@ class MemoryStore:
         return count
 
     def _empty(self, connection: sqlite3.Connection, where: str, value: Any, epoch: int) -> int:
-        found = f"FROM memories WHERE {where}"
-        touched = connection.execute(f"SELECT DISTINCT owner {found} AND owner IS NOT NULL", (value,)).fetchall()
+        touched = set(connection.execute(f"SELECT owner FROM memories WHERE {where}", (value,)))
         count = connection.execute(
             "UPDATE memories SET target = NULL, owner = NULL, length = NULL, time = NULL, key = NULL, epoch = ? "
             f"WHERE {where}",
