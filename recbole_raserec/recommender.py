@@ -40,7 +40,12 @@ class Recommender:
 
     @classmethod
     def load(
-        cls, path: str | Path, store: str | Path | None = None, device: str | None = None, index_factory: str = "Flat"
+        cls,
+        path: str | Path,
+        store: str | Path | None = None,
+        device: str | None = None,
+        index_factory: str = "auto",
+        index_recall: float = 0.0,
     ) -> Recommender:
         """The recommender of a model file. Nothing else is read, and nothing in the file is executed.
 
@@ -50,12 +55,12 @@ class Recommender:
         store : file of the durable memory; by default the model's with the suffix .memory. The first change of the
             memory creates it. From then on it counts, and not the memory in the model file.
         device : torch's name; by default a GPU if there is one.
-        index_factory : FAISS's factory string of the index over the memory.
+        index_factory, index_recall : index over the memory; see properties/model/RaSeRec.yaml.
         """
         trained = load_model(path, device or ("cuda" if torch.cuda.is_available() else "cpu"))
         place, bank = Path(path).with_suffix(".memory") if store is None else Path(store), trained.memory
-        names, index = (trained.items, trained.users), IndexSettings(index_factory)
-        return cls(trained, LivingMemory(bank, bank.times, *names, place, trained.digest, index))
+        names, index = (trained.items, trained.users), IndexSettings(index_factory, recall=index_recall)
+        return cls(trained, LivingMemory(bank, *names, place, trained.digest, index))
 
     @classmethod
     def fit(

@@ -13,6 +13,7 @@ from typing import Any
 import faiss
 
 from recbole_raserec.errors import RaSeRecError
+from recbole_raserec.retrieval.index import load_index, save_index
 from recbole_raserec.retrieval.rows import Mark
 from recbole_raserec.retrieval.store import MemoryStore
 from recbole_raserec.runtime.files import json_line, replacing
@@ -33,6 +34,7 @@ class IndexCache:
     store: MemoryStore
     factory: str
     nprobe: int
+    recall: float
 
     def load(self, mark: Mark) -> tuple[Any, int] | None:
         """The index and the last id in it, or None if there is none that belongs to the store at ``mark``."""
@@ -43,12 +45,13 @@ class IndexCache:
                 return None
             if (header["size"], header["sha256"]) != _digest(self.store.index_path):
                 return None
-            index = faiss.read_index(str(self.store.index_path))
+            index = load_index(self.store.index_path, mmap=True)
             if index.ntotal != header["rows"] or index.d != self.store.width:
                 return None
-            _visit(index, self.nprobe)
+            if not self.recall:  # else the file has the number that reached it
+                _visit(index, self.nprobe)
             return index, int(header["watermark"])
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def save(self, index: Any, mark: Mark) -> None:
@@ -59,13 +62,13 @@ class IndexCache:
                 replacing(self.store.index_path) as draft,
                 replacing(self._header_path) as header,
             ):
-                faiss.write_index(index, str(draft))
+                save_index(index, draft)
                 size, sha256 = _digest(draft)
                 content = {"watermark": mark.id, "rows": index.ntotal, "size": size, "sha256": sha256}
                 header.write_text(json_line({**self._state(mark), **content}), encoding="utf-8")
                 if not still.enter_context(self.store.still(mark)):  # ends after the files are in their places
                     raise _Moved
-        except (_Moved, RaSeRecError, OSError, RuntimeError) as error:
+        except (_Moved, RaSeRecError, OSError) as error:
             logging.getLogger().warning(f"the index of {self.store.path} was not kept: {error!r}")
 
     @property
@@ -74,7 +77,7 @@ class IndexCache:
 
     def _state(self, mark: Mark) -> dict[str, Any]:
         store = {"model": self.store.model, "epoch": mark.epoch, "generation": mark.generation}
-        return {**store, "factory": self.factory, "faiss": faiss.__version__}
+        return {**store, "factory": self.factory, "recall": self.recall, "faiss": faiss.__version__}
 
 
 def _visit(index: Any, nprobe: int) -> None:

@@ -28,10 +28,17 @@ _SHARE = 0.05  # of the base, if that is more
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """FAISS's factory string for the base of the memory, and how many lists of the index a search visits."""
+    """The index over the base of the memory: ``index_factory``, ``index_nprobe`` and ``index_recall`` of a bank."""
 
-    factory: str = "Flat"
+    factory: str = "auto"
     nprobe: int = 16
+    recall: float = 0.0
+
+    def of(self, bank: MemoryBank) -> MemoryBank:
+        """The bank with this index."""
+        if (bank.index_factory, bank.index_nprobe, bank.index_recall) == (self.factory, self.nprobe, self.recall):
+            return bank
+        return replace(bank, index_factory=self.factory, index_nprobe=self.nprobe, index_recall=self.recall)
 
 
 class LivingMemory:
@@ -45,7 +52,6 @@ class LivingMemory:
     Parameters
     ----------
     bank : initial memories. Targets and owners are numbers of ``items`` and ``owners``.
-    times : [N] float64 time of each, NaN if unknown.
     items, owners : tokens. New ones are added as they are met.
     path : file of the store.
     model : digest of the backbone that makes the keys. A store of another backbone is an error.
@@ -56,7 +62,6 @@ class LivingMemory:
     def __init__(
         self,
         bank: MemoryBank,
-        times: np.ndarray,
         items: Names,
         owners: Names,
         path: str | Path,
@@ -67,16 +72,14 @@ class LivingMemory:
         self.items, self.owners = items, owners
         self._index, self._key_type, self._width = index, key_type, bank.keys.shape[1]
         self._store = MemoryStore(path, self._width, model)
-        self._cache = IndexCache(self._store, index.factory, index.nprobe)
+        self._cache = IndexCache(self._store, index.factory, index.nprobe, index.recall)
         self._numbers = Numbers(items), Numbers(owners)
         self._mark: Mark | None = None  # None while there is no store
         self._version: tuple[int, int] | None = None
         if self._store.exists():
             self._take_in()
         else:
-            if (bank.index_factory, bank.index_nprobe) != (index.factory, index.nprobe):
-                bank = replace(bank, index_factory=index.factory, index_nprobe=index.nprobe)
-            self._publish(whole(bank, np.asarray(times, np.float64), np.arange(1, len(bank) + 1)), Tail(self._width))
+            self._publish(whole(index.of(bank), np.arange(1, len(bank) + 1)), Tail(self._width))
 
     def __len__(self) -> int:
         return len(self._snapshot)
@@ -157,7 +160,7 @@ class LivingMemory:
         )
         owners[bank.owners == NO_OWNER] = 0
         base = self._snapshot.base
-        rows = Rows(base.ids, targets, owners, bank.lengths, base.times, bank.keys)
+        rows = Rows(base.ids, targets, owners, bank.lengths, bank.times, bank.keys)
         created = self._store.create(rows, tokens[0], tokens[1], self._key_type)
         if not created or self._key_type != "float32":  # the search must see the store's keys
             return self._take_in()
@@ -194,8 +197,8 @@ class LivingMemory:
         old, new = (
             {name: column[part] for name, column in columns.items()} for part in (slice(split), slice(split, None))
         )
-        times, ids = old.pop("times"), old.pop("ids")
-        base = whole(MemoryBank(**old, index_factory=self._index.factory, index_nprobe=self._index.nprobe), times, ids)
+        ids = old.pop("ids")
+        base = whole(self._index.of(MemoryBank(**old)), ids)  # type: ignore[arg-type]
         tail = Tail(self._width)
         tail.append(**new)
         self._mark = changes.mark
@@ -230,7 +233,7 @@ class LivingMemory:
 
     def _keep_index(self, base: Segment) -> Segment:
         """Build the index of ``base`` now if that is slow, and keep it on the disk if it has no deleted keys."""
-        if self._index.factory == "Flat" or not len(base):
+        if base.bank.is_exact or not len(base):
             return base
         assert self._mark is not None
         try:

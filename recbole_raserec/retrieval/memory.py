@@ -133,15 +133,16 @@ class MemoryBank:
         if len(self) == 0 or len(queries) == 0:
             return found
         shut = 0 if hidden is None else np.count_nonzero(hidden)
-        enough = np.minimum(k + self._count_leaks(users, lengths) + _TIES + shut, len(self))
-        rows, depth = np.arange(len(queries)), candidates(k, len(self), self._factory == "Flat")
+        rows, depth = np.arange(len(queries)), candidates(k, len(self), self.is_exact)
         while len(rows):
             # If leaks or ties fill the result of a query, it is searched again, twice as deep.
             blocks = _blocks(rows, min(_QUERIES, _CANDIDATES // depth))
             complete = [
                 self._search_block(queries, users, lengths, block, depth, found, hidden) for block in progress(blocks)
             ]
-            rows = rows[~np.concatenate(complete) & (depth < enough[rows])]
+            rows = rows[~np.concatenate(complete)]
+            enough = k + self._count_leaks(users[rows], lengths[rows]) + _TIES + shut
+            rows = rows[depth < np.minimum(enough, len(self))]
             depth, progress = min(2 * depth, len(self)), iter
         return found
 
@@ -169,11 +170,13 @@ class MemoryBank:
         if best.shape[1] < k:
             return np.zeros(len(rows), bool)
         # Only an exact index guarantees that no memory outside its result is nearer than the last one in it.
-        rest = rough[:, -1] + _ROUNDING if self._factory == "Flat" else -np.inf
+        rest = rough[:, -1] + _ROUNDING if self.is_exact else -np.inf
         return (best[:, -1] > rest) | (near[:, 0] == NO_MEMORY)
 
     def _count_leaks(self, users: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """[Q] number of memories of the same user with a prefix as long or longer."""
+        if len(users) == 0:
+            return np.zeros(0, np.int64)
         span, ordered = self._ordered
         user = users.astype(np.int64) * span
         return np.searchsorted(ordered, user + span) - np.searchsorted(ordered, user + np.minimum(lengths, span - 1))
@@ -198,6 +201,11 @@ class MemoryBank:
         """Search with ``index``, which holds all keys in their order, instead of building one."""
         self.__dict__["_index"] = index  # where cached_property keeps its value; the dataclass is frozen
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether the index finds exactly the nearest memories."""
+        return self._factory == "Flat"
+
     @cached_property
     def _factory(self) -> str:
         """The factory string in force."""
@@ -207,7 +215,7 @@ class MemoryBank:
     def _index(self) -> Any:
         """FAISS's index with all keys."""
         index = build_index(self.keys, self._factory, self.index_nprobe)
-        if self._factory != "Flat":
+        if not self.is_exact:
             check_recall(index, self.keys, self.index_recall)
         return index
 

@@ -19,14 +19,12 @@ class Segment:
 
     Attributes
     ----------
-    bank : their keys, targets, owners and lengths, and the search.
-    times : [N] float64, NaN if unknown.
+    bank : their keys, targets, owners, lengths and times, and the search.
     ids : [N] int64, rising.
     dead : [N] bool, which are deleted.
     """
 
     bank: MemoryBank
-    times: np.ndarray
     ids: np.ndarray
     dead: np.ndarray
 
@@ -73,7 +71,7 @@ class Segment:
 
     def until(self, time: float) -> Segment:
         """This segment without the memories of a time > ``time``. Those of unknown time stay."""
-        return replace(self, dead=self.dead | (self.times > time))
+        return replace(self, dead=self.dead | (self.bank.times > time))
 
     def column(self, name: str) -> np.ndarray:
         """The column ``name`` of the bank or of this segment."""
@@ -81,13 +79,13 @@ class Segment:
         return found
 
 
-_OF_BANK = ("keys", "targets", "owners", "lengths")
-_COLUMNS = ("times", "ids", "dead")
+_OF_BANK = ("keys", "targets", "owners", "lengths", "times")
+_COLUMNS = ("ids", "dead")
 
 
-def whole(bank: MemoryBank, times: np.ndarray, ids: np.ndarray) -> Segment:
+def whole(bank: MemoryBank, ids: np.ndarray) -> Segment:
     """A segment of memories of which none is deleted."""
-    return Segment(bank, times, ids, np.zeros(len(ids), bool))
+    return Segment(bank, ids, np.zeros(len(ids), bool))
 
 
 @dataclass(frozen=True)
@@ -137,9 +135,9 @@ class Tail:
         if not self.columns:
             self.append(**_nothing(self.width))
         now: dict[str, Any] = {name: column[: self.size] for name, column in self.columns.items()}
-        bank = MemoryBank(now["keys"], now["targets"], now["owners"], now["lengths"])
+        bank = MemoryBank(*(now[name] for name in _OF_BANK))
         bank.take_index(Scan(now["unit"]))
-        return Segment(bank, now["times"], now["ids"], now["dead"])
+        return Segment(bank, now["ids"], now["dead"])
 
 
 def _nothing(width: int) -> dict[str, np.ndarray]:

@@ -72,9 +72,9 @@ def open_living(path: Path, initial: list[Memory], known: int = 3, **more) -> Li
         np.array([items.find(m.target) for m in initial], int),
         np.array([0 if m.owner is None else owners.add(m.owner) for m in initial], int),
         np.array([m.length for m in initial], int),
+        np.array([m.time for m in initial], float),
     )
-    times = np.array([m.time for m in initial], float)
-    return LivingMemory(bank, times, items, owners, path, "model", **more)
+    return LivingMemory(bank, items, owners, path, "model", **more)
 
 
 def add(living: LivingMemory, new: list[Memory]) -> None:
@@ -266,10 +266,10 @@ def test_another_width_or_backbone_is_a_clear_error(tmp_path):
     add(living, random_memories(np.random.default_rng(0), 1, 1))
     bank = MemoryBank(np.zeros((0, D + 1), np.float32), *(np.zeros(0, int) for _ in range(3)))
     with pytest.raises(ConfigError, match=f"keys of width {D}, and this model makes keys of width {D + 1}"):
-        LivingMemory(bank, np.zeros(0), Names(), Names(), tmp_path / "m", "model")
+        LivingMemory(bank, Names(), Names(), tmp_path / "m", "model")
     bank = MemoryBank(np.zeros((0, D), np.float32), *(np.zeros(0, int) for _ in range(3)))
     with pytest.raises(ConfigError, match="another backbone"):
-        LivingMemory(bank, np.zeros(0), Names(), Names(), tmp_path / "m", "another")
+        LivingMemory(bank, Names(), Names(), tmp_path / "m", "another")
 
 
 def test_a_change_that_fails_changes_nothing(tmp_path):

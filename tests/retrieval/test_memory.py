@@ -145,9 +145,11 @@ def test_the_bank_is_sorted_once_however_often_it_is_searched(monkeypatch):
         return sort(array, *more, **how)
 
     monkeypatch.setattr(memory_module.np, "sort", counting)
-    bank = random_bank(np.random.default_rng(4), 60, 3)
-    for _ in range(3):
-        bank.search(bank.keys[:5], np.full(5, 1), np.full(5, 3), 4)
+    rng = np.random.default_rng(4)
+    leaks = np.ones((60, 4), np.float32) + rng.normal(scale=0.01, size=(60, 4)).astype(np.float32)
+    bank = MemoryBank(np.r_[leaks, -leaks], np.ones(120, int), np.repeat([1, 2], 60), np.full(120, 5))
+    for _ in range(3):  # the leaks fill the first result, so they are counted
+        bank.search(leaks[:5], np.full(5, 1), np.full(5, 3), 4)
     assert sorts.count(1) == 1
 
 
