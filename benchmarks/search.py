@@ -16,9 +16,7 @@ import hashlib
 import json
 import os
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,35 +198,16 @@ def _digits(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def _child(options: dict[str, str], size: str, factory: str) -> dict[str, Any]:
-    """A row, measured in a process of its own."""
-    arguments = [size, factory, options["index_nprobe"], options["index_recall"], options["model_file"]]
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, str(Path(__file__).resolve()), "--one", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        sys.exit(f"error: {factory} with {size} memories failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def _conditions() -> dict[str, Any]:
-    import faiss
-
-    from recbole_raserec.runtime.machine import machine, versions
-
-    where = {**machine("cpu"), "cores": os.cpu_count(), "index_threads": faiss.omp_get_max_threads()}
-    return {"date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": where, "versions": versions()}
-
-
 def main(argv: list[str]) -> None:
     from benchmarks import read_options
+    from benchmarks.children import conditions, of_child
     from recbole_raserec.runtime.files import json_line
 
     options = {name: str(value) for name, value in read_options(argv, DEFAULTS).items()}
     output = Path(options["output"])
     for size in options["sizes"].strip("[]").replace(" ", "").split(","):
         for factory in options["indices"].split(";"):
-            row = {**_child(options, size, factory), **_conditions()}
+            row = {**of_child(__file__, {**options, "size": size, "index": factory}), **conditions()}
             print(json_line({name: row[name] for name in row if name not in ("machine", "versions")}), flush=True)
             older = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.is_file() else []
             others = [other for other in older if _of(other) != _of(row)]
@@ -243,7 +222,8 @@ def _of(row: dict[str, Any]) -> tuple[Any, ...]:
 if __name__ == "__main__":
     sys.path.insert(0, str(HERE.parent))
     if sys.argv[1:2] == ["--one"]:
-        count, name, lists, share, file = sys.argv[2:]
-        print(json.dumps(measure(int(count), name, int(lists), float(share), file)))
+        given = json.loads(os.environ["OPTIONS"])
+        numbers = int(given["index_nprobe"]), float(given["index_recall"])
+        print(json.dumps(measure(int(given["size"]), given["index"], *numbers, given["model_file"])))
     else:
         main(sys.argv[1:])
