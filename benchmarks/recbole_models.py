@@ -31,7 +31,7 @@ SLICE = {
     "load_col": {"inter": ["user_id", "item_id", "rating", "timestamp"], "item": ["item_id", "class"]},
 }  # fmt: skip
 OF_ITEMS = {"selected_features": ["class"]}
-TIMEOUT = 300  # seconds a model
+TIMEOUT = 900  # seconds a model
 
 
 def main(argv: list[str]) -> None:
@@ -71,7 +71,8 @@ def _child(python: str, what: str) -> dict[str, Any]:
     lines = done.stdout.strip().splitlines()
     if done.returncode == 0 and lines:
         return json.loads(lines[-1])
-    return {"error": (done.stderr.strip().splitlines() or ["?"])[-1][:200]}
+    error = (done.stderr.strip().splitlines() or ["?"])[-1]
+    return {"error": re.sub(r"[\w./-]*/site-packages/", "", error)[:200]}
 
 
 def _one(what: str) -> None:

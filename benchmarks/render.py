@@ -1,4 +1,7 @@
-"""Write the tables and pictures of README.md from benchmarks/results/: ``python benchmarks/render.py``.
+"""Write the tables and pictures of README.md from benchmarks/results/: ``python benchmarks/render.py [--check]``.
+
+With --check nothing is written. The exit code is 1 if a page would change, or if a bold figure of README.md does not
+reach its bar in benchmarks/published.json.
 
 benchmarks/results/README.md gets all headline figures. README.md gets the most important ones; only the text between
 the markers ``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced. No figure is typed by hand. benchmarks/pictures/ gets
@@ -16,12 +19,14 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from benchmarks import tables  # noqa: E402
+from benchmarks.headline import headline_tables, unearned  # noqa: E402
 from recbole_raserec.reporting.page import sensitivity, sweeps, write_report  # noqa: E402
 from recbole_raserec.reporting.result import read_result  # noqa: E402
 
 README = HERE.parent / "README.md"
 RESULTS = HERE / "results"
 ALL_FIGURES = RESULTS / "README.md"
+MEMORY = HERE.parent / "docs" / "memory.md"
 ABOUT = (
     "Written by `python benchmarks/render.py` from the files beside it. Means over the seeds and half their range; "
     "gains over the backbone of the same run, with 95 % intervals over users."
@@ -56,13 +61,16 @@ def page(headline: list[tables.Run]) -> str:
 
 
 def blocks(
-    results: list[tables.Run], headline: list[tables.Run], swept: list[tables.Run], bench: dict
+    results: list[tables.Run],
+    headline: list[tables.Run],
+    swept: list[tables.Run],
+    bench: dict,
+    published: dict,
 ) -> dict[str, str]:
     """The name and the content of each block of the README."""
-    published = json.loads((HERE / "published.json").read_text(encoding="utf-8"))
     full = [run for run in headline if run["config"].get("preset") == "full"]
     return {
-        "accuracy": tables.headline_tables(headline, published),
+        "accuracy": headline_tables(headline, published),
         "ablation": tables.ablation_table([run for run in results if tables.in_ablation(run)]),
         "groups": tables.group_table(full, "item_popularity", ("quintile 1", "tail", "head")),
         "drift": tables.drift_table(next(run for run in swept if "drift" in run)),
@@ -71,18 +79,45 @@ def blocks(
     }
 
 
-def main() -> None:
+def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
+    """Each page and its text, from the result files."""
     results = [read_result(file) for file in sorted(RESULTS.glob("amazon-*.json"))]
-    swept = sorted((RESULTS / "sensitivity").glob("*.json"), key=lambda file: ("default" not in file.name, file.name))
     headline = [run for run in results if tables.in_headline(run["config"])]
     text = README.read_text(encoding="utf-8")
-    bench = json.loads((RESULTS / "bench-cpu.json").read_text(encoding="utf-8"))
-    for name, block in blocks(results, headline, [read_result(file) for file in swept], bench).items():
+    bench = _json("bench-cpu.json")
+    for name, block in blocks(results, headline, [read_result(file) for file in swept], bench, published).items():
         text = replace_block(text, name, block)
-    README.write_text(text, encoding="utf-8")
-    ALL_FIGURES.write_text(page(headline), encoding="utf-8")
+    memory = MEMORY.read_text(encoding="utf-8")
+    for name, file, table in (("newitems", "new-items.json", tables.new_items_table),):
+        memory = replace_block(memory, name, table(_json(file)))
+    return {README: text, ALL_FIGURES: page(headline), MEMORY: memory}
+
+
+def problems(written: dict[Path, str], published: dict) -> list[str]:
+    """What --check finds: pages that would change, and bold figures of the README that do not reach their bar."""
+    stale = [file for file, text in written.items() if file.read_text(encoding="utf-8") != text]
+    told = [f"{file.name} is not what the result files say: run python benchmarks/render.py" for file in stale]
+    block = re.search(r"<!-- accuracy -->\n(.*?)<!-- /accuracy -->", README.read_text(encoding="utf-8"), re.S)
+    assert block, "README.md has no block named accuracy"
+    return told + unearned(block[1], published)
+
+
+def _json(name: str) -> dict:
+    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+
+
+def main(argv: list[str]) -> None:
+    if argv not in ([], ["--check"]):
+        sys.exit("error: the only option is --check")
+    published = json.loads((HERE / "published.json").read_text(encoding="utf-8"))
+    swept = sorted((RESULTS / "sensitivity").glob("*.json"), key=lambda file: ("default" not in file.name, file.name))
+    written = pages(published, swept)
+    if argv:
+        sys.exit("\n".join(problems(written, published)) or 0)
+    for file, text in written.items():
+        file.write_text(text, encoding="utf-8")
     draw(swept, HERE / "pictures")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

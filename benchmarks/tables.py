@@ -27,68 +27,7 @@ METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20")
 COLUMNS = (*(("unmasked", metric) for metric in METRICS), ("masked", "recall@10"), ("masked", "ndcg@10"))
 
 
-def headline_tables(results: list[Run], published: dict[str, dict[str, Any]]) -> str:
-    """A table for each data set, with our rows below the published rows: unmasked figures, and masked figures at 10.
-
-    An unmasked figure of RaSeRec is bold if it reaches the published full pipeline of its backbone. A masked figure is
-    bold if it reaches the best published model that uses only the items' ids.
-    """
-    names = [*METRICS, "masked R@10", "masked N@10", "gain in N@10, %", "masked gain, %"]
-    head = "| " + " | ".join(["system", *map(_short, names)]) + " |\n" + "|---" * (len(names) + 1) + "|"
-    groups = grouped(results)
-    parts = []
-    for data, figures in published.items():
-        lines = []
-        for (name, backbone), systems in groups.items():
-            if name == data:
-                goal = [*figures[f"{backbone}, full pipeline"], *figures["masked"][1:]]
-                lines += [_published_row(label, figures) for label in (backbone, f"{backbone}, full pipeline")]
-                lines += [line for runs in systems.values() for line in _headline_rows(runs, goal)]
-        if lines:
-            parts += [f"**{data}**", "\n".join([head, *lines, _masked_row(*figures["masked"])])]
-    return "\n\n".join(parts)
-
-
-def _published_row(label: str, figures: dict[str, Any]) -> str:
-    return f"| {label}, *published* | {' | '.join(map(_cell, figures[label]))} | | | | |"
-
-
-def _masked_row(name: str, *figures: float) -> str:
-    return f"| {name}, *best published, masked* |{' |' * len(METRICS)} {' | '.join(map(_cell, figures))} | | |"
-
-
-def _headline_rows(runs: list[Run], goal: list[float]) -> list[str]:
-    """The rows of the backbone and of RaSeRec with each memory. Figures that reach ``goal`` are bold."""
-    backbone = runs[0]["backbone"]["name"]
-    what, beyond = SYSTEMS[runs[0]["config"].get("preset")]
-    labels = {
-        "backbone": f"{backbone}{beyond}",
-        "train": what,
-        "train+valid": f"{what}, validation pairs in the memory",
-    }
-    rows = []
-    for side, label in labels.items():
-        own = side == "backbone"
-        cells = [
-            _cell_of(runs, side, protocol, metric, None if own else least)
-            for (protocol, metric), least in zip(COLUMNS, goal)
-        ]
-        gains = ["" if own else _gain(runs, "backbone", runs, side, protocol) for protocol in PROTOCOLS]
-        rows.append(f"| {' | '.join([f'{label}, {_seeds(runs)}', *cells, *gains])} |")
-    return rows
-
-
-def _cell_of(runs: list[Run], side: str, protocol: str, metric: str, goal: float | None = None) -> str:
-    """Mean and half the range. The mean is bold if it is at least ``goal``."""
-    values = [_test(run, side)[protocol][metric] for run in runs]
-    cell = _mean(values)
-    if goal is None or statistics.mean(values) < goal:
-        return cell
-    mean, *spread = cell.split()
-    return " ".join([f"**{mean}**", *spread])
-
-
-def _seeds(runs: list[Run]) -> str:
+def seeds(runs: list[Run]) -> str:
     return f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
 
 
@@ -97,7 +36,7 @@ def full_table(results: list[Run]) -> str:
 
     The gain is the gain of RaSeRec over its own backbone in N@10.
     """
-    lines = [f"| data, protocol | system | {' | '.join(map(_short, METRICS))} | gain in N@10, % |", "|---" * 9 + "|"]
+    lines = [f"| data, protocol | system | {' | '.join(map(short, METRICS))} | gain in N@10, % |", "|---" * 9 + "|"]
     for (data, _), systems in grouped(results).items():
         for protocol in PROTOCOLS:
             for name, runs in systems.items():
@@ -120,12 +59,12 @@ def _place(run: Run) -> tuple[str, bool, int]:
     return run["dataset"]["name"], run["backbone"]["name"] != "SASRec", preset
 
 
-def _short(metric: str) -> str:
+def short(metric: str) -> str:
     """For example recall@10 -> R@10."""
     return metric.replace("recall", "R").replace("ndcg", "N")
 
 
-def _cell(figure: float) -> str:
+def cell(figure: float) -> str:
     return f"{figure:.4f}".lstrip("0")
 
 
@@ -140,18 +79,18 @@ def _rows_of(first: str, name: str, runs: list[Run], protocol: str) -> list[str]
     rows = []
     for side, label in labels.items():
         beyond = training_set(runs[0]["config"]) if side == "backbone" else name
-        label = ", ".join(part for part in (label, beyond, _seeds(runs)) if part)
-        cells = " | ".join(_mean([_test(run, side)[protocol][metric] for run in runs]) for metric in METRICS)
-        gain = "" if side == "backbone" else _gain(runs, "backbone", runs, side, protocol)
-        rows.append(f"| {first} | {label} | {cells} | {gain} |")
+        label = ", ".join(part for part in (label, beyond, seeds(runs)) if part)
+        cells = " | ".join(mean([test_of(run, side)[protocol][metric] for run in runs]) for metric in METRICS)
+        gained = "" if side == "backbone" else gain(runs, "backbone", runs, side, protocol)
+        rows.append(f"| {first} | {label} | {cells} | {gained} |")
     return rows
 
 
-def _test(run: Run, side: str) -> dict[str, dict[str, float]]:
+def test_of(run: Run, side: str) -> dict[str, dict[str, float]]:
     return (run["backbone"] if side == "backbone" else run["raserec"]["test_by_memory"][side])["test"]
 
 
-def _gain(base: list[Run], base_side: str, new: list[Run], side: str, protocol: str) -> str:
+def gain(base: list[Run], base_side: str, new: list[Run], side: str, protocol: str) -> str:
     """Gain in N@10 of runs over other runs with the same seeds, in percent with its interval over users.
 
     The ranks of a user from all seeds stay together. So the interval is over users, and the gain is that of the means.
@@ -185,8 +124,8 @@ def ablation_table(results: list[Run]) -> str:
         for protocol in PROTOCOLS:
             cells = []
             for side in ("backbone", "train"):
-                cells.append(_mean(_test(run, side)[protocol]["ndcg@10"] for run in runs))
-                cells.append(_gain([plain[run["seed"]] for run in runs], "backbone", runs, side, protocol))
+                cells.append(mean(test_of(run, side)[protocol]["ndcg@10"] for run in runs))
+                cells.append(gain([plain[run["seed"]] for run in runs], "backbone", runs, side, protocol))
             lines.append(f"| {name} | {len(runs)} | {protocol} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -197,7 +136,7 @@ def group_table(results: list[Run], kind: str, names: Iterable[str]) -> str:
     lines = [f"| data, system | protocol | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
     for (data, backbone), systems in grouped(results).items():
         for runs in systems.values():
-            label = f"{data}, {SYSTEMS[runs[0]['config'].get('preset')][0]} on {backbone}, {_seeds(runs)}"
+            label = f"{data}, {SYSTEMS[runs[0]['config'].get('preset')][0]} on {backbone}, {seeds(runs)}"
             for protocol in PROTOCOLS:
                 cells = [_group_cell([run["groups"][kind][name] for run in runs], protocol) for name in names]
                 lines.append(f"| {label} | {protocol} | {' | '.join(cells)} |")
@@ -209,8 +148,8 @@ def _group_cell(groups: list[dict], protocol: str) -> str:
     before, after = ([group[side][protocol]["ndcg@10"] for group in groups] for side in ("backbone", "raserec"))
     gains = [100 * (new / old - 1) for old, new in zip(before, after)]
     spread = f" ±{(max(gains) - min(gains)) / 2:.1f}" if len(gains) > 1 else ""
-    gain = 100 * (statistics.mean(after) / statistics.mean(before) - 1)
-    return f"{_cell(statistics.mean(before))}, {_cell(statistics.mean(after))}: {gain:+.1f}{spread} %"
+    percent = 100 * (statistics.mean(after) / statistics.mean(before) - 1)
+    return f"{cell(statistics.mean(before))}, {cell(statistics.mean(after))}: {percent:+.1f}{spread} %"
 
 
 def drift_table(run: Run) -> str:
@@ -224,7 +163,7 @@ def drift_table(run: Run) -> str:
     ]:
         cells = []
         for protocol in PROTOCOLS:
-            cells.append(_cell(part["test"][protocol]["ndcg@10"]))
+            cells.append(cell(part["test"][protocol]["ndcg@10"]))
             cells.append(_interval(*part["improvement"][protocol]["ndcg@10"]))
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -258,10 +197,10 @@ def in_ablation(run: Run) -> bool:
     return (run["dataset"]["name"], run["backbone"]["name"]) == ABLATION and run["config"].get("preset") != "best"
 
 
-def _mean(values: Iterable[float]) -> str:
+def mean(values: Iterable[float]) -> str:
     """The mean, and half the range if there are several values."""
     values = list(values)
-    text = _cell(statistics.mean(values))
+    text = cell(statistics.mean(values))
     return text if len(values) == 1 else text + f" ±{(max(values) - min(values)) / 2:.4f}".replace("0.", ".")
 
 
@@ -306,10 +245,27 @@ def paths_table(rows: list[dict]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        test = [_mean([row["test"][protocol]["ndcg@10"]]) for protocol in PROTOCOLS]
+        test = [mean([row["test"][protocol]["ndcg@10"]]) for protocol in PROTOCOLS]
         changes = ["", ""]
         if "change_percent" in row:
             changes = [_interval(*row["change_percent"][protocol]["ndcg@10"]) for protocol in PROTOCOLS]
         epochs = ", ".join(str(number) for number in row["epochs"])
         lines.append(f"| {' | '.join([row['way'], epochs, *test, *changes])} |")
     return "\n".join(lines)
+
+
+def new_items_table(result: dict) -> str:
+    """Recall of items that training never saw, and what adding them costs the others."""
+    recall, k = result["recall"], result["k"]
+    lines = [f"| users whose next item is new | R@{k}, ours | most frequent items | chance |", "|---|---|---|---|"]
+    for part in ("validation", "test"):
+        found = recall[part]
+        figures = " | ".join(cell(value) for value in (found["ours"], found["popularity"], recall["chance"]))
+        lines.append(f"| {part}, {found['users']:,} users | {figures} |")
+    others = recall["others"]
+    text = (
+        f"{result['data']}: training never saw {result['chosen_items']:,} of the items; then "
+        f"{result['added_memories']:,} memories that lead to them were added. R@{k} of the {others['users']:,} other "
+        f"users, who are ranked among more items then: {cell(others['before'])} before, {cell(others['after'])} after."
+    )
+    return "\n".join(lines) + "\n\n" + text

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
 import pytest
 
 from benchmarks import render, tables
+from benchmarks.headline import headline_tables, unearned
 from recbole_raserec.evaluation.significance import pack_ranks
 
 CONFIG = {"metrics": ["Recall", "NDCG"], "topk": [5, 10, 20], "metric_decimal_place": 6, "valid_metric": "NDCG@10"}
@@ -29,21 +31,32 @@ def result(seed, recall, backbone="SASRec", preset=None):
     }
 
 
-def test_bold_figures_are_those_that_reach_the_published():
-    published = {
+PUBLISHED = {
+    "data": {
         "data": {
-            "SASRec": [0.01] * 6,
-            "SASRec, full pipeline": [0.03, 0.03, 0.03, 0.02, 0.02, 0.0501],
-            "masked": ["Other", 0.025, 0.0251],
+            "rows": {"SASRec": [0.01] * 6, "SASRec, full pipeline": [0.03, 0.03, 0.03, 0.02, 0.02, 0.0501]},
+            "bars": {
+                "masked": {
+                    "mean of seeds": {"recall@10": {"value": 0.02, "source": "Mean"}},
+                    "printed": {
+                        "recall@10": {"value": 0.025, "source": "Other"},
+                        "ndcg@10": {"value": 0.0251, "source": "Another"},
+                    },
+                }
+            },
         }
     }
+}
+
+
+def test_bold_figures_are_those_that_reach_the_published():
     runs = [
         result(1, {"backbone": 0.09, "train": 0.02, "train+valid": 0.04}),
         result(2, {"backbone": 0.09, "train": 0.03, "train+valid": 0.06}),
         result(1, dict.fromkeys(SIDES, 0.03), preset="best"),
         result(1, dict.fromkeys(SIDES, 0.02), preset="full"),
     ]
-    lines = tables.headline_tables(runs, published).splitlines()
+    lines = headline_tables(runs, PUBLISHED).splitlines()
     rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in lines if line.startswith("| ")}
     assert list(rows)[1:] == [
         "SASRec, *published*",
@@ -57,7 +70,8 @@ def test_bold_figures_are_those_that_reach_the_published():
         "SASRec of `--preset=best`, seed 1",
         "`--preset=best`, seed 1",
         "`--preset=best`, validation pairs in the memory, seed 1",
-        "Other, *best published, masked*",
+        "best mean of seeds, masked: Mean",
+        "best printed, masked: Other, Another",
     ]
     assert rows["SASRec, 2 seeds"][:6] == [".0900 ±.0000"] * 6  # a backbone is not a full pipeline
     assert rows["RaSeRec, 2 seeds"][:8] == [".0250 ±.0050"] * 3 + ["**.0250** ±.0050"] * 2 + [
@@ -68,6 +82,18 @@ def test_bold_figures_are_those_that_reach_the_published():
     assert rows["RaSeRec, validation pairs in the memory, 2 seeds"][:6] == ["**.0500** ±.0100"] * 5 + [".0500 ±.0100"]
     assert rows["full pipeline, seed 1"][:6] == [".0200"] * 3 + ["**.0200**"] * 2 + [".0200"]
     assert rows["`--preset=best`, seed 1"][:6] == ["**.0300**"] * 5 + [".0300"]
+    assert lines[-1] == "| best printed, masked: Other, Another | | | | | | | .0250 | .0251 | | |"
+
+
+def test_a_bold_figure_below_its_bar_is_found():
+    text = headline_tables([result(1, dict.fromkeys(SIDES, 0.03), preset="best")], PUBLISHED)
+    assert unearned(text, PUBLISHED) == []
+    wrong = unearned(text.replace("**.0300**", "**.0299**", 1), PUBLISHED)
+    assert len(wrong) == 1
+    assert "unmasked recall@5" in wrong[0]
+    higher = json.loads(json.dumps(PUBLISHED))
+    higher["data"]["data"]["bars"]["masked"]["printed"]["ndcg@10"]["value"] = 0.04
+    assert len(unearned(text, higher)) == 2  # with and without the validation pairs
 
 
 def test_a_preset_stands_apart_in_the_page_of_all_figures():
@@ -117,11 +143,20 @@ def test_what_an_older_memory_is_worth_is_told_share_by_share():
 def test_the_readme_holds_what_the_result_files_say(tmp_path, monkeypatch):
     before = render.README.read_text(encoding="utf-8")
     blocks = re.compile(r"<!-- (\w+) -->.*?<!-- /\1 -->", re.S)
-    copy, page = tmp_path / "README.md", tmp_path / "page.md"
+    copy, page, memory = (tmp_path / name for name in ("README.md", "page.md", "memory.md"))
     copy.write_text(blocks.sub(lambda block: block[0].replace(".0", ".9"), before), encoding="utf-8")  # to be put right
+    told = render.MEMORY.read_text(encoding="utf-8")
+    memory.write_text(blocks.sub(lambda block: block[0].replace(".0", ".9"), told), encoding="utf-8")
+    monkeypatch.setattr(render, "MEMORY", memory)
     monkeypatch.setattr(render, "README", copy)
     monkeypatch.setattr(render, "ALL_FIGURES", page)
     monkeypatch.setattr(render, "draw", lambda *_: None)
-    render.main()
+    page.write_text("")
+    with pytest.raises(SystemExit, match=r"README.md(?s:.*)page.md(?s:.*)memory.md(?s:.*)is bold"):
+        render.main(["--check"])
+    render.main([])
+    with pytest.raises(SystemExit, match="0"):
+        render.main(["--check"])
     assert copy.read_text(encoding="utf-8") == before
+    assert memory.read_text(encoding="utf-8") == told
     assert page.read_text(encoding="utf-8") == (render.RESULTS / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,120 @@
+"""The tables of the headline figures beside the published ones, and the check of their bold cells."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.tables import METRICS, PROTOCOLS, SYSTEMS, Run, cell, gain, grouped, mean, seeds, short, test_of
+
+COLUMNS = (*(("unmasked", metric) for metric in METRICS), ("masked", "recall@10"), ("masked", "ndcg@10"))
+
+
+def headline_tables(results: list[Run], published: dict[str, Any]) -> str:
+    """A table for each data set, with our rows below the published rows: unmasked figures, and masked figures at 10.
+
+    A figure of RaSeRec is bold if it reaches the bar of its column, see :func:`bars`.
+    """
+    names = [*METRICS, "masked R@10", "masked N@10", "gain in N@10, %", "masked gain, %"]
+    head = "| " + " | ".join(["system", *map(short, names)]) + " |\n" + "|---" * (len(names) + 1) + "|"
+    groups = grouped(results)
+    parts = []
+    for data, about in published["data"].items():
+        lines = []
+        for (name, backbone), systems in groups.items():
+            if name == data:
+                for label in (backbone, f"{backbone}, full pipeline"):
+                    lines.append(_row(f"{label}, *published*", dict(zip(COLUMNS, about["rows"][label]))))
+                lines += [line for runs in systems.values() for line in _headline_rows(runs, bars(about, backbone))]
+        if lines:
+            parts += [f"**{data}**", "\n".join([head, *lines, *_bar_rows(about["bars"])])]
+    return "\n\n".join(parts)
+
+
+def bars(about: dict[str, Any], backbone: str) -> list[float]:
+    """The bar of each of ``COLUMNS`` for systems on ``backbone``.
+
+    Of an unmasked column it is the published full pipeline of the same backbone. Of a masked one it is the best printed
+    figure of a model that uses only the items' ids.
+    """
+    printed = about["bars"]["masked"]["printed"]
+    masked = [printed[metric]["value"] for protocol, metric in COLUMNS if protocol == "masked"]
+    return [*about["rows"][f"{backbone}, full pipeline"], *masked]
+
+
+def unearned(text: str, published: dict[str, Any]) -> list[str]:
+    """The bold cells in the headline tables ``text`` that do not reach their bar, a line each."""
+    found = []
+    for data, backbone, label, cells in _rows_in(text):
+        goal = bars(published["data"][data], backbone)
+        for column, shown, least in zip(COLUMNS, cells, goal):
+            bold = re.match(r"\*\*(\.\d+)\*\*", shown)
+            if bold and float(bold[1]) < least:
+                where = f"{data}, {backbone}: {label}, {' '.join(column)}"
+                found.append(f"{where}: {shown} is bold, and its bar is {cell(least)}")
+    return found
+
+
+def _rows_in(text: str) -> Iterator[tuple[str, str, str, list[str]]]:
+    """Data set, backbone, label and cells of each row of the headline tables."""
+    data = backbone = ""
+    for line in text.splitlines():
+        if title := re.fullmatch(r"\*\*([\w-]+)\*\*", line):
+            data = title[1]
+        elif data and line.startswith("| ") and not line.startswith("| system"):
+            label, *cells = [part.strip() for part in line.strip("| ").split(" | ")]
+            if label.endswith("full pipeline, *published*"):
+                backbone = label.split(",")[0]
+            if backbone:
+                yield data, backbone, label, cells
+
+
+def _row(label: str, figures: dict[tuple[str, str], float]) -> str:
+    """A row of published figures, empty where there is none."""
+    cells = " | ".join(cell(figures[column]) if column in figures else "" for column in COLUMNS)
+    return re.sub(" +", " ", f"| {label} | {cells} | | |")
+
+
+def _bar_rows(of_protocol: dict[str, Any]) -> list[str]:
+    """A row for each kind of bar, which names the models."""
+    rows = []
+    for protocol, kinds in of_protocol.items():
+        for kind, figures in kinds.items():
+            shown = {(protocol, metric): bar for metric, bar in figures.items() if (protocol, metric) in COLUMNS}
+            models = ", ".join(dict.fromkeys(bar["source"] for bar in shown.values()))
+            label = f"best {kind}, {protocol}: {models}"
+            rows.append(_row(label, {column: bar["value"] for column, bar in shown.items()}))
+    return rows
+
+
+def _headline_rows(runs: list[Run], goal: list[float]) -> list[str]:
+    """The rows of the backbone and of RaSeRec with each memory. Figures that reach ``goal`` are bold."""
+    backbone = runs[0]["backbone"]["name"]
+    what, beyond = SYSTEMS[runs[0]["config"].get("preset")]
+    labels = {
+        "backbone": f"{backbone}{beyond}",
+        "train": what,
+        "train+valid": f"{what}, validation pairs in the memory",
+    }
+    rows = []
+    for side, label in labels.items():
+        own = side == "backbone"
+        cells = [
+            _cell_of(runs, side, protocol, metric, None if own else least)
+            for (protocol, metric), least in zip(COLUMNS, goal)
+        ]
+        gains = ["" if own else gain(runs, "backbone", runs, side, protocol) for protocol in PROTOCOLS]
+        rows.append(f"| {' | '.join([f'{label}, {seeds(runs)}', *cells, *gains])} |")
+    return rows
+
+
+def _cell_of(runs: list[Run], side: str, protocol: str, metric: str, goal: float | None = None) -> str:
+    """Mean and half the range. The mean is bold if it is at least ``goal``."""
+    values = [test_of(run, side)[protocol][metric] for run in runs]
+    shown = mean(values)
+    if goal is None or statistics.mean(values) < goal:
+        return shown
+    first, *spread = shown.split()
+    return " ".join([f"**{first}**", *spread])
