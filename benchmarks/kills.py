@@ -8,9 +8,9 @@ A child process adds batches of memories to a store, forgets owners and compacts
 before it begins, and acknowledges it after it has returned. The parent kills the child at a random moment, reads the
 store and checks it: every acknowledged operation is there once, the one that was cut short is there whole or not at
 all, no forgotten owner is back, and SQLite finds no fault. In every third round two children write at once. After each
-50 kills a new store begins, so kills also hit the creation. A kill is not a loss of power: the system stays up.
-A fault ends the run with an error and without a file. ``log`` has two numbers for each round: acknowledged operations,
-and memories found.
+50 kills a new store begins, so kills also hit the creation. A kill is not a loss of power: the system stays up. A
+fault ends the run with an error and without a file. ``log`` has a pair for each round: acknowledged operations, and
+memories found.
 """
 
 from __future__ import annotations
