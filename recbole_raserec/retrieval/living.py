@@ -187,8 +187,6 @@ class LivingMemory:
 
     def _start(self, changes: Changes) -> None:
         """Begin anew with all memories of the store."""
-        for numbers in self._numbers:
-            numbers.clear()
         columns, rows = self._columns(changes), changes.rows
         cached = self._cache.load(changes.mark)
         split = len(rows) if cached is None else int(np.searchsorted(rows.ids, cached[1], "right"))

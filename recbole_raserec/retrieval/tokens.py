@@ -20,17 +20,14 @@ class Numbers:
 
     def __init__(self, names: Names) -> None:
         self._names = names
-        self.clear()
-
-    def clear(self) -> None:
         self._table = np.zeros(1, np.int32)  # 0 is nobody in both
 
     def learn(self, tokens: dict[int, str]) -> None:
-        if tokens:
-            table = np.full(max(max(tokens) + 1, len(self._table)), -1, np.int32)
-            table[: len(self._table)] = self._table
-            table[list(tokens)] = [self._names.add(token) for token in tokens.values()]
-            self._table = table
+        """Take in new tokens by their number in the store."""
+        most = max(tokens, default=0)
+        if most >= len(self._table):  # twice as many as needed, so that few additions copy the table
+            self._table = np.r_[self._table, np.full(2 * most + 1 - len(self._table), -1, np.int32)]
+        self._table[list(tokens)] = [self._names.add(token) for token in tokens.values()]
 
     def translate(self, numbers: np.ndarray, path: Path) -> np.ndarray:
         """[N] -> [N] numbers in ``names``. DataError if there is no token of that number."""

@@ -90,6 +90,15 @@ def test_blocks_do_not_change_the_result(monkeypatch, limit, value):
     assert np.array_equal(bank.search(*args), whole)
 
 
+def test_hidden_memories_are_not_found_however_many_are_nearer():
+    rng = np.random.default_rng(0)
+    keys = np.r_[np.ones((3000, 4)) + 0.01 * rng.normal(size=(3000, 4)), rng.normal(size=(30, 4))].astype(np.float32)
+    bank = MemoryBank(keys, *(np.ones(3030, int) for _ in range(3)))
+    query, who = np.ones((1, 4), np.float32), np.array([2])
+    found = bank.search(query, who, who, 10, hidden=np.arange(3030) < 3000)[0]
+    assert found.tolist() == [n for n in brute_force(bank, query[0], 2, 2, 3030) if n >= 3000][:10]
+
+
 def test_an_empty_memory_returns_none_for_all():
     bank = MemoryBank(np.zeros((0, 4), np.float32), *(np.zeros(0, int) for _ in range(3)))
     found = bank.search(np.ones((2, 4), np.float32), np.array([1, 2]), np.array([3, 3]), 4)

@@ -250,6 +250,41 @@ def test_processes_forked_from_an_open_store_lose_nothing(tmp_path):
     assert len(content(store)) == 2 + 2 * 8 * 5
 
 
+def test_no_connection_survives_a_fork(tmp_path):
+    """SQLite's locks do not. A child with a copy of the connection could write to a log that the parent removes."""
+    store = new_store(tmp_path / "m")
+    add(store, ["u"])
+
+    def look(n: int) -> None:
+        assert store._database._connection is None
+        store.changes(Mark())
+
+    in_processes(look, 1)
+    assert store._database._connection is None
+    assert len(content(store)) == 1
+
+
+def test_a_fork_waits_for_a_change_and_the_child_can_change(tmp_path):
+    store, inside, go_on = new_store(tmp_path / "m"), threading.Event(), threading.Event()
+
+    def change() -> None:
+        with store.lock:
+            inside.set()
+            go_on.wait()
+            add(store, ["thread"])
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    inside.wait()
+    child = FORK.Process(target=add, args=(store, ["child"]))
+    forking = threading.Thread(target=child.start)
+    forking.start()
+    go_on.set()
+    for each in (thread, forking, child):
+        each.join()
+    assert child.exitcode == 0 and [row[1] for row in content(store)] == ["thread", "child"]
+
+
 def test_threads_share_a_store(tmp_path):
     store = new_store(tmp_path / "m")
     threads = [threading.Thread(target=write_batches, args=(store, n)) for n in range(3)]
