@@ -5,11 +5,15 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from recbole_raserec.cli.options import CONVERT_OPTIONS, RECOMMEND_OPTIONS, SERVING_OPTIONS, TUNE_OPTIONS, read_options
 from recbole_raserec.config.words import parse_arguments
 from recbole_raserec.doctor import doctor, mend_of
 from recbole_raserec.errors import ConfigError, RaSeRecError
+
+if TYPE_CHECKING:
+    from recbole_raserec.recommender import Recommender
 
 HELP = """recbole-raserec COMMAND --name=value ...
 
@@ -27,7 +31,8 @@ HELP = """recbole-raserec COMMAND --name=value ...
             and any parameter of properties/model/DR4SR.yaml
   recommend  the best items of each history of JSON lines {"history": ["50", "172"], "user": ...}
             --model_file=FILE --input=FILE|- [--output=FILE|-] [--k=10] [--explain=True] [--filter_seen=True]
-            [--on_unknown=raise|warn|ignore] [--store=FILE] [--show_progress=True]
+            [--on_unknown=raise|warn|ignore] [--store=FILE] [--index_factory=auto] [--index_recall=0]
+            [--show_progress=True]
   remember  add memories, durably, from JSON lines {"history": [...], "next_item": ..., "owner": ..., "time": ...}
             --model_file=FILE --input=FILE|- [--on_unknown=raise|warn|ignore] [--store=FILE]
   forget    delete memories, from JSON lines {"owner": ...} or {"item": ...}
@@ -140,30 +145,35 @@ def _resources(text: str) -> dict[str, float] | None:
     return found or None
 
 
+def _loaded(options: dict[str, Any]) -> Recommender:
+    """The recommender that ``options`` name. They are taken out of it."""
+    from recbole_raserec.recommender import Recommender
+
+    index = {name: options.pop(name) for name in ("index_factory", "index_recall")}
+    return Recommender.load(options.pop("model_file"), options.pop("store") or None, **index)
+
+
 def _recommend(words: list[str]) -> None:
     options = read_options(words, {**SERVING_OPTIONS, **RECOMMEND_OPTIONS})
-    from recbole_raserec.recommender import Recommender
     from recbole_raserec.serving.lines import recommend_lines
 
-    recommender = Recommender.load(options.pop("model_file"), options.pop("store") or None)
+    recommender = _loaded(options)
     recommend_lines(recommender, options.pop("input"), options.pop("output"), **options)
 
 
 def _remember(words: list[str]) -> None:
     options = read_options(words, {**SERVING_OPTIONS, "on_unknown": RECOMMEND_OPTIONS["on_unknown"]})
-    from recbole_raserec.recommender import Recommender
     from recbole_raserec.serving.lines import remember_lines
 
-    recommender = Recommender.load(options.pop("model_file"), options.pop("store") or None)
+    recommender = _loaded(options)
     print(f"remembered {remember_lines(recommender, options.pop('input'), **options):,}")
 
 
 def _forget(words: list[str]) -> None:
     options = read_options(words, SERVING_OPTIONS)
-    from recbole_raserec.recommender import Recommender
     from recbole_raserec.serving.lines import forget_lines
 
-    recommender = Recommender.load(options.pop("model_file"), options.pop("store") or None)
+    recommender = _loaded(options)
     print(f"forgot {forget_lines(recommender, options.pop('input'), **options):,} memories")
 
 

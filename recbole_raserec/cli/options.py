@@ -31,6 +31,8 @@ SERVING_OPTIONS: Options = {
     "model_file": (..., None),
     "input": (..., None),
     "store": ("", None),
+    "index_factory": ("auto", None),
+    "index_recall": (0.0, None),
     "show_progress": (True, (True, False)),
 }
 
