@@ -71,6 +71,7 @@ setup(
         "test": ["pytest>=7", "hypothesis>=6", "matplotlib>=3.7", "jinja2>=3", "ruff>=0.6", "mypy>=1.8"],
         "report": ["matplotlib>=3.7", "jinja2>=3"],
         "search": ["optuna>=3"],
+        "onnx": ["torch>=2.6", "onnx>=1.17", "onnxscript>=0.4", "onnxruntime>=1.19"],  # Recommender.export_onnx
         "browser": ["playwright>=1.40"],  # drives a Chromium of the machine in make test-all
     },
     entry_points={"console_scripts": ["recbole-raserec=recbole_raserec.cli:script"]},

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from recbole_raserec.data.histories import Histories, read_histories
-from recbole_raserec.recommending import export, reasons
+from recbole_raserec.recommending import export, onnx_file, reasons
 from recbole_raserec.recommending.answer import View
 from recbole_raserec.recommending.catalogue import catalogue
 from recbole_raserec.recommending.fit import fit
@@ -26,11 +26,8 @@ from recbole_raserec.training.model_file import TrainedModel, load_model
 class Recommender:
     """Recommends items to histories, also those of people that training never saw.
 
-    All methods raise DataError or ConfigError if an input is wrong, and change nothing then.
-
-    Attributes
-    ----------
-    memory : what it remembers; see :class:`~recbole_raserec.recommending.memory.Memory`.
+    All methods raise DataError or ConfigError if an input is wrong, and change nothing then. ``memory`` is what it
+    remembers; see :class:`~recbole_raserec.recommending.memory.Memory`.
     """
 
     def __init__(self, trained: TrainedModel, living: LivingMemory, moment: Snapshot | None = None) -> None:
@@ -64,15 +61,9 @@ class Recommender:
 
     @classmethod
     def fit(
-        cls,
-        frame: Any,
-        user: str = "user",
-        item: str = "item",
-        time: str = "timestamp",
-        item_table: Any = None,
-        title: str | None = None,
-        **parameters: Any,
-    ) -> Recommender:
+        cls, frame: Any, user: str = "user", item: str = "item", time: str = "timestamp",
+        item_table: Any = None, title: str | None = None, **parameters: Any,
+    ) -> Recommender:  # fmt: skip
         """Train on a frame of interactions; ``parameters`` are those of ``run``, for example ``preset="best"``.
 
         ``frame`` and ``item_table`` (with a column ``title``) are pandas or Arrow frames or paths of files. The
@@ -103,9 +94,7 @@ class Recommender:
         explain : add the column ``reason``, a sentence for people.
         on_unknown : "raise", or "warn" or "ignore" to skip unknown items.
 
-        Returns
-        -------
-        A frame with ``user`` (or the numbers 0, 1, ...), ``item``, ``score``, ``rank`` from 1, and ``cold``. A history
+        The frame has ``user`` (or the numbers 0, 1, ...), ``item``, ``score``, ``rank`` from 1, and ``cold``. A history
         without a known item is cold: it gets the most frequent items of the training data, and its score is how often.
         Fewer than ``k`` items are given where no more may be recommended.
         """
@@ -142,6 +131,10 @@ class Recommender:
     def export(self, folder: str | Path, form: str = "parquet") -> list[Path]:
         """Write items and memories with their vectors into ``folder`` for a vector store, as "parquet" or "npy"."""
         return export.write(self.view(), Path(folder), form)
+
+    def export_onnx(self, path: str | Path) -> Path:
+        """Write the backbone's scores, without memories, as an ONNX file; see recommending/onnx_file.py."""
+        return onnx_file.write(self._trained.model.backbone, self._trained.items.tokens, Path(path))
 
     def as_of(self, time: Any) -> Recommender:
         """This recommender with its memory as it was at ``time`` (seconds, or a date)."""

@@ -61,7 +61,8 @@ class Adapter(nn.Module):
             raise _cannot(name, "it has no item_embedding to score items with")
         self.n_items, self.max_seq_length = dataset.item_num, config["MAX_ITEM_LIST_LENGTH"]
         self.trims = name in _TRIMMED
-        self._encode = self._encode_masked if name == "BERT4Rec" else self._encode_plain
+        # [B, L] histories as wide as the model reads, [B], [B] -> [B, D]
+        self.encode_padded = self._encode_masked if name == "BERT4Rec" else self._encode_plain
         self._check_scores(name)
 
     @torch.no_grad()
@@ -103,16 +104,16 @@ class Adapter(nn.Module):
         longest = int(item_seq_len.max())
         width = longest if self.trims else self.max_seq_length
         item_seq = nn.functional.pad(item_seq[:, :longest], (0, width - longest))
-        return self._encode(item_seq, item_seq_len, users)
+        return self.encode_padded(item_seq, item_seq_len, users)
 
     def _encode_plain(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor) -> Tensor:
         given = {"item_seq": item_seq, "item_seq_len": item_seq_len, "users": users}
         return self.model(*(given[argument] for argument in self.arguments))
 
     def _encode_masked(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor) -> Tensor:
-        """BERT4Rec's: the output at a mask behind the history."""
-        masked = self.model.reconstruct_test_data(item_seq, item_seq_len)
-        return self.model.gather_indexes(self.model(masked), item_seq_len - 1)
+        """BERT4Rec's: the output at a mask behind the history. Its own method writes the masks row by row."""
+        longer = nn.functional.pad(item_seq, (0, 1)).scatter(1, item_seq_len[:, None], self.model.mask_token)
+        return self.model.gather_indexes(self.model(longer[:, 1:]), item_seq_len - 1)
 
     def transform(self, dataset: Any, interaction: Interaction) -> Interaction:
         """Apply the transform that RecBole has for the model's training batches, for example masking."""

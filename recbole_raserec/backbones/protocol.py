@@ -102,6 +102,9 @@ class Backbone(Module, Protocol):
     def forward(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
         """[B, L] histories (oldest item first, 0 on the right), lengths [B], user ids [B] -> user vectors [B, D]."""
 
+    def encode_padded(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
+        """Like forward for L = ``max_seq_length``, but no value of the inputs decides what is computed."""
+
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean loss of samples; each prefix is one sample."""
 

@@ -142,7 +142,7 @@ class Stack(SequentialRecommender):
         [B, P, D], P = L by default. Entries at padding have no meaning.
         """
         asked = last or item_seq.size(1)
-        return self.encode([item_seq], [asked]).view(len(item_seq), asked, -1)
+        return self.encode([item_seq], [asked]).view(item_seq.size(0), asked, -1)  # len() would fix B in an export
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
         """[B, L] histories and their lengths [B] -> user vectors [B, D]; ``users`` is not used."""
@@ -150,9 +150,11 @@ class Stack(SequentialRecommender):
         item_seq = item_seq[:, :longest]
         if shortest == longest:
             return self.encode_window(item_seq, last=1)[:, 0]
-        if self.causal:
-            return self.gather_indexes(self.encode_window(item_seq), item_seq_len - 1)
-        return self._encode_unpadded(item_seq, item_seq_len)
+        return (self.encode_padded if self.causal else self._encode_unpadded)(item_seq, item_seq_len)
+
+    def encode_padded(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
+        """Like forward, but no value of the inputs decides what is computed. All layers must be causal."""
+        return self.gather_indexes(self.encode_window(item_seq), item_seq_len - 1)
 
     def _encode_unpadded(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """[B, L], [B] -> [B, D]. Histories of equal length form a block, so no layer sees padding."""
