@@ -23,7 +23,7 @@ _ARGUMENTS = {
     "user": "users",
 }  # fmt: skip
 # Models whose output does not depend on the amount of padding after a history.
-_TRIMMED = {"GRU4Rec", "NARM", "STAMP"}
+_TRIMMED = {"GRU4Rec", "NARM"}
 # Models whose loss uses RecBole's table of all prefixes, 50 items each. This table does not exist here.
 _OF_ALL_PREFIXES = {"FEARec"}
 
