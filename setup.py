@@ -53,7 +53,11 @@ setup(
     python_requires=">=3.9",
     packages=[*find_packages(include=["recbole_raserec", "recbole_raserec.*"]), "recbole_raserec.properties"],
     package_dir={"recbole_raserec.properties": "properties"},
-    package_data={"recbole_raserec.properties": ["*.yaml", "*/*.yaml"], "recbole_raserec.reporting": ["*.html"]},
+    package_data={
+        "recbole_raserec.properties": ["*.yaml", "*/*.yaml"],
+        "recbole_raserec.reporting": ["*.html"],
+        "recbole_raserec.serving": ["*.html"],
+    },
     classifiers=[
         "Operating System :: POSIX :: Linux",
         *(f"Programming Language :: Python :: 3.{minor}" for minor in (11, 13)),  # those that were run

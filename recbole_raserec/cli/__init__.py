@@ -5,8 +5,17 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 
-from recbole_raserec.cli.options import CONVERT_OPTIONS, RECOMMEND_OPTIONS, SERVING_OPTIONS, TUNE_OPTIONS, read_options
+from recbole_raserec.cli.options import (
+    CONVERT_OPTIONS,
+    LIMIT_OPTIONS,
+    RECOMMEND_OPTIONS,
+    SERVE_OPTIONS,
+    SERVING_OPTIONS,
+    TUNE_OPTIONS,
+    read_options,
+)
 from recbole_raserec.config.words import parse_arguments
 from recbole_raserec.doctor import doctor, mend_of
 from recbole_raserec.errors import ConfigError, RaSeRecError
@@ -32,6 +41,10 @@ HELP = """recbole-raserec COMMAND --name=value ...
             --model_file=FILE --input=FILE|- [--on_unknown=raise|warn|ignore] [--store=FILE]
   forget    delete memories, from JSON lines {"owner": ...} or {"item": ...}
             --model_file=FILE --input=FILE|- [--store=FILE]
+  serve     recommend, explain, remember and forget over HTTP, and a page for people (docs/serving.md)
+            --model_file=FILE [--store=FILE] [--host=127.0.0.1] [--port=8000] [--workers=1] [--token_file=FILE]
+            [--log_histories=True] [--max_body=BYTES] [--max_batch=256] [--max_history=10000] [--max_k=200]
+            [--max_waiting=4096] [--timeout=10] (pip install recbole-raserec[serve])
   tune      search hyper-parameters on Ray Tune, by validation scores
             --model=RaSeRec --dataset=NAME --params_file=FILE [--num_samples=10] [--search=random|grid|optuna]
             [--scheduler=fifo|asha] [--resources_per_trial=cpu=2,gpu=1] [--ray_address=local|auto|...]
@@ -80,6 +93,7 @@ def _command(name: str) -> Callable[[list[str]], int | None]:
         "recommend": _recommend,
         "remember": _remember,
         "forget": _forget,
+        "serve": _serve,
         "tune": _tune,
         "report": _report,
         "doctor": _doctor,
@@ -165,6 +179,21 @@ def _forget(words: list[str]) -> None:
 
     recommender = Recommender.load(options.pop("model_file"), options.pop("store") or None)
     print(f"forgot {forget_lines(recommender, options.pop('input'), **options):,} memories")
+
+
+def _serve(words: list[str]) -> None:
+    options = read_options(words, {**SERVE_OPTIONS, **LIMIT_OPTIONS})
+    from recbole_raserec.serving.settings import Limits, Settings, read_token
+
+    limits = Limits(**{name: options.pop(name) for name in LIMIT_OPTIONS})
+    settings = Settings(token=read_token(options.pop("token_file")), limits=limits, **options)
+    for package in ("prometheus_client", "starlette", "uvicorn"):
+        if find_spec(package) is None:
+            mend = "pip install 'recbole-raserec[serve]'"
+            raise ConfigError("serve", None, f"{package} is not installed", mend)
+    from recbole_raserec.serving.workers import serve
+
+    serve(settings)
 
 
 def _report(words: list[str]) -> None:

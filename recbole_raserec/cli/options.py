@@ -42,6 +42,25 @@ RECOMMEND_OPTIONS: Options = {
     "on_unknown": ("raise", ("raise", "warn", "ignore")),
 }
 
+SERVE_OPTIONS: Options = {
+    "model_file": (..., None),
+    "store": ("", None),
+    "host": ("127.0.0.1", None),
+    "port": (8000, None),
+    "workers": (1, None),
+    "token_file": ("", None),
+    "batching": (True, (True, False)),
+    "log_histories": (False, (True, False)),
+}
+LIMIT_OPTIONS: Options = {
+    "max_body": (2**20, None),
+    "max_batch": (256, None),
+    "max_history": (10_000, None),
+    "max_k": (200, None),
+    "max_waiting": (4096, None),
+    "timeout": (10, None),
+}
+
 
 TUNE_OPTIONS: Options = {
     "params_file": (..., None),
