@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from recbole_raserec.data.histories import Histories
 from recbole_raserec.errors import RaSeRecError
@@ -29,8 +29,8 @@ class Options:
 
     k: int = 10
     filter_seen: bool = True
-    items: Optional[tuple[Any, ...]] = None
-    exclude: Optional[tuple[Any, ...]] = None
+    items: tuple[Any, ...] | None = None
+    exclude: tuple[Any, ...] | None = None
     explain: bool = False
     on_unknown: str = "raise"
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
@@ -52,6 +53,21 @@ def application(
     return Front(router, settings, metrics, stopping)
 
 
+class _Any(Convertor[str]):
+    """Any text; Starlette's ``path`` has no line ends."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("any", _Any())
+
+
 class _Endpoints:
     def __init__(
         self,
@@ -71,7 +87,7 @@ class _Endpoints:
         posts = self.recommend, self.explain, self.similar, self.remember, self.reload
         return [
             *(Route(f"/{endpoint.__name__}", endpoint, methods=["POST"]) for endpoint in posts),
-            Route("/owners/{owner:path}", self.forget, methods=["DELETE"]),
+            Route("/owners/{owner:any}", self.forget, methods=["DELETE"]),
             Route("/items", self.items),
             Route("/health/live", self.health_live),
             Route("/health/ready", self.health_ready),

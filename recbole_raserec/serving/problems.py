@@ -33,12 +33,20 @@ def as_json(error: RaSeRecError) -> dict[str, Any]:
     return {"field": error.field, "value": value, "problem": error.problem, "mend": error.mend}
 
 
-def renamed(error: RaSeRecError, histories: str) -> RaSeRecError:
-    """The same error, where ``histories`` (for example "histories[{}]") is the field of the history of a number."""
+def renamed(error: RaSeRecError, histories: str = "{}", can_skip: bool = False) -> RaSeRecError:
+    """The same error in the words of HTTP.
+
+    Parameters
+    ----------
+    histories : the field of the history of a number, for example "histories[{}]".
+    can_skip : whether the request may have ``on_unknown``.
+    """
+    mend = error.mend
+    if "on_unknown" in mend:  # it is of Python's call
+        mend = "leave it out" + (', or give "on_unknown": "ignore" to skip such items' if can_skip else "")
     number = re.fullmatch(r"history (\d+)", error.field)
-    if number is None:
-        return error
-    return type(error)(histories.format(number[1]), error.value, error.problem, error.mend)
+    field = error.field if number is None else histories.format(number[1])
+    return error if isinstance(error, Refusal) else type(error)(field, error.value, error.problem, mend)
 
 
 def _quoted(value: object) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from typing import Any, Callable, ClassVar, Optional
+from typing import Any, Callable, ClassVar
 
 import h11
 import uvicorn
@@ -48,7 +48,7 @@ class Connection(H11Protocol):
             self._begin("head")
         super().on_response_complete()
 
-    def connection_lost(self, exc: Optional[Exception]) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         for name in list(self._timers):
             self._end(name)
         super().connection_lost(exc)
@@ -79,6 +79,11 @@ class Connection(H11Protocol):
             self._timers.pop(name).cancel()
 
 
+def connection(timeout: float) -> type[Connection]:
+    """The class of connections with this limit."""
+    return type("Connection", (Connection,), {"timeout": timeout})
+
+
 class Server(uvicorn.Server):
     """A server that stops without losing a request that had arrived.
 
@@ -90,12 +95,12 @@ class Server(uvicorn.Server):
     when_started: Callable[[], None] = staticmethod(lambda: None)
     stopping = False
 
-    async def startup(self, sockets: Optional[list[socket.socket]] = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
             self.when_started()
 
-    async def shutdown(self, sockets: Optional[list[socket.socket]] = None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.stopping = True
         accepted = [one for listening in sockets or [] for one in _waiting(listening)]
         for server in self.servers:
@@ -116,7 +121,7 @@ class Server(uvicorn.Server):
 
 def _waiting(listening: socket.socket) -> list[socket.socket]:
     """The connections that the system has accepted and the server has not."""
-    found = []
+    found: list[socket.socket] = []
     while True:
         try:
             one, _ = listening.accept()

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Optional, TypeVar
+from typing import Any, TypeVar
 
 from recbole_raserec.data.histories import read_histories
 from recbole_raserec.errors import RaSeRecError
@@ -62,7 +62,7 @@ class Service:
                 self._batcher.submit(histories, Options(**given, items=only, exclude=without))
             )
         except RaSeRecError as error:
-            raise renamed(error, "histories[{}]") from error
+            raise renamed(error, "histories[{}]", can_skip=True) from error
         users = [n if user is None else user for n, user in enumerate(histories.users)]
         if body.get("titles"):
             title = self._recommender.title
@@ -81,7 +81,10 @@ class Service:
 
     def similar(self, body: _Body) -> list[_Body]:
         """The items with the nearest vectors, for each item."""
-        frame = self._recommender.similar_items(body["items"], body.get("k", 10))
+        try:
+            frame = self._recommender.similar_items(body["items"], body.get("k", 10))
+        except RaSeRecError as error:
+            raise renamed(error) from error
         answers: list[_Body] = []
         for item, near, score, rank in zip(*(frame[name].tolist() for name in frame)):
             if rank == 1:
@@ -93,9 +96,10 @@ class Service:
     def remember(self, body: Any) -> list[int]:
         """Add one memory or a list of them, all or none, and return their ids once they are on the disk."""
         memories = body if isinstance(body, list) else [body]
-        columns = [[memory.get(name) for memory in memories] for name in ("history", "next_item", "owner", "time")]
+        names = "history", "next_item", "owner", "time"
+        histories, items, owners, times = ([memory.get(name) for memory in memories] for name in names)
         try:
-            return self._recommender.memory.add_many(*columns).tolist()
+            return self._recommender.memory.add_many(histories, items, owners, times).tolist()
         except RaSeRecError as error:
             raise renamed(error, "[{}].history" if isinstance(body, list) else "history") from error
 
@@ -159,7 +163,7 @@ class Service:
         finally:
             self._tasks -= 1
 
-    def _load(self) -> tuple[Optional[tuple[int, ...]], Recommender]:
+    def _load(self) -> tuple[tuple[int, ...] | None, Recommender]:
         identity = _identity(self._settings.model_file)  # before: a file that is replaced meanwhile is loaded again
         recommender = Recommender.load(self._settings.model_file, self._settings.store or None)
         recommender.recommend([[recommender.items[0]]], k=1)  # so that the first request finds all made

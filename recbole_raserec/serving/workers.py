@@ -55,11 +55,6 @@ def work(
     tell_reload: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve in this process until it is told to stop."""
-    from recbole_raserec.serving.http import application  # here, because the parent of workers needs no torch
-    from recbole_raserec.serving.metrics import Metrics
-    from recbole_raserec.serving.protocol import Connection, Server
-    from recbole_raserec.serving.service import Service
-
     loaded = False
 
     def stop(number: int, frame: Any) -> None:
@@ -67,19 +62,29 @@ def work(
             raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, stop)
+    server = make_server(settings, tell_reload)
+    server.when_started = when_started  # type: ignore[attr-defined]
+    loaded = True
+    server.run(sockets=[listening])
+
+
+def make_server(settings: Settings, tell_reload: Callable[[], None] = lambda: None) -> uvicorn.Server:
+    """A server with its model loaded. Its ``run`` takes the listening sockets."""
+    from recbole_raserec.serving.http import application  # here, because the parent of workers needs no torch
+    from recbole_raserec.serving.metrics import Metrics
+    from recbole_raserec.serving.protocol import Server, connection
+    from recbole_raserec.serving.service import Service
+
     metrics = Metrics()
     service = Service(settings, metrics)
-    Connection.timeout = settings.limits.timeout
     server: Server
     app = application(settings, service, metrics, lambda: server.stopping, tell_reload)
     config = uvicorn.Config(
-        app, http=Connection, ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,
-        backlog=_BACKLOG, timeout_graceful_shutdown=_STOP,
+        app, http=connection(settings.limits.timeout), ws="none", lifespan="on", log_config=None, access_log=False,
+        server_header=False, backlog=_BACKLOG, timeout_graceful_shutdown=_STOP,
     )  # fmt: skip
     server = Server(config)
-    server.when_started = when_started  # type: ignore[method-assign]
-    loaded = True
-    server.run(sockets=[listening])
+    return server
 
 
 class _Workers:
