@@ -18,7 +18,7 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         entry: dict[str, Any] = {"time": f"{moment}.{record.msecs:03.0f}Z", "level": record.levelname.lower()}
-        entry["event"] = record.getMessage()
+        entry.update(process=record.process, event=record.getMessage())
         entry.update(getattr(record, "facts", {}))
         if record.exc_info and record.exc_info[0]:
             entry["error"] = record.exc_info[0].__name__

@@ -109,6 +109,7 @@ class Service:
 
     def search(self, text: str, limit: int) -> list[_Body]:
         """The items with these words in their title."""
+        self._recommender.view()  # other workers may have met new ones
         return self._titles.search(text, limit)
 
     def ready(self) -> _Body:

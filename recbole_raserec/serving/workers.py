@@ -111,7 +111,8 @@ class _Workers:
                 if ready == self._waking:
                     self._signal(os.read(self._waking, 1)[0])
                     continue
-                failure = self._hear(ready) or failure
+                said = self._hear(ready)
+                failure = failure or said
             if len(self._started) == self._settings.workers and not told:
                 told = True
                 print(f"serving at {address} (stop with Ctrl-C)", flush=True)
