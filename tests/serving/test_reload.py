@@ -18,11 +18,11 @@ BODY = {"histories": [["i1", "i2"], ["i30"], []]}
 
 
 def rewrite(source: Path, target: Path, part: str) -> None:
-    """A model file like ``source``, in which one of the weights of ``part`` differs, replaces ``target``."""
+    """A model file like ``source``, in which the weights of ``part`` differ, replaces ``target``."""
     state = torch.load(source, weights_only=True)
-    names = [name for name in state["state_dict"] if name.startswith("backbone.") == (part == "backbone")]
-    weight = next(state["state_dict"][name] for name in names if state["state_dict"][name].dtype == torch.float32)
-    weight += torch.linspace(-1, 1, weight.numel()).reshape(weight.shape)
+    for name, weight in state["state_dict"].items():
+        if name.startswith("backbone.") == (part == "backbone") and weight.dtype == torch.float32:
+            weight += torch.linspace(-1, 1, weight.numel()).reshape(weight.shape)
     torch.save(state, target.with_suffix(".new"))
     os.replace(target.with_suffix(".new"), target)
 
