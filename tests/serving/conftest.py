@@ -86,7 +86,7 @@ def serve_in_thread(trained, tmp_path) -> Iterator[Callable[..., Client]]:
         return Client(port, more.get("token", ""))
 
     yield start
-    for server, thread in running:
+    for server, _ in running:
         server.should_exit = True
     for _, thread in running:
         thread.join(60)

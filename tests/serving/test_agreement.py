@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+
 def expected(recommender, histories, **options):
     """Python's answers in the form of HTTP's."""
     frame = recommender.recommend(histories, explain=True, **options)

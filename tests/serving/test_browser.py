@@ -1,4 +1,4 @@
-"""The page as people use it: in a headless Chromium, by mouse, by keyboard alone, on a phone. Run by `make test-all`."""
+"""The page as people use it: in a headless Chromium, by keyboard alone, on a phone. Run by `make test-all`."""
 
 from __future__ import annotations
 

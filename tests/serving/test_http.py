@@ -136,7 +136,8 @@ def test_odd_tokens_are_kept_as_they_are(service):
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/nowhere", 404), ("POST", "/recommend/", 404), ("GET", "/recommend", 405), ("OPTIONS", "/recommend", 405),
+        ("GET", "/nowhere", 404), ("POST", "/recommend/", 404), ("GET", "/recommend", 405),
+        ("OPTIONS", "/recommend", 405),
         ("DELETE", "/owners/", 422), ("DELETE", "/owners/%FF", 400), ("DELETE", "/owners/" + "x" * 1001, 422),
         ("GET", "/owners/a", 405), ("GET", "/items?limit=0", 422), ("GET", "/items?limit=1e9", 422),
         ("GET", "/items?limit=%D9%A1", 422), ("GET", "/items?search=" + "x" * 201, 422), ("POST", "/reload", 403),
@@ -178,7 +179,9 @@ def test_the_token_opens_all_but_what_tells_nothing(serve_in_thread):
     service = serve_in_thread(token=TOKEN)
     assert service.ask("GET", "/health/ready")[0] == 200
     for wrong in ("", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", f"Basic {TOKEN}", TOKEN, "Bearer", "Bearer é"):
-        status, answer, headers = service.whole("GET", "/health/ready", Authorization=wrong.encode("utf-8").decode("latin1"))
+        status, answer, headers = service.whole(
+            "GET", "/health/ready", Authorization=wrong.encode("utf-8").decode("latin1")
+        )
         assert status == 401, wrong
         assert answer["field"] == "Authorization"
         assert headers["WWW-Authenticate"] == "Bearer"
@@ -287,7 +290,9 @@ def test_the_log_has_no_history_unless_asked(serve_in_thread, caplog, asked):
     found = [(entry["endpoint"], entry["status"]) for entry in entries if entry["event"] == "request"]
     assert found == [("recommend", 200), ("remember", 200), ("forget", 200), ("recommend", 422), ("items", 200)]
     assert ("41" in "".join(json.dumps(entry.get("body", "")) for entry in entries)) == asked
-    plain = [{name: entry[name] for name in entry.keys() - {"body", "time", "ms", "request", "trace"}} for entry in entries]
+    plain = [
+        {name: entry[name] for name in entry.keys() - {"body", "time", "ms", "request", "trace"}} for entry in entries
+    ]
     assert "41" not in json.dumps([entry for entry in plain if entry["event"] == "request"])
 
 

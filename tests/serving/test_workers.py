@@ -130,7 +130,9 @@ def test_a_service_without_a_store_writes_no_file(serve_in_process, tmp_path):
 )
 def test_a_wrong_option_is_one_line(trained, tmp_path, capfd, words, told):
     (tmp_path / "short").write_text("short\n")
-    given = words if any(word.startswith("--model_file") for word in words) else [f"--model_file={trained.path}", *words]
+    given = (
+        words if any(word.startswith("--model_file") for word in words) else [f"--model_file={trained.path}", *words]
+    )
     handlers = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)}
     try:
         assert main(["serve", "--port=0", *given] if "--port" not in "".join(words) else ["serve", *given]) == 2
