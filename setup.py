@@ -43,6 +43,8 @@ _NEW = [
 OLD = [f'{need} ; python_version < "3.12"' for need in _OLD]
 NEW = [f'{need} ; python_version >= "3.12"' for need in _NEW]
 
+SERVE = ["starlette>=0.37", "uvicorn>=0.30", "prometheus-client>=0.19"]
+
 setup(
     name="recbole-raserec",
     version=VERSION,
@@ -72,7 +74,17 @@ setup(
         *NEW,
     ],
     extras_require={
-        "test": ["pytest>=7", "hypothesis>=6", "matplotlib>=3.7", "jinja2>=3", "ruff>=0.6", "mypy>=1.8"],
+        "test": [
+            "pytest>=7",
+            "hypothesis>=6",
+            "matplotlib>=3.7",
+            "jinja2>=3",
+            "jsonschema>=4",
+            *SERVE,
+            "ruff>=0.6",
+            "mypy>=1.8",
+        ],
+        "serve": SERVE,
         "report": ["matplotlib>=3.7", "jinja2>=3"],
         "search": ["optuna>=3"],
         "browser": ["playwright>=1.40"],  # drives a Chromium of the machine in make test-all

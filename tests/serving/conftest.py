@@ -28,6 +28,7 @@ class Client:
 
     port: int
     token: str = ""
+    server: Any = None  # of a service in a thread
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """The status and the answer; a body that is no bytes is sent as JSON."""
@@ -83,7 +84,7 @@ def serve_in_thread(trained, tmp_path) -> Iterator[Callable[..., Client]]:
         thread.start()
         running.append((server, thread))
         assert started.wait(60)
-        return Client(port, more.get("token", ""))
+        return Client(port, more.get("token", ""), server)
 
     yield start
     for server, _ in running:

@@ -241,6 +241,15 @@ def test_slow_clients_are_cut(serve_in_thread):
     assert service.ask("GET", "/health/live")[0] == 200
 
 
+def test_an_answer_does_not_wait_for_an_acknowledgement(service):
+    with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+        (found,) = service.server.server_state.connections
+        own = found.transport.get_extra_info("socket")
+        assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
 def test_several_requests_on_one_connection(service):
     one = b'{"histories": [["i1"]]}'
     head = b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 23\r\n"
