@@ -32,8 +32,8 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        # asyncio does so for sockets whose protocol is named, which a listening socket of Python's is not. Without it the
-        # body of an answer waits 40 ms for the client's acknowledgement of the head.
+        # asyncio does so only for sockets whose protocol is named, and that of socket.create_server is not. Without it
+        # the body of an answer waits 40 ms for the client's acknowledgement of the head.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._begin("head")
 
