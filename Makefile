@@ -25,7 +25,7 @@ fast-next: $(VENV)/installed
 	  tests/end_to_end/test_golden.py
 
 test-all: $(VENV)/installed lint
-	$(BIN)/python -m pip install --quiet --constraint $(LOCK) optuna playwright \
+	$(BIN)/python -m pip install --quiet --constraint $(LOCK) optuna playwright schemathesis \
 	  onnx onnxscript onnxruntime
 	$(BIN)/python -m pytest -m "slow or not slow"
 

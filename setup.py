@@ -43,6 +43,8 @@ _NEW = [
 OLD = [f'{need} ; python_version < "3.12"' for need in _OLD]
 NEW = [f'{need} ; python_version >= "3.12"' for need in _NEW]
 
+SERVE = ["starlette>=0.37", "uvicorn>=0.30", "prometheus-client>=0.19"]
+
 setup(
     name="recbole-raserec",
     version=VERSION,
@@ -53,7 +55,11 @@ setup(
     python_requires=">=3.9",
     packages=[*find_packages(include=["recbole_raserec", "recbole_raserec.*"]), "recbole_raserec.properties"],
     package_dir={"recbole_raserec.properties": "properties"},
-    package_data={"recbole_raserec.properties": ["*.yaml", "*/*.yaml"], "recbole_raserec.reporting": ["*.html"]},
+    package_data={
+        "recbole_raserec.properties": ["*.yaml", "*/*.yaml"],
+        "recbole_raserec.reporting": ["*.html"],
+        "recbole_raserec.serving": ["*.html"],
+    },
     classifiers=[
         "Operating System :: POSIX :: Linux",
         *(f"Programming Language :: Python :: 3.{minor}" for minor in (11, 13)),  # those that were run
@@ -68,7 +74,17 @@ setup(
         *NEW,
     ],
     extras_require={
-        "test": ["pytest>=7", "hypothesis>=6", "matplotlib>=3.7", "jinja2>=3", "ruff>=0.6", "mypy>=1.8"],
+        "test": [
+            "pytest>=7",
+            "hypothesis>=6",
+            "matplotlib>=3.7",
+            "jinja2>=3",
+            "jsonschema>=4",
+            *SERVE,
+            "ruff>=0.6",
+            "mypy>=1.8",
+        ],
+        "serve": SERVE,
         "report": ["matplotlib>=3.7", "jinja2>=3"],
         "search": ["optuna>=3"],
         "onnx": ["torch>=2.6", "onnx>=1.17", "onnxscript>=0.4", "onnxruntime>=1.19"],  # Recommender.export_onnx

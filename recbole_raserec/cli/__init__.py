@@ -5,9 +5,19 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from recbole_raserec.cli.options import CONVERT_OPTIONS, RECOMMEND_OPTIONS, SERVING_OPTIONS, TUNE_OPTIONS, read_options
+from recbole_raserec.cli.options import (
+    CONVERT_OPTIONS,
+    LIMIT_OPTIONS,
+    RECOMMEND_OPTIONS,
+    SERVE_OPTIONS,
+    SERVING_OPTIONS,
+    TUNE_OPTIONS,
+    read_options,
+    resources,
+)
 from recbole_raserec.config.words import parse_arguments
 from recbole_raserec.doctor import doctor, mend_of
 from recbole_raserec.errors import ConfigError, RaSeRecError
@@ -37,6 +47,10 @@ HELP = """recbole-raserec COMMAND --name=value ...
             --model_file=FILE --input=FILE|- [--on_unknown=raise|warn|ignore] [--store=FILE]
   forget    delete memories, from JSON lines {"owner": ...} or {"item": ...}
             --model_file=FILE --input=FILE|- [--store=FILE]
+  serve     recommend, explain, remember and forget over HTTP, and a page for people (docs/serving.md)
+            --model_file=FILE [--store=FILE] [--host=127.0.0.1] [--port=8000] [--workers=1] [--token_file=FILE]
+            [--log_histories=True] [--max_body=BYTES] [--max_batch=256] [--max_history=10000] [--max_k=200]
+            [--max_waiting=4096] [--timeout=10] (pip install recbole-raserec[serve])
   tune      search hyper-parameters on Ray Tune, by validation scores
             --model=RaSeRec --dataset=NAME --params_file=FILE [--num_samples=10] [--search=random|grid|optuna]
             [--scheduler=fifo|asha] [--resources_per_trial=cpu=2,gpu=1] [--ray_address=local|auto|...]
@@ -85,6 +99,7 @@ def _command(name: str) -> Callable[[list[str]], int | None]:
         "recommend": _recommend,
         "remember": _remember,
         "forget": _forget,
+        "serve": _serve,
         "tune": _tune,
         "report": _report,
         "doctor": _doctor,
@@ -125,24 +140,11 @@ def _tune(words: list[str]) -> None:
     given = parse_arguments(words)
     own = [word for word in words if word[2:].partition("=")[0] in TUNE_OPTIONS]
     options = read_options(own, TUNE_OPTIONS)
-    options["resources_per_trial"] = _resources(options["resources_per_trial"])
+    options["resources_per_trial"] = resources(options["resources_per_trial"])
     from recbole_raserec.tuning.search import tune
 
     files = given.get("config_files", "").split()
     tune(config_file_list=files, arguments=[word for word in words if word not in own], **options)
-
-
-def _resources(text: str) -> dict[str, float] | None:
-    """Text such as ``cpu=2,gpu=0.5`` as a dict, or None if the text is empty."""
-    found = {}
-    for part in filter(None, text.split(",")):
-        name, _, amount = part.partition("=")
-        try:
-            found[name.strip()] = float(amount)
-        except ValueError as error:
-            mend = "for example --resources_per_trial=cpu=2,gpu=1"
-            raise ConfigError("--resources_per_trial", text, "not of the form name=amount,...", mend) from error
-    return found or None
 
 
 def _loaded(options: dict[str, Any]) -> Recommender:
@@ -175,6 +177,21 @@ def _forget(words: list[str]) -> None:
 
     recommender = _loaded(options)
     print(f"forgot {forget_lines(recommender, options.pop('input'), **options):,} memories")
+
+
+def _serve(words: list[str]) -> None:
+    options = read_options(words, {**SERVE_OPTIONS, **LIMIT_OPTIONS})
+    from recbole_raserec.serving.settings import Limits, Settings, read_token
+
+    limits = Limits(**{name: options.pop(name) for name in LIMIT_OPTIONS})
+    settings = Settings(token=read_token(options.pop("token_file")), limits=limits, **options)
+    for package in ("prometheus_client", "starlette", "uvicorn"):
+        if find_spec(package) is None:
+            mend = "pip install 'recbole-raserec[serve]'"
+            raise ConfigError("serve", None, f"{package} is not installed", mend)
+    from recbole_raserec.serving.workers import serve
+
+    serve(settings)
 
 
 def _report(words: list[str]) -> None:

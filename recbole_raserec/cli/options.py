@@ -44,6 +44,25 @@ RECOMMEND_OPTIONS: Options = {
     "on_unknown": ("raise", ("raise", "warn", "ignore")),
 }
 
+SERVE_OPTIONS: Options = {
+    "model_file": (..., None),
+    "store": ("", None),
+    "host": ("127.0.0.1", None),
+    "port": (8000, None),
+    "workers": (1, None),
+    "token_file": ("", None),
+    "batching": (True, (True, False)),
+    "log_histories": (False, (True, False)),
+}
+LIMIT_OPTIONS: Options = {
+    "max_body": (2**20, None),
+    "max_batch": (256, None),
+    "max_history": (10_000, None),
+    "max_k": (200, None),
+    "max_waiting": (4096, None),
+    "timeout": (10, None),
+}
+
 
 TUNE_OPTIONS: Options = {
     "params_file": (..., None),
@@ -74,3 +93,16 @@ def read_options(words: list[str], known: Options) -> dict[str, Any]:
         if name not in options:
             raise ConfigError(f"--{name}", None, "not given", "see recbole-raserec --help")
     return options
+
+
+def resources(text: str) -> dict[str, float] | None:
+    """Text such as ``cpu=2,gpu=0.5`` as a dict, or None if the text is empty."""
+    found = {}
+    for part in filter(None, text.split(",")):
+        name, _, amount = part.partition("=")
+        try:
+            found[name.strip()] = float(amount)
+        except ValueError as error:
+            mend = "for example --resources_per_trial=cpu=2,gpu=1"
+            raise ConfigError("--resources_per_trial", text, "not of the form name=amount,...", mend) from error
+    return found or None

@@ -16,13 +16,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-import pandas as pd
-
 from recbole_raserec.data.histories import Histories, read_histories
 from recbole_raserec.errors import DataError, RaSeRecError
 from recbole_raserec.recommender import Recommender
 from recbole_raserec.runtime.files import json_line, replacing
 from recbole_raserec.runtime.text import STANDARD, read_lines
+from recbole_raserec.serving.answers import split
 
 _BLOCK = 1024  # lines that are answered at once
 
@@ -100,19 +99,8 @@ def _answers(recommender: Recommender, block: list[Line], start: int, options: d
             raise
         at = block[int(number)][0]
         raise DataError(f"line {at}: history", error.value, error.problem, error.mend) from error
-    found = dict(tuple(frame.groupby("user", sort=False)))
-    for row, (_, line) in enumerate(block):
-        best = found.get(row, frame.iloc[:0])
-        yield {
-            "user": start + row if line.get("user") is None else line["user"],
-            **_columns(best),
-            "cold": bool(best["cold"].any()),
-        }
-
-
-def _columns(best: pd.DataFrame) -> dict[str, list[Any]]:
-    found = {"items": best["item"].tolist(), "scores": best["score"].astype(float).tolist()}
-    return {**found, "reasons": best["reason"].tolist()} if "reason" in best else found
+    for row, ((_, line), answer) in enumerate(zip(block, split(frame, len(block)))):
+        yield {"user": start + row if line.get("user") is None else line["user"], **answer}
 
 
 def _objects(source: str, known: set[str], needed: set[str], show_progress: bool, label: str) -> Iterator[Line]:
