@@ -37,27 +37,20 @@ class Recommender:
 
     @classmethod
     def load(
-        cls,
-        path: str | Path,
-        store: str | Path | None = None,
-        device: str | None = None,
-        index_factory: str = "auto",
-        index_recall: float = 0.0,
-    ) -> Recommender:
+        cls, path: str | Path, store: str | Path | None = None, device: str | None = None,
+        index_factory: str = "auto", index_recall: float = 0.0,
+    ) -> Recommender:  # fmt: skip
         """The recommender of a model file. Nothing else is read, and nothing in the file is executed.
 
-        Parameters
-        ----------
-        path : file that a run wrote (``model_file`` in its result).
-        store : file of the durable memory; by default the model's with the suffix .memory. The first change of the
-            memory creates it. From then on it counts, and not the memory in the model file.
-        device : torch's name; by default a GPU if there is one.
-        index_factory, index_recall : index over the memory; see properties/model/RaSeRec.yaml.
+        ``path`` is a file that a run wrote (``model_file`` in its result). ``store`` is the file of the durable memory,
+        by default the model's with the suffix .memory; the first change of the memory creates it, and from then on it
+        counts. ``device`` is torch's name, by default of a GPU if there is one. ``index_factory`` and ``index_recall``
+        are those of properties/model/RaSeRec.yaml.
         """
         trained = load_model(path, device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        place, bank = Path(path).with_suffix(".memory") if store is None else Path(store), trained.memory
-        names, index = (trained.items, trained.users), IndexSettings(index_factory, recall=index_recall)
-        return cls(trained, LivingMemory(bank, *names, place, trained.digest, index))
+        place = Path(path).with_suffix(".memory") if store is None else Path(store)
+        parts = trained.memory, trained.items, trained.users, place, trained.digest
+        return cls(trained, LivingMemory(*parts, IndexSettings(index_factory, recall=index_recall)))
 
     @classmethod
     def fit(
@@ -66,8 +59,8 @@ class Recommender:
     ) -> Recommender:  # fmt: skip
         """Train on a frame of interactions; ``parameters`` are those of ``run``, for example ``preset="best"``.
 
-        ``frame`` and ``item_table`` (with a column ``title``) are pandas or Arrow frames or paths of files. The
-        model's file is written into ``checkpoint_dir``, and the test figures are printed.
+        ``frame`` and ``item_table`` (with a column ``title``) are pandas or Arrow frames or paths. The model's file is
+        written into ``checkpoint_dir``, and the test figures are printed.
         """
         return cls.load(fit(frame, user, item, time, item_table, title, parameters))
 
@@ -89,8 +82,7 @@ class Recommender:
         histories : lists of item tokens, oldest first, or a frame with user, item and perhaps timestamp.
         filter_seen : leave out the items of the history.
         items, exclude : tokens; only these, or all but these, may be recommended.
-        users : token of each history's user. A known user's own memories are used as training used them: none that
-            is as long as the history or longer.
+        users : token of each history's user, whose own memories that are as long or longer are left out.
         explain : add the column ``reason``, a sentence for people.
         on_unknown : "raise", or "warn" or "ignore" to skip unknown items.
 
@@ -98,22 +90,26 @@ class Recommender:
         without a known item is cold: it gets the most frequent items of the training data, and its score is how often.
         Fewer than ``k`` items are given where no more may be recommended.
         """
-        view, given = self.view(), read_histories(histories, users)
-        request, allowed = self._request(given, on_unknown), allowed_items(view, items, exclude, on_unknown)
+        given = read_histories(histories, users)
+        request, view = self._request(given, on_unknown), self.view()
+        allowed = allowed_items(view, items, exclude, on_unknown)
         return recommendations(view, given.users, request, k, allowed, filter_seen, explain)
 
     def explain(self, history: Any, item: Any, user: Any = None) -> reasons.Explanation:
         """Why ``history`` gets ``item``: the memories behind it, and one sentence for people."""
         given = read_histories([history], None if user is None else [user])
-        return reasons.explain(self.view(), self._request(given, "raise"), self._numbers([item], "item")[0])
+        request, number = self._request(given, "raise"), self._numbers([item], "item")[0]
+        return reasons.explain(self.view(), request, number)
 
     def similar_items(self, items: Any, k: int = 10) -> pd.DataFrame:
         """The ``k`` items whose vectors have the highest cosine with each of ``items``: item, similar, score, rank."""
-        return similar(self.view(), self._numbers([items] if isinstance(items, (str, int)) else items, "items"), k)
+        numbers = self._numbers([items] if isinstance(items, (str, int)) else items, "items")
+        return similar(self.view(), numbers, k)
 
     def embed(self, histories: Any, users: Sequence[Any] | None = None, on_unknown: str = "raise") -> np.ndarray:
         """[B, D] augmented user vectors. Their products with :meth:`item_vectors` are the scores before the mixture."""
-        return export.user_vectors(self.view(), self._request(read_histories(histories, users), on_unknown))
+        request = self._request(read_histories(histories, users), on_unknown)
+        return export.user_vectors(self.view(), request)
 
     def item_vectors(self) -> np.ndarray:
         """[V, D] vector of each of :attr:`items`."""
@@ -133,7 +129,7 @@ class Recommender:
         return export.write(self.view(), Path(folder), form)
 
     def export_onnx(self, path: str | Path) -> Path:
-        """Write the backbone's scores, without memories, as an ONNX file; see recommending/onnx_file.py."""
+        """Write the backbone's scores, without memories, as an ONNX file; see :mod:`.recommending.onnx_file`."""
         return onnx_file.write(self._trained.model.backbone, self._trained.items.tokens, Path(path))
 
     def as_of(self, time: Any) -> Recommender:

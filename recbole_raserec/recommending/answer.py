@@ -121,7 +121,7 @@ class View:
         scores[:, ~allowed] = -np.inf
         if filter_seen:
             for row, items in enumerate(request.items):
-                scores[row, items] = -np.inf
+                scores[row, items[items < len(allowed)]] = -np.inf  # others became items after this view
         return Best(*_top(scores, k), found)
 
     def _known(self, items: np.ndarray) -> np.ndarray:

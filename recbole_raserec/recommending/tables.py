@@ -56,10 +56,10 @@ def allowed_items(view: View, items: Any, exclude: Any, on_unknown: str) -> np.n
     allowed = view.catalogue.allowed.copy()
     if items is not None:
         only = np.zeros_like(allowed)
-        only[items_of(_given(items, "items"), view.trained.items, on_unknown, "items")] = True
+        only[_numbers(view, items, on_unknown, "items")] = True
         allowed &= only
     if exclude is not None:
-        allowed[items_of(_given(exclude, "exclude"), view.trained.items, on_unknown, "exclude")] = False
+        allowed[_numbers(view, exclude, on_unknown, "exclude")] = False
     return allowed
 
 
@@ -71,7 +71,9 @@ def check_k(k: Any, most: int) -> None:
         raise ConfigError("k", k, f"there are only {most:,} items", f"give at most {most}")
 
 
-def _given(tokens: Any, field: str) -> Iterable[Any]:
+def _numbers(view: View, tokens: Any, on_unknown: str, field: str) -> np.ndarray:
+    """The numbers of a list of tokens, without items that came after ``view``."""
     if isinstance(tokens, (str, bytes)) or not isinstance(tokens, Iterable):
         raise ConfigError(field, tokens, "not a list of item tokens", f"for example {field}=['50', '172']")
-    return tokens
+    found = items_of(tokens, view.trained.items, on_unknown, field)
+    return found[found < len(view.catalogue.allowed)]

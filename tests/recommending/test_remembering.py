@@ -160,3 +160,11 @@ def test_keys_of_added_memories_are_the_encoders(recommender):
     assert np.array_equal(view.snapshot.keys(row), view.encode(request))
     assert view.snapshot.lengths(row).tolist() == [3]
     assert view.trained.users.tokens[int(view.snapshot.owners(row)[0])] == "zoe"
+
+
+def test_items_that_came_later_are_no_items_of_an_earlier_moment(recommender):
+    early = recommender.as_of(1e12)
+    before = early.recommend([HISTORY], k=57)
+    recommender.memory.add(HISTORY, "later", time=1e9)
+    pd.testing.assert_frame_equal(early.recommend([[*HISTORY, "later"]], k=57, exclude=["later"]), before)
+    assert early.recommend([HISTORY], items=["later"]).empty
