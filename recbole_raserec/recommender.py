@@ -26,8 +26,7 @@ from recbole_raserec.training.model_file import TrainedModel, load_model
 class Recommender:
     """Recommends items to histories, also those of people that training never saw.
 
-    All methods raise DataError or ConfigError if an input is wrong, and change nothing then. ``memory`` is what it
-    remembers; see :class:`~recbole_raserec.recommending.memory.Memory`.
+    A wrong input is a DataError or ConfigError, and changes nothing. For ``memory`` see :mod:`.recommending.memory`.
     """
 
     def __init__(self, trained: TrainedModel, living: LivingMemory, moment: Snapshot | None = None) -> None:

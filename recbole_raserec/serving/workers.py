@@ -8,7 +8,8 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -42,10 +43,24 @@ def serve(settings: Settings) -> None:
     if settings.workers == 1:
         work(settings, listening, lambda: print(f"serving at {address} (stop with Ctrl-C)", flush=True))
     else:
-        with tempfile.TemporaryDirectory(prefix="raserec-metrics-") as folder:
-            os.environ[_METRICS_FOLDER] = folder
-            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // settings.workers)))
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // settings.workers))
+        with (
+            tempfile.TemporaryDirectory(prefix="raserec-metrics-") as folder,
+            _environment({_METRICS_FOLDER: folder, "OMP_NUM_THREADS": threads}),
+        ):
             _Workers(settings, listening).run(address)
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """The environment of processes that start inside the block."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def work(
