@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
+import json
 import os
 import signal
 import socket
@@ -20,6 +22,9 @@ from tests.serving.conftest import Client
 pytest.importorskip("uvicorn")
 pytestmark = pytest.mark.parametrize("trained", ["attention"], indirect=True)
 ADD = '{"history": ["i1"], "next_item": "i2", "owner": "%s"}'
+MANY = json.dumps(
+    {"histories": [[f"i{n % 60}"] * (n % 8 + 1) for n in range(250)], "explain": True}
+)  # it takes a while
 
 
 class Load:
@@ -35,7 +40,7 @@ class Load:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         for n in range(10**6):
             owner = f"{number}-{n}"
-            path, body = ("/remember", ADD % owner) if n % 2 else ("/recommend", '{"histories": [["i1"]]}')
+            path, body = ("/remember", ADD % owner) if n % 2 else ("/recommend", MANY)
             was_sent = False
             try:
                 connection.request("POST", path, body, {"Content-Type": "application/json"})
@@ -151,3 +156,28 @@ def test_a_port_in_use_and_a_missing_package_are_one_line(trained, capsys, monke
     monkeypatch.setattr("recbole_raserec.cli.find_spec", lambda name: None)
     assert main(["serve", f"--model_file={trained.path}"]) == 2
     assert "pip install 'recbole-raserec[serve]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_request_that_had_arrived_is_answered_at_the_stop(trained, tmp_path, accepted):
+    """The server has no moment to read between the request and the stop."""
+    from recbole_raserec.serving.settings import Settings
+    from recbole_raserec.serving.workers import make_server
+
+    async def stop_at_once() -> bytes:
+        server = make_server(Settings(str(trained.path), str(tmp_path / "http.memory")))
+        server.config.load()
+        server.lifespan = server.config.lifespan_class(server.config)
+        listening = socket.create_server(("127.0.0.1", 0))
+        listening.setblocking(False)
+        await server.startup(sockets=[listening])
+        with socket.create_connection(listening.getsockname(), timeout=60) as client:
+            while accepted and not server.server_state.connections:
+                await asyncio.sleep(0)
+            client.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await server.shutdown(sockets=[listening])
+            return client.recv(10_000)
+
+    answer = asyncio.run(stop_at_once()).lower()
+    assert answer.startswith(b"http/1.1 200 ")
+    assert b"connection: close" in answer
