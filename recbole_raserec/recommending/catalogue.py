@@ -13,6 +13,8 @@ from recbole_raserec.retrieval.snapshot import Snapshot
 from recbole_raserec.training.model_file import TrainedModel
 
 _SAMPLED = 20_000  # memories from which the usual score of a target is taken
+# New items get this fraction of it. More recommends them oftener, at the others' cost (Beauty: benchmarks/TRIED.md).
+_NEW = 0.7
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ def catalogue(trained: TrainedModel, snapshot: Snapshot) -> Catalogue:
     """The catalogue of a trained model and its memories.
 
     The vector of a new item points where the keys of its memories point on average. It is as long as makes its mean
-    score under these keys that of a known target under its memory's key. Its bias is the mean of all biases.
+    score under these keys a fixed fraction of a known target's under its memory's key. Its bias is the mean of all
+    biases.
     """
     scorer = trained.model.scorer()
     known, total = len(scorer.item_vectors), len(trained.items)
@@ -59,7 +62,7 @@ def _new_vectors(scorer: Scorer, snapshot: Snapshot, known: int, total: int) -> 
     mean = torch.zeros(total - known, keys.shape[1], dtype=torch.float64).index_add_(0, item, keys)
     mean /= count.clamp(min=1)[:, None]
     own = (mean * mean).sum(dim=1).clamp(min=1e-12)  # mean score of mean as an item vector under its keys
-    return (mean * (_usual_score(scorer, snapshot, known) / own)[:, None]).float(), (count > 0).numpy()
+    return (mean * (_NEW * _usual_score(scorer, snapshot, known) / own)[:, None]).float(), (count > 0).numpy()
 
 
 def _usual_score(scorer: Scorer, snapshot: Snapshot, known: int) -> float:
