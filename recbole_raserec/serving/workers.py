@@ -42,10 +42,15 @@ def serve(settings: Settings) -> None:
     if settings.workers == 1:
         work(settings, listening, lambda: print(f"serving at {address} (stop with Ctrl-C)", flush=True))
     else:
+        threads = str(max(1, (os.cpu_count() or 1) // settings.workers))
+        before = dict(os.environ)
         with tempfile.TemporaryDirectory(prefix="raserec-metrics-") as folder:
-            os.environ[_METRICS_FOLDER] = folder
-            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // settings.workers)))
-            _Workers(settings, listening).run(address)
+            try:
+                os.environ.update({"OMP_NUM_THREADS": threads, **before, _METRICS_FOLDER: folder})
+                _Workers(settings, listening, Path(folder)).run(address)
+            finally:
+                os.environ.clear()
+                os.environ.update(before)
 
 
 def work(
@@ -90,8 +95,8 @@ def make_server(settings: Settings, tell_reload: Callable[[], None] = lambda: No
 class _Workers:
     """The parent of the workers: it starts them, replaces one that dies, and passes signals on."""
 
-    def __init__(self, settings: Settings, listening: socket.socket) -> None:
-        self._settings, self._listening = settings, listening
+    def __init__(self, settings: Settings, listening: socket.socket, folder: Path) -> None:
+        self._settings, self._listening, self._folder = settings, listening, folder
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[Any, SpawnProcess] = {}  # by the end of the pipe on which each one tells what it does
         self._started: set[Any] = set()
@@ -148,7 +153,7 @@ class _Workers:
         pipe.close()
         was_started = pipe in self._started
         self._started.discard(pipe)
-        for file in Path(os.environ[_METRICS_FOLDER]).glob(f"gauge_live*_{process.pid}.db"):
+        for file in self._folder.glob(f"gauge_live*_{process.pid}.db"):
             file.unlink()
         if self._stopping:
             return None
