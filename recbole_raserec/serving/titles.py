@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import unicodedata
 from typing import Any
 
@@ -13,14 +14,15 @@ class Titles:
 
     def __init__(self, recommender: Recommender) -> None:
         self._recommender = recommender
+        self._growing = threading.Lock()
         self._titles: list[tuple[str, str, str]] = []  # what is compared, token, title
 
     def search(self, text: str, limit: int) -> list[dict[str, Any]]:
         """The items whose title has each word of ``text``; those that begin with it and those of whole words first."""
-        tokens = self._recommender.items
-        for token in tokens[len(self._titles) :]:
-            title = self._recommender.title(token)
-            self._titles.append((_plain(title), token, title))
+        with self._growing:
+            for token in self._recommender.items[len(self._titles) :]:
+                title = self._recommender.title(token)
+                self._titles.append((_plain(title), token, title))
         words, start = _plain(text).split(), _plain(text).strip()
         found = [entry for entry in self._titles if all(word in entry[0] for word in words) or entry[1] == text.strip()]
         found.sort(key=lambda entry: (not entry[0].startswith(start), not set(words) <= set(entry[0].split())))

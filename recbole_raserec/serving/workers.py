@@ -48,7 +48,7 @@ def serve(settings: Settings) -> None:
             tempfile.TemporaryDirectory(prefix="raserec-metrics-") as folder,
             _environment({_METRICS_FOLDER: folder, "OMP_NUM_THREADS": threads}),
         ):
-            _Workers(settings, listening).run(address)
+            _Workers(settings, listening, Path(folder)).run(address)
 
 
 @contextmanager
@@ -105,8 +105,8 @@ def make_server(settings: Settings, tell_reload: Callable[[], None] = lambda: No
 class _Workers:
     """The parent of the workers: it starts them, replaces one that dies, and passes signals on."""
 
-    def __init__(self, settings: Settings, listening: socket.socket) -> None:
-        self._settings, self._listening = settings, listening
+    def __init__(self, settings: Settings, listening: socket.socket, folder: Path) -> None:
+        self._settings, self._listening, self._folder = settings, listening, folder
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[Any, SpawnProcess] = {}  # by the end of the pipe on which each one tells what it does
         self._started: set[Any] = set()
@@ -163,7 +163,7 @@ class _Workers:
         pipe.close()
         was_started = pipe in self._started
         self._started.discard(pipe)
-        for file in Path(os.environ[_METRICS_FOLDER]).glob(f"gauge_live*_{process.pid}.db"):
+        for file in self._folder.glob(f"gauge_live*_{process.pid}.db"):
             file.unlink()
         if self._stopping:
             return None

@@ -135,6 +135,7 @@ def test_a_service_without_a_store_writes_no_file(serve_in_process, tmp_path):
 )
 def test_a_wrong_option_is_one_line(trained, tmp_path, capfd, words, told):
     (tmp_path / "short").write_text("short\n")
+    environment = dict(os.environ)
     given = (
         words if any(word.startswith("--model_file") for word in words) else [f"--model_file={trained.path}", *words]
     )
@@ -147,6 +148,7 @@ def test_a_wrong_option_is_one_line(trained, tmp_path, capfd, words, told):
     lines = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("{")]
     assert len(lines) == 1
     assert told in lines[0]
+    assert dict(os.environ) == environment
 
 
 def test_a_port_in_use_and_a_missing_package_are_one_line(trained, capsys, monkeypatch):
