@@ -33,6 +33,7 @@ from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
 from recbole_raserec.runtime.machine import machine, versions  # noqa: E402
 
 OPTIONS = {"data": "", "share": "0.05", "seed": "2020", "preset": "", "k": "20", "folder": ""}
+PLACES = ("data_path", "checkpoint_dir")  # of the machine, not of the result
 Sequences = dict[str, list[str]]
 
 
@@ -87,7 +88,7 @@ def measure(options: dict[str, str], folder: Path) -> dict[str, Any]:
         "options": {name: value for name, value in options.items() if name not in ("data", "folder", "output")},
         "data": Path(options["data"]).name,
         "trained_on_sha256": done.sha256,
-        "config": trained.config,
+        "config": {name: value for name, value in trained.config.items() if name not in PLACES},
         "versions": versions(),
         "machine": machine(str(trained.config["device"])),
     }
