@@ -28,12 +28,15 @@ def recommendations(
     for rows in view.blocks(request):
         best = view.best(request.take(rows), k, allowed, filter_seen)
         of = rows[best.row]
-        columns = dict(zip(COLUMNS, (names[of], tokens[best.item], best.score, best.rank, cold[of])))
+        columns = dict(
+            zip(COLUMNS, (pd.Series(names[of], dtype=object), tokens[best.item], best.score, best.rank, cold[of]))
+        )
         parts.append(pd.DataFrame({**columns, **({"reason": sentences(view, best)} if reason else {})}))
     if not parts:
         return pd.DataFrame({name: [] for name in (*COLUMNS, *(["reason"] if reason else []))})
     found = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
-    return found.assign(user=found["user"].infer_objects())
+    nobody = any(user is None for user in users)  # pandas would make NaN of None
+    return found if nobody else found.assign(user=found["user"].infer_objects())
 
 
 def similar(view: View, items: list[int], k: int) -> pd.DataFrame:
