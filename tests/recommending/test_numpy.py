@@ -56,14 +56,16 @@ def attention(query: np.ndarray, keys: np.ndarray, values: np.ndarray, w: dict[s
     return linear(np.concatenate(heads), w, f"{of}output")
 
 
-def scores_of(items: np.ndarray, state: dict[str, Any], w: dict[str, np.ndarray]) -> np.ndarray:
-    """[V] scores of one anonymous history."""
+def scores_of(items: np.ndarray, state: dict[str, Any], w: dict[str, np.ndarray]) -> tuple[np.ndarray, bool]:
+    """[V] scores of one anonymous history, and whether single precision may take another last memory."""
     config, memory = state["config"], {name: column.numpy() for name, column in state["memory"].items()}
     h = sasrec(items[-config["MAX_ITEM_LIST_LENGTH"] :], w, config["n_layers"])
     keys = memory["keys"].astype(np.float64)
     cosine = (keys / np.linalg.norm(keys, axis=1, keepdims=True)) @ (h / np.linalg.norm(h))
     weight, tau = state["mixture"]["weight"], state["mixture"]["tau"]
-    near = np.argsort(-cosine, kind="stable")[: max(config["top_k"], config["mixture_top_k"] if weight else 0)]
+    order = np.argsort(-cosine, kind="stable")
+    near = order[: max(config["top_k"], config["mixture_top_k"] if weight else 0)]
+    close = min(cosine[order[k - 1]] - cosine[order[k]] for k in (config["top_k"], len(near))) < 1e-6
     table = w["backbone.item_embedding.weight"]
     read = near[: config["top_k"]]
     sequences, targets, of = keys[read], table[memory["targets"][read]], "augmentation.sequence_branch."
@@ -77,8 +79,8 @@ def scores_of(items: np.ndarray, state: dict[str, Any], w: dict[str, np.ndarray]
         votes = np.zeros(len(scores))
         np.add.at(votes, memory["targets"][near], softmax(cosine[near] / tau))
         with np.errstate(divide="ignore"):
-            return np.log((1 - weight) * softmax(scores) + weight * votes)
-    return scores
+            return np.log((1 - weight) * softmax(scores) + weight * votes), close
+    return scores, close
 
 
 def test_recommendations_are_those_of_plain_numpy(trained, recommender, histories):
@@ -88,11 +90,16 @@ def test_recommendations_are_those_of_plain_numpy(trained, recommender, historie
     histories = [history for history in histories if history]
     frame = recommender.recommend(histories, k=10)
     lists = frame.groupby("user")["item"].agg(list)
+    excused = 0
     for row, history in enumerate(histories):
         items = np.array([number[item] for item in history])
-        scores = scores_of(items, state, w)
+        scores, close = scores_of(items, state, w)
         scores[items] = -np.inf
         expected = np.argsort(-scores, kind="stable")[:10]
         found = [number[item] for item in lists[row]]
-        if found != expected.tolist():  # only single precision may decide, between scores that are as good as equal
+        if found == expected.tolist():
+            continue
+        excused += close
+        if not close:  # only single precision may decide, between scores that are as good as equal
             np.testing.assert_allclose(scores[found], scores[expected], atol=2e-5)
+    assert excused <= len(histories) / 100

@@ -65,12 +65,13 @@ class Client:
 
 
 @pytest.fixture
-def serve_in_thread(trained, tmp_path) -> Iterator[Callable[..., Client]]:
+def serve_in_thread(trained, tmp_path, monkeypatch) -> Iterator[Callable[..., Client]]:
     """Starts services of the trained model, and stops them after the test."""
     pytest.importorskip("uvicorn")
     from recbole_raserec.serving.settings import Limits, Settings
     from recbole_raserec.serving.workers import make_server
 
+    monkeypatch.setattr("recbole_raserec.serving.protocol._GRACE", 0.0)  # the stop is tested in processes
     running = []
 
     def start(model_file: Any = None, limits: dict[str, int] | None = None, **more: Any) -> Client:
