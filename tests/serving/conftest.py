@@ -29,6 +29,12 @@ class Client:
     port: int
     token: str = ""
     server: Any = None  # of a service in a thread
+    thread: Any = None
+
+    def stop(self) -> None:
+        """Stop the service in a thread, so that all of its log is written."""
+        self.server.should_exit = True
+        self.thread.join(60)
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """The status and the answer; a body that is no bytes is sent as JSON."""
@@ -85,7 +91,7 @@ def serve_in_thread(trained, tmp_path, monkeypatch) -> Iterator[Callable[..., Cl
         thread.start()
         running.append((server, thread))
         assert started.wait(60)
-        return Client(port, more.get("token", ""), server)
+        return Client(port, more.get("token", ""), server, thread)
 
     yield start
     for server, _ in running:

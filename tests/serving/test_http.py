@@ -275,6 +275,7 @@ def test_a_fault_of_the_service_is_told_without_its_values(service, monkeypatch,
         status, answer, headers = service.whole("POST", "/explain", {"history": ["i1"], "item": "i2"})
     assert status == 500
     assert headers["X-Request-ID"] in answer["mend"]
+    service.stop()
     assert "secret" not in written(caplog)
     assert "KeyError" in written(caplog)
     assert service.post("/recommend", {"histories": [["i1"]]})["answers"]
@@ -295,6 +296,7 @@ def test_the_log_has_no_history_unless_asked(serve_in_thread, caplog, asked):
         service.ask("DELETE", "/owners/owner-41")
         service.ask("POST", "/recommend", {"histories": [["x41"]]})
         service.ask("GET", "/items?search=x41")
+        service.stop()
     entries = [json.loads(line) for line in written(caplog).splitlines()]
     found = [(entry["endpoint"], entry["status"]) for entry in entries if entry["event"] == "request"]
     assert found == [("recommend", 200), ("remember", 200), ("forget", 200), ("recommend", 422), ("items", 200)]
