@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +31,27 @@ def conditions() -> dict[str, Any]:
 
     where = {**machine("cpu"), "cores": os.cpu_count(), "index_threads": faiss.omp_get_max_threads()}
     return {"date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": where, "versions": versions()}
+
+
+def measure_each(script: str, options: dict[str, str], identity: Callable[[dict[str, Any]], Any]) -> None:
+    """Measure each size and index of ``options`` in a process of its own, and write the row into the output file.
+
+    Rows of another ``identity`` stay in the file.
+    """
+    from recbole_raserec.runtime.files import json_line
+
+    output = Path(options["output"])
+    for size in options["sizes"].strip("[]").replace(" ", "").split(","):
+        for index in options["indices"].split(";"):
+            row = {**of_child(script, {**options, "size": size, "index": index}), **conditions()}
+            print(json_line({name: row[name] for name in row if name not in ("machine", "versions")}), flush=True)
+            older = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.is_file() else []
+            others = [other for other in older if identity(other) != identity(row)]
+            rows = sorted([*others, row], key=lambda other: (other["memories"], other["index_factory"]))
+            output.write_text(json_line({"rows": rows}) + "\n", encoding="utf-8")
+
+
+def resident_mib() -> float:
+    """Resident memory of this process."""
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 2**10

@@ -109,12 +109,12 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 def measure(size: int, factory: str, nprobe: int, recall: float, model_file: str) -> dict[str, Any]:
     """One row of the result, measured in this process."""
+    from benchmarks.children import resident_mib
     from recbole_raserec import MemoryBank
     from recbole_raserec.retrieval.index import choose_factory
-    from recbole_raserec.runtime.machine import peak_rss_mib
 
     source, about = real_keys(model_file) if model_file else made_keys(size)
-    rows, before = np.arange(size), _rss_mib()
+    rows, before = np.arange(size), resident_mib()
     keys, owners, lengths = source.draw(size, 1), rows // HISTORY + 1, rows % HISTORY + 1
     built = _build(keys, factory, nprobe, recall)
     bank = MemoryBank(keys, rows % 12_101 + 1, owners, lengths, None, factory, nprobe, recall)
@@ -139,7 +139,7 @@ def measure(size: int, factory: str, nprobe: int, recall: float, model_file: str
         "data": about,
         **built,
         "keys_mib": round(keys.nbytes / 2**20, 1),
-        "resident_mib": round(_rss_mib() - before, 1),
+        "resident_mib": round(resident_mib() - before, 1),
         "peak_mib": peak_rss_mib(),
         "recall": round(_recall(bank, queries[:COMPARED]), 4),
         "single_ms": {"median": _digits(statistics.median(single)), "p99": _digits(float(np.quantile(single, 0.99)))},
@@ -189,30 +189,15 @@ def _seconds(work: Callable[[], Any]) -> float:
     return perf_counter() - start
 
 
-def _rss_mib() -> float:
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 2**10
-
-
 def _digits(value: float) -> float:
     return float(f"{value:.3g}")
 
 
 def main(argv: list[str]) -> None:
     from benchmarks import read_options
-    from benchmarks.children import conditions, of_child
-    from recbole_raserec.runtime.files import json_line
+    from benchmarks.children import measure_each
 
-    options = {name: str(value) for name, value in read_options(argv, DEFAULTS).items()}
-    output = Path(options["output"])
-    for size in options["sizes"].strip("[]").replace(" ", "").split(","):
-        for factory in options["indices"].split(";"):
-            row = {**of_child(__file__, {**options, "size": size, "index": factory}), **conditions()}
-            print(json_line({name: row[name] for name in row if name not in ("machine", "versions")}), flush=True)
-            older = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.is_file() else []
-            others = [other for other in older if _of(other) != _of(row)]
-            rows = sorted([*others, row], key=lambda other: (other["memories"], other["index_factory"]))
-            output.write_text(json_line({"rows": rows}) + "\n", encoding="utf-8")
+    measure_each(__file__, {name: str(value) for name, value in read_options(argv, DEFAULTS).items()}, _of)
 
 
 def _of(row: dict[str, Any]) -> tuple[Any, ...]:

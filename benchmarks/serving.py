@@ -34,7 +34,7 @@ sys.path.insert(0, str(HERE.parent))
 import numpy as np  # noqa: E402
 
 from benchmarks import read_options  # noqa: E402
-from benchmarks.children import conditions, of_child  # noqa: E402
+from benchmarks.children import measure_each, resident_mib  # noqa: E402
 from benchmarks.search import COMPARED, HISTORY, real_keys  # noqa: E402
 
 DEFAULTS = {
@@ -205,25 +205,8 @@ def of_implicit(folder: str, recommender: Any, data: str) -> dict[str, Any]:
     }
 
 
-def resident_mib() -> float:
-    """Resident memory of this process."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 2**10
-
-
 def main(argv: list[str]) -> None:
-    from recbole_raserec.runtime.files import json_line
-
-    options = read_options(argv, DEFAULTS)
-    output = Path(options["output"])
-    for size in options["sizes"].strip("[]").replace(" ", "").split(","):
-        for index in options["indices"].split(";"):
-            row = {**of_child(__file__, {**options, "size": size, "index": index}), **conditions()}
-            print(json_line({name: row[name] for name in row if name not in ("machine", "versions")}), flush=True)
-            older = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.is_file() else []
-            others = [other for other in older if _of(other) != _of(row)]
-            rows = sorted([*others, row], key=lambda other: (other["memories"], other["index_factory"]))
-            output.write_text(json_line({"rows": rows}) + "\n", encoding="utf-8")
+    measure_each(__file__, read_options(argv, DEFAULTS), _of)
 
 
 def _of(row: dict[str, Any]) -> tuple[Any, ...]:
