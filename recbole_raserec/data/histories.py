@@ -10,14 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_raserec.data.columns import KNOWN_NAMES
 from recbole_raserec.errors import DataError
 
 LONGEST = 100_000  # items of a history; a longer one is a column of many users, given by mistake
-_COLUMNS = {
-    "user": ("user", "user_id", "userId"),
-    "item": ("item", "item_id", "itemId"),
-    "time": ("timestamp", "time"),
-}
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,7 @@ def _of_frame(frame: pd.DataFrame) -> Histories:
 
 
 def _column(frame: pd.DataFrame, what: str, needed: bool = True) -> Any:
-    found = [name for name in _COLUMNS[what] if name in frame.columns]
+    found = [name for name in KNOWN_NAMES[what] if name in frame.columns]
     if not found and needed:
         there = ", ".join(map(str, frame.columns))
         raise DataError("histories", None, f"the frame has no column {what} (it has {there})", "rename its column")

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from recbole_raserec.data.histories import read_histories, token
+from recbole_raserec.data.rows import BadLineError
+from recbole_raserec.data.times import read_time
 from recbole_raserec.errors import DataError
 from recbole_raserec.recommending.answer import View
 from recbole_raserec.recommending.request import numbered
@@ -112,14 +113,8 @@ def _seconds(time: Any, field: str = "time") -> float:
     """Seconds since 1970; NaN for None. A date without a zone is UTC."""
     if time is None:
         return math.nan
-    mend = "give seconds, or a date like 2024-01-19 10:00:00"
     try:
-        if isinstance(time, (str, pd.Timestamp)) or hasattr(time, "isoformat"):
-            stamp = pd.Timestamp(time)
-            return (stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp).timestamp()
-        seconds = math.nan if isinstance(time, bool) else float(time)
-    except (TypeError, ValueError, OverflowError) as error:
+        return float(read_time(time))
+    except BadLineError as error:
+        mend = "give seconds, or a date like 2024-01-19 10:00:00"
         raise DataError(field, time, "not a time", mend) from error
-    if not math.isfinite(seconds):
-        raise DataError(field, time, "not a time", mend)
-    return seconds
