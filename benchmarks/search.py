@@ -112,6 +112,7 @@ def measure(size: int, factory: str, nprobe: int, recall: float, model_file: str
     from benchmarks.children import resident_mib
     from recbole_raserec import MemoryBank
     from recbole_raserec.retrieval.index import choose_factory
+    from recbole_raserec.runtime.machine import peak_rss_mib
 
     source, about = real_keys(model_file) if model_file else made_keys(size)
     rows, before = np.arange(size), resident_mib()
