@@ -10,8 +10,7 @@ LOCK := $(if $(filter next,$(STACK)),constraints-next.txt,constraints.txt)
 
 run: $(VENV)/installed
 	$(BIN)/python run_recbole_raserec.py --model=RaSeRec --dataset=ml-100k --result_file=result.json
-	@echo "recommendations with reasons: $(BIN)/python examples/recommend.py"
-	@echo "a page to try it: $(BIN)/recbole-raserec serve --model_file=$$(ls -t saved/ml-100k-RaSeRec-SASRec-*.pth | head -1)"
+	@echo "(recbole-raserec is in $(BIN); examples/recommend.py shows recommendations with reasons)"
 
 test: $(VENV)/installed lint
 	$(BIN)/python -m pytest
