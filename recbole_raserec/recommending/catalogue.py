@@ -13,7 +13,7 @@ from recbole_raserec.retrieval.snapshot import Snapshot
 from recbole_raserec.training.model_file import TrainedModel
 
 _SAMPLED = 20_000  # memories from which the usual score of a target is taken
-# New items get this fraction of it. More recommends them oftener, at the others' cost (Beauty: benchmarks/TRIED.md).
+# New items get this fraction of it. More recommends them oftener, at the others' cost (Beauty: docs/tried.md).
 _NEW = 0.7
 
 

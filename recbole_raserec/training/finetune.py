@@ -94,7 +94,7 @@ def _with_best_mixture(
 ) -> Finetuned:
     """Keep the mixture with the best sum of the validation metric over both protocols.
 
-    A larger weight can raise the unmasked figures and lower the masked ones (Beauty: benchmarks/TRIED.md).
+    A larger weight can raise the unmasked figures and lower the masked ones (Beauty: docs/tried.md).
     """
     metrics, block, show_progress = Metrics.of(config), config["eval_batch_size"], bool(config["show_progress"])
     model.eval()
