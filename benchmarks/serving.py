@@ -85,8 +85,9 @@ def measure(options: dict[str, str]) -> dict[str, Any]:
 
 def enlarged(recommender: Any, model_file: str, size: int, options: dict[str, str], folder: str) -> Any:
     """The recommender with ``size`` memories whose keys are like the model's."""
-    from recbole_raserec import MemoryBank, Recommender
+    from recbole_raserec import Recommender
     from recbole_raserec.retrieval.living import IndexSettings, LivingMemory
+    from recbole_raserec.retrieval.memory import MemoryBank
     from recbole_raserec.retrieval.names import Names
 
     trained, rows = recommender.view().trained, np.arange(size)

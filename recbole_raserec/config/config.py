@@ -199,8 +199,9 @@ class Config(recbole.config.Config):
         known = set(self.internal_config_dict)
         known.update(name for name, row in PARAMETERS.items() if row.part != "backbone")
         known.update(name for names in self.parameters.values() for name in names)
+        ours = [name for name, row in PARAMETERS.items() if row.source != "RecBole"]
         for name, value in self.external_config_dict.items():
-            check_known("parameter", name, known, value)
+            check_known("parameter", name, known, value, ours)
             default = self.internal_config_dict.get(name)
             self.external_config_dict[name] = check_type(name, value, default)
         final = super()._get_final_config_dict()

@@ -9,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_raserec import ConfigError, MemoryBank, RaSeRec, SequenceDataset, run
+from recbole_raserec import ConfigError, RaSeRec, SequenceDataset, run
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.batches import _share_of
+from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.recbole_faults import init_logger
 
