@@ -10,15 +10,17 @@ from recbole_raserec.config.rows import AFFECTS, Parameter
 
 INTRODUCTION = """# Parameters
 
-Written by `python benchmarks/render.py` from [the table](../recbole_raserec/config/parameters.py) that the checks, the names of checkpoints and the report read.
-Users edit the same defaults in [properties/](../properties). Give one as `--name=value`, in a yaml file (`--config_files`) or in a `config_dict`; the priorities are
-RecBole's. An unknown name, a wrong type or a value out of range is an error before any work starts.
+Written by `python benchmarks/render.py` from [the table](../recbole_raserec/config/parameters.py) that the checks, the
+names of checkpoints and the report read. Users edit the same defaults in [properties/](../properties). Give one as
+`--name=value`, in a yaml file (`--config_files`) or in a `config_dict`; the priorities are RecBole's. An unknown name,
+a wrong type or a value out of range is an error before any work starts.
 
 The last column is the earliest stage that depends on a parameter; all later stages depend on it too:
 
 {stages}
 
-A parameter marked *fixed* is RecBole's and would change nothing here. Setting it is an error. A backbone of RecBole has RecBole's own parameters too."""
+A parameter marked *fixed* is RecBole's and would change nothing here. Setting it is an error. A backbone of RecBole
+has RecBole's own parameters too."""
 
 
 def parameters_page() -> str:

@@ -73,7 +73,8 @@ def svg(parts: list[Column]) -> str:
             top = 44 + 58 * row
             colour = ("#eef4fb", "#f3f3f3", "#fdf1e7", "#e9f6f0")[number]
             lines.append(
-                f'<rect x="{part.left}" y="{top}" width="{part.width}" height="48" rx="6" fill="{colour}" stroke="#bbb"/>'
+                f'<rect x="{part.left}" y="{top}" width="{part.width}" height="48" rx="6" fill="{colour}" '
+                'stroke="#bbb"/>'
             )
             for place, text in enumerate(box):
                 size = "" if place == 0 else ' font-size="11" fill="#555"'

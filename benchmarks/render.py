@@ -100,7 +100,7 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
 
 
 def problems(written: dict[Path, str], published: dict) -> list[str]:
-    """What --check finds: pages that would change, and bold figures of docs/benchmarks.md that do not reach their bar."""
+    """What --check finds: pages that would change, and bold figures of docs/benchmarks.md below their bar."""
     stale = [file for file, text in written.items() if file.read_text(encoding="utf-8") != text]
     told = [f"{file.name} is not what the result files say: run python benchmarks/render.py" for file in stale]
     block = re.search(r"<!-- accuracy -->\n(.*?)<!-- /accuracy -->", BENCHMARKS.read_text(encoding="utf-8"), re.S)
