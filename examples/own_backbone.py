@@ -1,4 +1,4 @@
-"""A backbone of one's own under the retrieval module, the mean of the last items: ``python examples/own_backbone.py``"""
+"""A backbone of one's own under the retrieval module: ``python examples/own_backbone.py``"""
 
 import recbole.model.sequential_recommender as models
 import torch
