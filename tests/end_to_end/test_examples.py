@@ -38,3 +38,16 @@ def test_from_a_table_of_your_own(tmp_path):
 
 def test_a_backbone_of_ones_own(tmp_path):
     assert "RaSeRec on MeanOfLast, trained on ml-100k: 943 users" in output_of("own_backbone", folder=tmp_path)
+
+
+def test_stock_gru4rec_on_regenerated_rows(tmp_path):
+    printed = output_of("stock_gru4rec", folder=tmp_path)
+    before, after = map(float, re.search(r"GRU4Rec: ([\d.]+) regenerated: ([\d.]+)", printed).groups())
+    assert 0 < before <= 1
+    assert 0 < after <= 1
+
+
+def test_a_search_and_its_best(tmp_path):
+    printed = output_of("tune", folder=tmp_path)
+    assert "best: " in printed
+    assert "RaSeRec on SASRec, trained on ml-100k" in printed
