@@ -116,7 +116,7 @@ def _curves(runs: list[dict[str, Any]]) -> dict[str, str]:
     metric = runs[0]["config"]["valid_metric"]
     pictures = {}
     for stage in ("pretrain", "finetune"):
-        series: dict[str, list[float]] = {}
+        series: dict[str, Sequence[float]] = {}
         for run in runs:
             curve = run["valid_curves"].get(stage)
             if curve and curve not in series.values():  # runs of a sweep share their backbone
