@@ -102,7 +102,7 @@ def _headline_rows(runs: list[Run], goal: list[float]) -> list[str]:
     for side, label in labels.items():
         own = side == "backbone"
         cells = [
-            _cell_of(runs, side, protocol, metric, None if own else least)
+            cell_of(runs, side, protocol, metric, None if own else least)
             for (protocol, metric), least in zip(COLUMNS, goal)
         ]
         gains = ["" if own else gain(runs, "backbone", runs, side, protocol) for protocol in PROTOCOLS]
@@ -110,7 +110,7 @@ def _headline_rows(runs: list[Run], goal: list[float]) -> list[str]:
     return rows
 
 
-def _cell_of(runs: list[Run], side: str, protocol: str, metric: str, goal: float | None = None) -> str:
+def cell_of(runs: list[Run], side: str, protocol: str, metric: str, goal: float | None = None) -> str:
     """Mean and half the range. The mean is bold if it is at least ``goal``."""
     values = [test_of(run, side)[protocol][metric] for run in runs]
     shown = mean(values)
@@ -118,38 +118,3 @@ def _cell_of(runs: list[Run], side: str, protocol: str, metric: str, goal: float
         return shown
     first, *spread = shown.split()
     return " ".join([f"**{first}**", *spread])
-
-
-FRONT = (("unmasked", "ndcg@10"), ("unmasked", "recall@10"), ("masked", "ndcg@10"), ("masked", "recall@10"))
-
-
-def front_table(results: list[Run], published: dict[str, Any]) -> str:
-    """The one table of README.md: each data set's SASRec and full pipeline, published and ours, and both bars."""
-    head = ["data", "system", *(f"{protocol} {short(metric)}" for protocol, metric in FRONT)]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    groups = grouped(results)
-    for data, about in published["data"].items():
-        runs = next(runs for runs in groups[data, "SASRec"].values() if runs[0]["config"].get("preset") == "full")
-        plain = next(runs for runs in groups[data, "SASRec"].values() if not runs[0]["config"].get("preset"))
-        goal = dict(zip(COLUMNS, bars(about, "SASRec")))
-        rows = {
-            "SASRec, published": _printed(dict(zip(COLUMNS, about["rows"]["SASRec"]))),
-            f"SASRec, {seeds(plain)}": [_cell_of(plain, "backbone", *column) for column in FRONT],
-            "full pipeline, published": _printed(dict(zip(COLUMNS, about["rows"]["SASRec, full pipeline"]))),
-            f"full pipeline, {seeds(runs)}": [_cell_of(runs, "train", *column, goal[column]) for column in FRONT],
-        }
-        for kind, label in (("mean of seeds", "best mean of seeds"), ("printed", "best printed figure")):
-            found = {
-                (protocol, metric): bar["value"]
-                for protocol, kinds in about["bars"].items()
-                for metric, bar in kinds.get(kind, {}).items()
-            }
-            rows[label] = _printed(found)
-        name = data.removeprefix("amazon-").split("-")[0].capitalize()
-        lines += [f"| {name} | {label} | {' | '.join(cells)} |" for label, cells in rows.items()]
-    return re.sub(" +", " ", "\n".join(lines))
-
-
-def _printed(figures: dict[tuple[str, str], float]) -> list[str]:
-    """The cells of figures that somebody printed, empty where there is none."""
-    return [cell(figures[column]) if column in figures else "" for column in FRONT]

@@ -20,7 +20,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from benchmarks import tables  # noqa: E402
-from benchmarks.headline import front_table, headline_tables, unearned  # noqa: E402
+from benchmarks.front import front_table, reasons  # noqa: E402
+from benchmarks.headline import headline_tables, unearned  # noqa: E402
 from benchmarks.parameters import parameters_page  # noqa: E402
 from recbole_raserec.reporting.page import sensitivity, sweeps, write_report  # noqa: E402
 from recbole_raserec.reporting.result import read_result  # noqa: E402
@@ -94,7 +95,10 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
     memory = MEMORY.read_text(encoding="utf-8")
     for name, file, table in (("newitems", "new-items.json", tables.new_items_table),):
         memory = replace_block(memory, name, table(_json(file)))
-    readme = replace_block(README.read_text(encoding="utf-8"), "results", front_table(headline, published))
+    drift = next(run for run in map(read_result, swept) if "drift" in run)
+    readme = README.read_text(encoding="utf-8")
+    for name, block in {"results": front_table(headline, published), "why": reasons(headline, drift, bench)}.items():
+        readme = replace_block(readme, name, block)
     written = {README: readme, BENCHMARKS: text, ALL_FIGURES: page(headline), MEMORY: memory}
     return {**written, PARAMETERS: parameters_page()}
 

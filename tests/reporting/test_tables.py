@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks import render, tables
-from benchmarks.headline import front_table, headline_tables, unearned
+from benchmarks.front import front_table
+from benchmarks.headline import headline_tables, unearned
 from recbole_raserec.evaluation.significance import pack_ranks
 
 CONFIG = {"metrics": ["Recall", "NDCG"], "topk": [5, 10, 20], "metric_decimal_place": 6, "valid_metric": "NDCG@10"}
