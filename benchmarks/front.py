@@ -58,7 +58,7 @@ def reasons(results: list[Run], drift: Run, bench: dict[str, Any]) -> str:
     parts = [half, *(drift["raserec"]["test_by_memory"][memory] for memory in ("train", "train+valid"))]
     older, all_pairs, newest = (interval(*part["improvement"]["unmasked"]["ndcg@10"]) for part in parts)
     epoch = next(row for row in bench["stages"] if row["stage"] == "sasrec_epoch" and row["data"] == "amazon-beauty")
-    return f"""- **It helps on sparse data.** On Amazon Beauty retrieval changes SASRec's N@10 by {unmasked} % unmasked and
+    return f"""- **It helps on sparse data.** On Amazon Beauty retrieval changes SASRec's N@10 by {unmasked} % unmasked,
   by {masked} % masked ({seeds(runs)}, same users, 95 % intervals; [benchmarks](docs/benchmarks.md)).
 - **It learns without training.** Every choice is a memory at once. With the older half of the memories the gain is
   {older} %, with all of them {all_pairs} %, and with the newest ones too {newest} % (Beauty,
