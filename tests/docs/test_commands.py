@@ -25,7 +25,7 @@ OWN_TESTS = {"serving", "memory", "reliability", "recbole-models"}
 PAGES = [README, *(page for page in sorted(DOCS.glob("*.md")) if page.stem not in OWN_TESTS)]
 # These install or run all tests. A test cannot run them; .ci/run does.
 NOT_RUN = ("make ", "pip install", "uv ")
-SHORT = "--epochs=1 --finetune_epochs=1 --show_progress=False --bootstrap_samples=100"
+SHORT = "--epochs=1 --finetune_epochs=1 --window_stride=50 --show_progress=False --bootstrap_samples=100"
 FEW = {
     "run": SHORT,
     "tune": f"{SHORT} --num_samples=2",
