@@ -11,10 +11,11 @@
 
 An attacker adds memories that lead from a history to the target. ``random`` histories are those of any memories.
 ``chosen`` ones come from an attacker who knows the model and how people's histories lie: each next one is where the
-most people are of whom none of the ones before is a neighbour, and twenty memories lead from it, so that they fill all
-places of a neighbourhood. The people whom the attacker knows are not those who are measured. Targets are an item that
-nobody knew, one of the tenth of items with the fewest interactions, and one of the middle tenth. One owner adds all,
-or each of many owners adds five. The figure is the fewest memories, by bisection over the beginnings of one list.
+most people are of whom none of the ones before is a neighbour, with 1, 5 or 20 memories at the same place, whatever is
+best. The people whom the attacker knows are not those who are measured. Targets are an item that nobody knew, one of
+the tenth of items with the fewest interactions, and one of the middle tenth. One owner adds all, or each of many
+owners adds five. The figure is the fewest memories, by bisection over the beginnings of one list. The model is measured
+as it is, and with a mixture over 200 memories.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from __future__ import annotations
 import hashlib
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,13 @@ import torch  # noqa: E402
 from benchmarks import new_items, read_options  # noqa: E402
 from recbole_raserec import Recommender  # noqa: E402
 from recbole_raserec.data.histories import read_histories  # noqa: E402
+from recbole_raserec.model import NO_MIXTURE  # noqa: E402
 from recbole_raserec.recommending.answer import View  # noqa: E402
 from recbole_raserec.recommending.catalogue import catalogue  # noqa: E402
 from recbole_raserec.recommending.request import Request, numbered  # noqa: E402
+from recbole_raserec.retrieval.guard import Guard  # noqa: E402
 from recbole_raserec.retrieval.index import normalise  # noqa: E402
+from recbole_raserec.retrieval.mixture import Mixture  # noqa: E402
 from recbole_raserec.retrieval.segments import Segment, Tail  # noqa: E402
 from recbole_raserec.retrieval.snapshot import Snapshot  # noqa: E402
 from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
@@ -50,12 +54,18 @@ OPTIONS = {
 }  # fmt: skip
 K, EACH, KNOWN = 10, 5, 4000  # items of a list; memories of each of many owners; people whom the attacker knows
 NEW = "an item that nobody knew"
-DEFENCES = {"max_per_owner": 100, "votes_per_owner": 5, "max_adds": 60, "quarantine": 86_400}  # as docs/serving.md
-COSTS: dict[str, dict[str, float]] = {
+COPIES = (1, 5, 20)  # memories at one place that a choosing attacker tries
+MIXTURES = (NO_MIXTURE, Mixture(weight=0.3, tau=0.3))  # the second is like those that validation chose for preset full
+DEPTH = 200  # memories that a mixture reads
+RECOMMENDED = {
+    "max_per_owner": 100, "votes_per_owner": 5, "new_item_owners": 3, "quarantine": 86_400, "max_adds": 60,
+}  # fmt: skip
+LIMITS: dict[str, dict[str, Any]] = {
     "without": {},
-    "max_per_owner": {"max_per_owner": 100},
-    "votes_per_owner": {"votes_per_owner": 5},
+    **{name: {name: RECOMMENDED[name]} for name in ("max_per_owner", "votes_per_owner", "new_item_owners")},
 }
+LIMITS["all"] = {name: value for limit in LIMITS.values() for name, value in limit.items()}
+GUARDS = {name: Guard(**limits) for name, limits in LIMITS.items()}
 
 
 def main(argv: list[str]) -> None:
@@ -71,32 +81,24 @@ def main(argv: list[str]) -> None:
 
 
 def measure(options: dict[str, str]) -> dict[str, Any]:
-    """The fewest memories of each attack, with equal votes and with ``votes_per_owner``."""
-    with tempfile.TemporaryDirectory() as folder:
-        recommender = Recommender.load(options["model_file"], store=Path(folder) / "none.memory")
-        stage = prepare(recommender, new_items.read(Path(options["data"])), int(options["users"]))
-    rows = []
-    for seed in range(int(options["seeds"])):
-        for attack, choose in {"random": random_keys, "chosen": chosen_keys}.items():
-            rng = np.random.default_rng(seed)
-            keys = choose(stage, rng, int(options["most"]))
-            for kind, target in targets(stage, rng).items():
-                for owners in ("one", "many"):
-                    row: dict[str, Any] = {"seed": seed, "attack": attack, "target": kind, "owners": owners}
-                    for name, votes in (("equal_votes", 0.0), ("votes_per_owner", float(DEFENCES["votes_per_owner"]))):
-                        row[name] = fewest(
-                            lambda n, of=(target, owners, votes): stage.share(keys[:n], *of) >= float(options["share"]),
-                            len(keys),
-                        )
-                    rows.append(row)
-                    print(row, flush=True)
+    """The fewest memories of each attack, with each defence."""
+    rows: list[dict[str, Any]] = []
+    for mixture in MIXTURES:
+        with tempfile.TemporaryDirectory() as folder:
+            recommender = Recommender.load(options["model_file"], store=Path(folder) / "none.memory")
+            stage = prepare(recommender, new_items.read(Path(options["data"])), int(options["users"]), mixture)
+        for seed in range(int(options["seeds"])):
+            for row in of_seed(stage, seed, int(options["most"]), float(options["share"])):
+                rows.append({"mixture_weight": mixture.weight, "seed": seed, **row})
+                print(rows[-1], flush=True)
     data = Path(options["data"])
     return {
         "rows": rows,
         "users": len(stage.request),
         "memories": len(recommender.memory),
         "memories_of_each_of_many": EACH,
-        "defences": DEFENCES,
+        "recommended": RECOMMENDED,
+        "mixtures": [asdict(mixture) for mixture in MIXTURES],
         "options": {name: options[name] for name in ("users", "share", "seeds", "most")},
         "model": stage.view.trained.digest,
         "data": data.name,
@@ -104,6 +106,41 @@ def measure(options: dict[str, str]) -> dict[str, Any]:
         "versions": versions(),
         "machine": machine("cpu"),
     }
+
+
+def of_seed(stage: Stage, seed: int, most: int, share: float) -> Iterator[dict[str, Any]]:
+    """A row for each attack, target and number of owners."""
+    for attack, lists in attacks(stage, seed, most).items():
+        for kind, target in targets(stage, seed).items():
+            for owners in ("one", "many"):
+                row: dict[str, Any] = {"attack": attack, "target": kind, "owners": owners}
+                for name, guard in GUARDS.items():
+                    limit = guard.max_per_owner if owners == "one" and guard.max_per_owner else most
+                    row[name] = best(
+                        [fewest(Attack(stage, keys, target, owners, guard, share), min(limit, most)) for keys in lists]
+                    )
+                row["share_of_most"] = max(stage.share(keys, target, owners, Guard()) for keys in lists)
+                yield row
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Whether the first n memories of one attacker are enough."""
+
+    stage: Stage
+    keys: np.ndarray
+    target: int
+    owners: str
+    guard: Guard
+    share: float
+
+    def __call__(self, n: int) -> bool:
+        return self.stage.share(self.keys[:n], self.target, self.owners, self.guard) >= self.share
+
+
+def best(found: list[int | None]) -> int | None:
+    """The smallest number, if there is one."""
+    return min((n for n in found if n is not None), default=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +160,8 @@ class Stage:
     Attributes
     ----------
     view : the model and its own memories, of class Searched.
-    users : [B, D] augmented user vectors before the attack.
+    users : [B, D] augmented user vectors before the attack. A mixture changes the scores of neighbours' items only.
+    scores : [B, V] of the model's items before the attack.
     least : [B] score of each user's K-th best item before the attack.
     """
 
@@ -131,13 +169,17 @@ class Stage:
     request: Request
     vectors: np.ndarray
     users: np.ndarray
+    scores: np.ndarray
     least: np.ndarray
 
-    def share(self, keys: np.ndarray, target: int, owners: str, votes: float) -> float:
+    def share(self, keys: np.ndarray, target: int, owners: str, guard: Guard) -> float:
         """The fraction of users whose list holds the target after memories with ``keys`` [n, D] were added."""
-        view = self.attacked(keys, target, owners, votes)
+        view = self.attacked(keys, target, owners, guard)
         found = view.retrieve(self.vectors, self.request)
-        score = self.users @ view.catalogue.scorer.items[target].numpy()
+        if not view.catalogue.allowed[target]:
+            return 0.0
+        new = target >= self.scores.shape[1]
+        score = self.users @ view.catalogue.scorer.items[target].numpy() if new else self.scores[:, target]
         inside = score >= self.least
         changed = np.flatnonzero((found >= len(view.snapshot.base)).any(axis=1))
         for rows in np.array_split(changed, len(changed) // 512 + 1):
@@ -147,7 +189,7 @@ class Stage:
         seen = [target in items for items in self.request.items]
         return float((inside & ~np.array(seen)).mean())
 
-    def attacked(self, keys: np.ndarray, target: int, owners: str, votes: float) -> View:
+    def attacked(self, keys: np.ndarray, target: int, owners: str, guard: Guard) -> View:
         """The view after the addition."""
         n, first = len(keys), len(self.view.trained.users)
         tail, base = Tail(keys.shape[1]), self.view.snapshot.base
@@ -156,15 +198,16 @@ class Stage:
             owners=(first + (np.arange(n) // EACH if owners == "many" else np.zeros(n))).astype(np.int32),
             ids=len(base) + 1 + np.arange(n), added=np.ones(n),
         )  # fmt: skip
-        snapshot = Snapshot(base, tail.segment(), votes)
+        snapshot = Snapshot(base, tail.segment(), guard)
         return View(self.view.trained, snapshot, catalogue(self.view.trained, snapshot))
 
 
-def prepare(recommender: Recommender, sequences: new_items.Sequences, count: int) -> Stage:
+def prepare(recommender: Recommender, sequences: new_items.Sequences, count: int, mixture: Mixture) -> Stage:
     """Draw the users, and answer them once."""
-    known = recommender.view()
-    if known.trained.model.mixture.weight:
-        sys.exit("error: this measures models without a mixture")  # `share` uses that a score is a product
+    model = recommender.view().trained.model
+    if mixture.weight:
+        model.mixture, model.depth = mixture, DEPTH
+    known = replace(recommender.view(), catalogue=catalogue(recommender.view().trained, recommender.view().snapshot))
     names = [user for user, items in sequences.items() if len(items) > 2]
     names = np.random.default_rng(0).choice(names, min(count, len(names)), replace=False).tolist()
     given = read_histories([sequences[user][:-1] for user in names], names)
@@ -172,17 +215,15 @@ def prepare(recommender: Recommender, sequences: new_items.Sequences, count: int
     request = request.take(np.flatnonzero(~known.is_cold(request)))
     vectors = known.encode(request)
     found = known.retrieve(vectors, request)
+    blocks = [
+        masked(known, request.take(rows), known.scores(vectors[rows], found[rows])) for rows in known.blocks(request)
+    ]
+    scores, users = np.concatenate(blocks), known.users(vectors, found)
     known.trained.items.add(NEW)
     base = known.snapshot.base
     snapshot = replace(known.snapshot, base=Searched(base.bank, base.ids, base.dead, base.added, found))
     view = View(known.trained, snapshot, catalogue(known.trained, snapshot))
-    least = np.concatenate(
-        [
-            np.partition(masked(view, request.take(rows), view.scores(vectors[rows], found[rows])), -K, axis=1)[:, -K]
-            for rows in view.blocks(request)
-        ]
-    )
-    return Stage(view, request, vectors, view.users(vectors, found), least)
+    return Stage(view, request, vectors, users, scores, np.partition(scores, -K, axis=1)[:, -K])
 
 
 def masked(view: View, request: Request, scores: np.ndarray) -> np.ndarray:
@@ -193,9 +234,9 @@ def masked(view: View, request: Request, scores: np.ndarray) -> np.ndarray:
     return scores
 
 
-def targets(stage: Stage, rng: np.random.Generator) -> dict[str, int]:
+def targets(stage: Stage, seed: int) -> dict[str, int]:
     """An item of each kind."""
-    counts = stage.view.trained.counts
+    counts, rng = stage.view.trained.counts, np.random.default_rng(seed)
     order = 1 + np.argsort(counts[1:], kind="stable")
     tenth = len(order) // 10
     new = stage.view.trained.items.find(NEW)
@@ -203,32 +244,36 @@ def targets(stage: Stage, rng: np.random.Generator) -> dict[str, int]:
     return {"new": new, "rare": int(rng.choice(order[:tenth])), "median": int(rng.choice(order[5 * tenth : 6 * tenth]))}
 
 
-def random_keys(stage: Stage, rng: np.random.Generator, most: int) -> np.ndarray:
-    """[most, D] keys of the histories of any memories."""
-    keys = stage.view.snapshot.base.bank.keys
-    return keys[rng.integers(0, len(keys), most)]
+def attacks(stage: Stage, seed: int, most: int) -> dict[str, list[np.ndarray]]:
+    """Lists of keys [most, D] that each attacker tries."""
+    keys, rng = stage.view.snapshot.base.bank.keys, np.random.default_rng(seed)
+    return {"random": [keys[rng.integers(0, len(keys), most)]], "chosen": chosen_keys(stage, rng, most)}
 
 
-def chosen_keys(stage: Stage, rng: np.random.Generator, most: int) -> np.ndarray:
-    """[most, D] keys that cover the most people whom the attacker knows, each as often as a neighbourhood has places."""
+def chosen_keys(stage: Stage, rng: np.random.Generator, most: int) -> list[np.ndarray]:
+    """The places near most people whom the attacker knows, each as often as one of ``COPIES``."""
     bank, places = stage.view.snapshot.base.bank, stage.view.trained.model.depth
     last = np.flatnonzero(np.r_[bank.owners[1:] != bank.owners[:-1], True])
     last = last[~np.isin(bank.owners[last], stage.request.owners)]
     people = bank.keys[rng.choice(last, min(KNOWN, len(last)), replace=False)]
     near = bank.search(people, np.full(len(people), -1), np.zeros(len(people), np.int64), places)
     reach = bank.cosines(people, near)[:, -1]  # from which on a memory is a neighbour
-    candidates = bank.keys[rng.choice(len(bank), KNOWN, replace=False)]
+    candidates = bank.keys[rng.choice(len(bank), min(KNOWN, len(bank)), replace=False)]
     covers = normalise(candidates) @ normalise(people).T >= reach  # [candidates, people]
-    chosen, left = [], np.zeros(len(people), bool)
-    gain = np.zeros(len(candidates), np.int64)
-    while len(chosen) * places < most:
-        if gain.max() == 0:  # all are covered: begin again
-            left[:], gain = True, covers.sum(axis=1)
+    order = candidates[cover(covers)]
+    order = np.tile(order, (-(-most // len(order)), 1))
+    return [np.repeat(order, copies, axis=0)[:most] for copies in COPIES]
+
+
+def cover(covers: np.ndarray) -> list[int]:
+    """The rows of ``covers`` [C, P], each the one with the most columns that no row before has, until all are had."""
+    chosen, left, gain = [], np.ones(covers.shape[1], bool), covers.sum(axis=1)
+    while gain.max() > 0:
         chosen.append(int(gain.argmax()))
         now = covers[chosen[-1]] & left
         gain = gain - covers[:, now].sum(axis=1)
         left &= ~now
-    return np.repeat(candidates[chosen], places, axis=0)[:most]
+    return chosen
 
 
 def fewest(succeeds: Callable[[int], bool], most: int) -> int | None:
@@ -246,22 +291,19 @@ def fewest(succeeds: Callable[[int], bool], most: int) -> int | None:
 
 
 def cost(options: dict[str, str]) -> dict[str, Any]:
-    """R@20 of items that training never saw and of the others, with each defence, when people add what they chose."""
+    """R@20 of items that training never saw and of the others, with each limit, when people add what they chose."""
     sequences, found = new_items.read(Path(options["added"])), {}
-    for name, guard in COSTS.items():
+    for name, limits in LIMITS.items():
         with tempfile.TemporaryDirectory() as folder:
-            recommender = Recommender.load(options["model_file"], store=Path(folder) / "cost.memory", **guard)
+            recommender = Recommender.load(options["model_file"], store=Path(folder) / "cost.memory", **limits)
             chosen = {item for items in sequences.values() for item in items} - set(recommender.items)
             added = new_items.add(recommender, sequences, chosen)
-            people = {"new": [], "others": []}
-            for user, items in sequences.items():
-                if len(items) > 2:
-                    people["new" if items[-1] in chosen else "others"].append(user)
-            people["others"] = people["others"][: int(options["users"])]
-            recall = {
-                kind: float(np.mean(new_items.hits(recommender, sequences, users, 1, 20)))
-                for kind, users in people.items()
-            }
+            recall = {}
+            for kind in ("new", "others"):
+                users = [user for user, items in sequences.items() if len(items) > 2]
+                users = [user for user in users if (sequences[user][-1] in chosen) == (kind == "new")]
+                users = users[: int(options["users"])]
+                recall[kind] = float(np.mean(new_items.hits(recommender, sequences, users, 1, 20)))
         found[name] = {"memories": added, **recall}
         print(name, found[name], flush=True)
     return found

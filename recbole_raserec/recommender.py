@@ -38,18 +38,18 @@ class Recommender:
     def load(
         cls, path: str | Path, store: str | Path | None = None, device: str | None = None,
         index_factory: str = "auto", index_recall: float = 0.0,
-        max_per_owner: int = 0, votes_per_owner: float = 0.0, quarantine: float = 0.0,
+        max_per_owner: int = 0, votes_per_owner: float = 0.0, quarantine: float = 0.0, new_item_owners: int = 0,
     ) -> Recommender:  # fmt: skip
         """The recommender of a model file. Nothing else is read, and nothing in the file is executed.
 
         ``path`` is a file that a run wrote (``model_file`` in its result). ``store`` is the file of the durable memory,
         by default the model's with the suffix .memory; the first change of the memory creates it, and from then on it
         counts. ``device`` is torch's name, by default of a GPU if there is one. ``index_factory`` and ``index_recall``
-        are those of properties/model/RaSeRec.yaml. The last three are of :class:`.retrieval.guard.Guard`.
+        are those of properties/model/RaSeRec.yaml. The last four are of :class:`.retrieval.guard.Guard`.
         """
         trained = load_model(path, device or ("cuda" if torch.cuda.is_available() else "cpu"))
         place = Path(path).with_suffix(".memory") if store is None else Path(store)
-        guard = Guard(max_per_owner, votes_per_owner, quarantine)
+        guard = Guard(max_per_owner, votes_per_owner, quarantine, new_item_owners)
         parts = trained.memory, trained.items, trained.users, place, trained.digest
         return cls(trained, LivingMemory(*parts, IndexSettings(index_factory, recall=index_recall), guard=guard))
 

@@ -52,7 +52,8 @@ HELP = """recbole-raserec COMMAND --name=value ...
             --model_file=FILE [--store=FILE] [--host=127.0.0.1] [--port=8000] [--workers=1] [--token_file=FILE]
             [--log_histories=True] [--max_body=BYTES] [--max_batch=256] [--max_history=10000] [--max_k=200]
             [--max_waiting=4096] [--timeout=10] [--max_adds=A_MINUTE] (pip install recbole-raserec[serve])
-            recommend, remember and serve: [--max_per_owner=N] [--votes_per_owner=N] [--quarantine=SECONDS]
+            recommend, remember and serve: [--max_per_owner=N] [--votes_per_owner=N]
+            [--quarantine=SECONDS] [--new_item_owners=N] (docs/memory.md)
   tune      search hyper-parameters on Ray Tune, by validation scores
             --model=RaSeRec --dataset=NAME --params_file=FILE [--num_samples=10] [--search=random|grid|optuna]
             [--scheduler=fifo|asha] [--resources_per_trial=cpu=2,gpu=1] [--ray_address=local|auto|...]

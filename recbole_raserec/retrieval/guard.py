@@ -20,16 +20,21 @@ class Guard:
     votes_per_owner : an owner's n added memories weigh together at most as much as this number of memories: each of
         them min(1, votes / n) in the attention, in the mixture and in the vector of a new item.
     quarantine : seconds after its addition from which on a memory counts.
+    new_item_owners : owners who must have chosen an item that training never saw, before it is recommended.
     """
 
     max_per_owner: int = 0
     votes_per_owner: float = 0.0
     quarantine: float = 0.0
+    new_item_owners: int = 0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            whole = name == "max_per_owner"
+            whole = name in ("max_per_owner", "new_item_owners")
             if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)):
                 raise ConfigError(name, value, f"not a {'whole ' * whole}number", "give a number; 0 is no limit")
             if not 0 <= value < math.inf:
                 raise ConfigError(name, value, "negative or not finite", "give a number from 0; 0 is no limit")
+
+
+NO_GUARD = Guard()

@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.retrieval.guard import Guard
+from recbole_raserec.retrieval.guard import NO_GUARD, Guard
 from recbole_raserec.retrieval.index_cache import IndexCache, IndexSettings
 from recbole_raserec.retrieval.memory import NO_OWNER, MemoryBank
 from recbole_raserec.retrieval.names import Names
@@ -26,7 +26,7 @@ from recbole_raserec.retrieval.tokens import Numbers
 _T = TypeVar("_T")
 _LARGE = 20_000  # memories in the tail, or deleted ones in the base, that are searched over or skipped one by one
 _SHARE = 0.05  # of the base, if that is more
-_INDEX, _NO_GUARD = IndexSettings(), Guard()
+_INDEX = IndexSettings()
 
 
 class LivingMemory:
@@ -58,7 +58,7 @@ class LivingMemory:
         model: str,
         index: IndexSettings = _INDEX,
         key_type: str = "float32",
-        guard: Guard = _NO_GUARD,
+        guard: Guard = NO_GUARD,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.items, self.owners = items, owners
@@ -219,7 +219,7 @@ class LivingMemory:
         return columns
 
     def _publish(self, base: Segment, tail: Tail) -> None:
-        self._tail, self._snapshot = tail, Snapshot(base, tail.segment(), self._guard.votes_per_owner)
+        self._tail, self._snapshot = tail, Snapshot(base, tail.segment(), self._guard)
 
     def _merge_if_large(self) -> None:
         base, tail = self._snapshot.base, self._snapshot.tail

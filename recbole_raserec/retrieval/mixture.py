@@ -59,9 +59,15 @@ class Votes:
         share = torch.softmax(logits, dim=1) * self.real
         # A memory's item has the shares of all memories of that item.
         share = torch.zeros_like(share).scatter_add_(1, self.group, share).gather(1, self.group)
-        weight = mixture.weight if self.trust is None else mixture.weight * together(self.trust, self.real)
-        odds = torch.log(share * (weight / (1 - weight))).T  # [K, B]
+        odds = torch.log(share * self._odds(mixture.weight)).T  # [K, B]
         return scores.scatter_(0, self.items, torch.logaddexp(self.plain, odds + self.total))
+
+    def _odds(self, weight: float) -> float | Tensor:
+        """The odds of the memories, [B, 1] or a number for all."""
+        if self.trust is None:
+            return weight / (1 - weight)
+        of = weight * together(self.trust, self.real).double()  # as exact as the number
+        return (of / (1 - of)).to(self.cosine.dtype)
 
 
 def cosines(vectors: Tensor, neighbours: Neighbours) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_raserec.retrieval.guard import NO_GUARD, Guard
 from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
 from recbole_raserec.retrieval.segments import Segment
 
@@ -22,7 +23,7 @@ class Snapshot:
 
     base: Segment
     tail: Segment
-    votes_per_owner: float = 0.0  # see Guard
+    guard: Guard = NO_GUARD
 
     def __len__(self) -> int:
         """How many memories are not deleted."""
@@ -105,7 +106,7 @@ class Snapshot:
         return self._column("keys", rows)
 
     def weights(self, rows: np.ndarray) -> np.ndarray:
-        """[N] float32 weight of each of ``rows`` [N] by ``votes_per_owner``; 1 for the model's own."""
+        """[N] float32 weight of each of ``rows`` [N] by the guard's ``votes_per_owner``; 1 for the model's own."""
         if self._weights is None:
             return np.ones(len(rows), np.float32)
         return np.where(np.isnan(self._column("added", rows)), np.float32(1), self._weights[self.owners(rows)])
@@ -113,14 +114,15 @@ class Snapshot:
     @cached_property
     def _weights(self) -> np.ndarray | None:
         """The weight of an added memory by its owner's number; None if all are 1."""
-        if not self.votes_per_owner:
+        votes = self.guard.votes_per_owner
+        if not votes:
             return None
         parts = [(part, part.new[~part.dead[part.new]]) for part in (self.base, self.tail)]
         owners = np.concatenate([part.column("owners")[rows] for part, rows in parts])
         counts = np.bincount(owners, minlength=1 + max(part.column("owners").max(initial=0) for part, _ in parts))
-        if counts.max() <= self.votes_per_owner:
+        if counts.max() <= votes:
             return None
-        return np.minimum(1, self.votes_per_owner / np.maximum(counts, 1)).astype(np.float32)
+        return np.minimum(1, votes / np.maximum(counts, 1)).astype(np.float32)
 
     @property
     def places(self) -> int:

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from recbole_raserec.serving.problems import Refusal
 
 
+_ROUNDING = 1e-6  # of a memory, so that who waits as long as told is let in
+
+
 class Pace:
     """Lets ``a_minute`` memories in a minute, and after a pause at most a minute's at once. 0 is any number.
 
@@ -28,7 +31,7 @@ class Pace:
             now = self._clock()
             self._left = min(self._most, self._left + (now - self._seen) * self._most / 60)
             self._seen = now
-            if self._left < min(1, self._most):
+            if self._left < min(1, self._most) - _ROUNDING:
                 wait = math.ceil((min(1, self._most) - self._left) * 60 / self._most)
                 problem = f"more than {self._most:g} memories a minute"
                 raise Refusal(429, "body", None, problem, f"try again in {wait} seconds", retry_after=wait)

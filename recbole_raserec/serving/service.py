@@ -172,8 +172,15 @@ class Service:
 
     def _load(self) -> tuple[tuple[int, ...] | None, Recommender]:
         identity = _identity(self._settings.model_file)  # before: a file that is replaced meanwhile is loaded again
-        guard = {name: getattr(self._settings, name) for name in ("max_per_owner", "votes_per_owner", "quarantine")}
-        recommender = Recommender.load(self._settings.model_file, self._settings.store or None, **guard)
+        given = self._settings
+        recommender = Recommender.load(
+            given.model_file,
+            given.store or None,
+            max_per_owner=given.max_per_owner,
+            votes_per_owner=given.votes_per_owner,
+            quarantine=given.quarantine,
+            new_item_owners=given.new_item_owners,
+        )
         recommender.recommend([[recommender.items[0]]], k=1)  # so that the first request finds all made
         return identity, recommender
 
