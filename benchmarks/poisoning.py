@@ -5,7 +5,7 @@
   --users=2000       of them, drawn at random; a history is all items but the last
   --share=0.01       of these users whose ten best items must hold the target
   --seeds=3          of the targets and of the attackers' choices
-  --most=30000       memories that an attacker adds at most
+  --most=10000       memories that an attacker adds at most
   --added=FILE       sequences with items that --data has not: what the defences cost those who add honestly
   --output=FILE      benchmarks/results/poisoning.json
 
@@ -50,7 +50,7 @@ from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
 from recbole_raserec.runtime.machine import machine, versions  # noqa: E402
 
 OPTIONS = {
-    "model_file": "", "data": "", "users": "2000", "share": "0.01", "seeds": "3", "most": "30000", "added": "",
+    "model_file": "", "data": "", "users": "2000", "share": "0.01", "seeds": "3", "most": "10000", "added": "",
 }  # fmt: skip
 K, EACH, KNOWN = 10, 5, 4000  # items of a list; memories of each of many owners; people whom the attacker knows
 NEW = "an item that nobody knew"
@@ -113,29 +113,41 @@ def of_seed(stage: Stage, seed: int, most: int, share: float) -> Iterator[dict[s
     for attack, lists in attacks(stage, seed, most).items():
         for kind, target in targets(stage, seed).items():
             for owners in ("one", "many"):
-                row: dict[str, Any] = {"attack": attack, "target": kind, "owners": owners}
-                for name, guard in GUARDS.items():
-                    limit = guard.max_per_owner if owners == "one" and guard.max_per_owner else most
-                    row[name] = best(
-                        [fewest(Attack(stage, keys, target, owners, guard, share), min(limit, most)) for keys in lists]
-                    )
-                row["share_of_most"] = max(stage.share(keys, target, owners, Guard()) for keys in lists)
-                yield row
+                found = [needed(Attack(stage, keys, target, owners, share), most) for keys in lists]
+                most_share = max(stage.share(keys, target, owners, Guard()) for keys in lists)
+                yield {
+                    "attack": attack,
+                    "target": kind,
+                    "owners": owners,
+                    **{name: best([of[name] for of in found]) for name in GUARDS},
+                    "share_of_most": most_share,
+                }
+
+
+def needed(attack: Attack, most: int) -> dict[str, int | None]:
+    """The fewest memories with each limit. What fails without a limit is not tried with one."""
+    without = fewest(attack.reaches(Guard()), most)
+    found: dict[str, int | None] = {"without": without}
+    for name, guard in GUARDS.items():
+        limit = guard.max_per_owner if attack.owners == "one" and guard.max_per_owner else most
+        if name != "without":
+            found[name] = None if without is None or without > limit else fewest(attack.reaches(guard), limit)
+    return found
 
 
 @dataclass(frozen=True)
 class Attack:
-    """Whether the first n memories of one attacker are enough."""
+    """One attacker's list of memories, and the share of users to reach."""
 
     stage: Stage
     keys: np.ndarray
     target: int
     owners: str
-    guard: Guard
     share: float
 
-    def __call__(self, n: int) -> bool:
-        return self.stage.share(self.keys[:n], self.target, self.owners, self.guard) >= self.share
+    def reaches(self, guard: Guard) -> Callable[[int], bool]:
+        """Whether the first n memories are enough."""
+        return lambda n: self.stage.share(self.keys[:n], self.target, self.owners, guard) >= self.share
 
 
 def best(found: list[int | None]) -> int | None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from recbole_raserec.serving.problems import Refusal
 
-
 _ROUNDING = 1e-6  # of a memory, so that who waits as long as told is let in
 
 

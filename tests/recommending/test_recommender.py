@@ -41,6 +41,19 @@ def test_an_answer_does_not_depend_on_the_other_histories(recommender, histories
         assert mine["score"].tolist() == frame["score"].tolist()
 
 
+def test_a_vector_does_not_depend_on_its_place_or_its_company(recommender):
+    """Of every length, beside others of every length, and at every place of a block."""
+    rng = np.random.default_rng(0)
+    given = [[f"i{n}" for n in rng.integers(0, 60, length)] for length in range(1, 14)]
+    alone = np.concatenate([recommender.embed([history]) for history in given])
+    for turn in range(20):
+        order = np.random.default_rng(turn).permutation(
+            np.repeat(np.arange(len(given)), rng.integers(0, 4, len(given)))
+        )
+        if len(order):
+            assert np.array_equal(recommender.embed([given[n] for n in order]), alone[order])
+
+
 def test_the_frame(recommender):
     frame = recommender.recommend([["i1", "i2"], []], k=4, users=["anna", None])
     assert list(frame.columns) == ["user", "item", "score", "rank", "cold"]
