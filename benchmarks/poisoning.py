@@ -2,7 +2,7 @@
 
   --model_file=FILE  a trained model
   --data=FILE        the sequences that it was trained on, a user a line (user item item ..., oldest item first)
-  --users=2000       of them, drawn at random; a history is all items but the last
+  --users=1000       of them, drawn at random; a history is all items but the last
   --share=0.01       of these users whose ten best items must hold the target
   --seeds=3          of the targets and of the attackers' choices
   --most=10000       memories that an attacker adds at most
@@ -14,8 +14,8 @@ An attacker adds memories that lead from a history to the target. ``random`` his
 most people are of whom none of the ones before is a neighbour, with 1, 5 or 20 memories at the same place, whatever is
 best. The people whom the attacker knows are not those who are measured. Targets are an item that nobody knew, one of
 the tenth of items with the fewest interactions, and one of the middle tenth. One owner adds all, or each of many
-owners adds five. The figure is the fewest memories, by bisection over the beginnings of one list. The model is measured
-as it is, and with a mixture over 200 memories.
+owners adds five. The figure is the fewest memories to a tenth, by bisection over the beginnings of one list. The
+model is measured as it is, and with a mixture over 200 memories.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
 from recbole_raserec.runtime.machine import machine, versions  # noqa: E402
 
 OPTIONS = {
-    "model_file": "", "data": "", "users": "2000", "share": "0.01", "seeds": "3", "most": "10000", "added": "",
+    "model_file": "", "data": "", "users": "1000", "share": "0.01", "seeds": "3", "most": "10000", "added": "",
 }  # fmt: skip
 K, EACH, KNOWN = 10, 5, 4000  # items of a list; memories of each of many owners; people whom the attacker knows
 NEW = "an item that nobody knew"
@@ -111,10 +111,12 @@ def measure(options: dict[str, str]) -> dict[str, Any]:
 def of_seed(stage: Stage, seed: int, most: int, share: float) -> Iterator[dict[str, Any]]:
     """A row for each attack, target and number of owners."""
     for attack, lists in attacks(stage, seed, most).items():
+        known: list[dict[tuple[Any, ...], float]] = [{} for _ in lists]
         for kind, target in targets(stage, seed).items():
             for owners in ("one", "many"):
-                found = [needed(Attack(stage, keys, target, owners, share), most) for keys in lists]
-                most_share = max(stage.share(keys, target, owners, Guard()) for keys in lists)
+                tried = [Attack(stage, keys, target, owners, share, seen) for keys, seen in zip(lists, known)]
+                found = [needed(attacker, most) for attacker in tried]
+                most_share = max(attacker.of(most, Guard()) for attacker in tried)
                 yield {
                     "attack": attack,
                     "target": kind,
@@ -137,17 +139,28 @@ def needed(attack: Attack, most: int) -> dict[str, int | None]:
 
 @dataclass(frozen=True)
 class Attack:
-    """One attacker's list of memories, and the share of users to reach."""
+    """One attacker's list of memories, and the share of users to reach. ``known`` keeps what was measured."""
 
     stage: Stage
     keys: np.ndarray
     target: int
     owners: str
     share: float
+    known: dict[tuple[Any, ...], float]
 
     def reaches(self, guard: Guard) -> Callable[[int], bool]:
         """Whether the first n memories are enough."""
-        return lambda n: self.stage.share(self.keys[:n], self.target, self.owners, guard) >= self.share
+        return lambda n: self.of(n, guard) >= self.share
+
+    def of(self, n: int, guard: Guard) -> float:
+        """The share of users after the first n memories."""
+        votes = guard.votes_per_owner if self.owners == "one" or guard.votes_per_owner < EACH else 0.0
+        new = guard.new_item_owners if self.target >= self.stage.scores.shape[1] else 0
+        case = (n, self.target, votes, new, self.owners if votes or new else "")
+        if case not in self.known:
+            of = Guard(votes_per_owner=votes, new_item_owners=new)
+            self.known[case] = self.stage.share(self.keys[:n], self.target, self.owners, of)
+        return self.known[case]
 
 
 def best(found: list[int | None]) -> int | None:
@@ -197,7 +210,7 @@ class Stage:
         for rows in np.array_split(changed, len(changed) // 512 + 1):
             if len(rows):
                 scores = masked(view, self.request.take(rows), view.scores(self.vectors[rows], found[rows]))
-                inside[rows] = scores[:, target] >= np.partition(scores, -K, axis=1)[:, -K]
+                inside[rows] = (scores > scores[:, target, None]).sum(axis=1) < K
         seen = [target in items for items in self.request.items]
         return float((inside & ~np.array(seen)).mean())
 
@@ -296,7 +309,7 @@ def fewest(succeeds: Callable[[int], bool], most: int) -> int | None:
             return None
         low, high = high, high * 3 if str(high)[0] == "1" else high // 3 * 10
     high = min(high, most)
-    while high - low > max(1, high // 50):  # to 2 %
+    while high - low > max(1, high // 10):  # to a tenth
         middle = (low + high) // 2
         low, high = (low, middle) if succeeds(middle) else (middle, high)
     return high
