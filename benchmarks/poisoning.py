@@ -4,15 +4,15 @@
   --data=FILE        the sequences that it was trained on, a user a line (user item item ..., oldest item first)
   --users=1000       of them, drawn at random; a history is all items but the last
   --share=0.01       of these users whose ten best items must hold the target
-  --seeds=3          of the targets and of the attackers' choices
+  --seeds=2          of the targets and of the attackers' choices
   --most=10000       memories that an attacker adds at most
   --added=FILE       sequences with items that --data has not: what the defences cost those who add honestly
   --output=FILE      benchmarks/results/poisoning.json
 
 An attacker adds memories that lead from a history to the target. ``random`` histories are those of any memories.
 ``chosen`` ones come from an attacker who knows the model and how people's histories lie: each next one is where the
-most people are of whom none of the ones before is a neighbour, with 1, 5 or 20 memories at the same place, whatever is
-best. The people whom the attacker knows are not those who are measured. Targets are an item that nobody knew, one of
+most people are of whom none of the ones before is a neighbour, with one or five memories at the same place, whatever
+is best. The people whom the attacker knows are not those who are measured. Targets are an item that nobody knew, one of
 the tenth of items with the fewest interactions, and one of the middle tenth. One owner adds all, or each of many
 owners adds five. The figure is the fewest memories to a tenth, by bisection over the beginnings of one list. The
 model is measured as it is, and with a mixture over 200 memories.
@@ -50,15 +50,16 @@ from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
 from recbole_raserec.runtime.machine import machine, versions  # noqa: E402
 
 OPTIONS = {
-    "model_file": "", "data": "", "users": "1000", "share": "0.01", "seeds": "3", "most": "10000", "added": "",
+    "model_file": "", "data": "", "users": "1000", "share": "0.01", "seeds": "2", "most": "10000", "added": "",
 }  # fmt: skip
 K, EACH, KNOWN = 10, 5, 4000  # items of a list; memories of each of many owners; people whom the attacker knows
 NEW = "an item that nobody knew"
-COPIES = (1, 5, 20)  # memories at one place that a choosing attacker tries
+COPIES = (1, 5)  # memories at one place that a choosing attacker tries
+Case = tuple[int, int, float, int, str]
 MIXTURES = (NO_MIXTURE, Mixture(weight=0.3, tau=0.3))  # the second is like those that validation chose for preset full
 DEPTH = 200  # memories that a mixture reads
 RECOMMENDED = {
-    "max_per_owner": 100, "votes_per_owner": 5, "new_item_owners": 3, "quarantine": 86_400, "max_adds": 60,
+    "max_per_owner": 100, "votes_per_owner": 1, "new_item_owners": 3, "quarantine": 86_400, "max_adds": 60,
 }  # fmt: skip
 LIMITS: dict[str, dict[str, Any]] = {
     "without": {},
@@ -111,18 +112,17 @@ def measure(options: dict[str, str]) -> dict[str, Any]:
 def of_seed(stage: Stage, seed: int, most: int, share: float) -> Iterator[dict[str, Any]]:
     """A row for each attack, target and number of owners."""
     for attack, lists in attacks(stage, seed, most).items():
-        known: list[dict[tuple[Any, ...], float]] = [{} for _ in lists]
+        known: list[dict[Case, float]] = [{} for _ in lists]
         for kind, target in targets(stage, seed).items():
             for owners in ("one", "many"):
                 tried = [Attack(stage, keys, target, owners, share, seen) for keys, seen in zip(lists, known)]
                 found = [needed(attacker, most) for attacker in tried]
-                most_share = max(attacker.of(most, Guard()) for attacker in tried)
                 yield {
                     "attack": attack,
                     "target": kind,
                     "owners": owners,
                     **{name: best([of[name] for of in found]) for name in GUARDS},
-                    "share_of_most": most_share,
+                    "share_of_most": max((s for one in tried if (s := one.share_of(most)) is not None), default=None),
                 }
 
 
@@ -146,7 +146,7 @@ class Attack:
     target: int
     owners: str
     share: float
-    known: dict[tuple[Any, ...], float]
+    known: dict[Case, float]
 
     def reaches(self, guard: Guard) -> Callable[[int], bool]:
         """Whether the first n memories are enough."""
@@ -154,13 +154,21 @@ class Attack:
 
     def of(self, n: int, guard: Guard) -> float:
         """The share of users after the first n memories."""
-        votes = guard.votes_per_owner if self.owners == "one" or guard.votes_per_owner < EACH else 0.0
-        new = guard.new_item_owners if self.target >= self.stage.scores.shape[1] else 0
-        case = (n, self.target, votes, new, self.owners if votes or new else "")
+        case = self.case(n, guard)
         if case not in self.known:
-            of = Guard(votes_per_owner=votes, new_item_owners=new)
+            of = Guard(votes_per_owner=case[2], new_item_owners=case[3])
             self.known[case] = self.stage.share(self.keys[:n], self.target, self.owners, of)
         return self.known[case]
+
+    def share_of(self, n: int) -> float | None:
+        """The share after n memories without a limit; None if fewer were enough, so that it was not measured."""
+        return self.known.get(self.case(n, Guard()))
+
+    def case(self, n: int, guard: Guard) -> Case:
+        """What the share depends on: memories, target, limits that bind, and the owners if they matter."""
+        votes = guard.votes_per_owner if self.owners == "one" or guard.votes_per_owner < EACH else 0.0
+        new = guard.new_item_owners if self.target >= self.stage.scores.shape[1] else 0
+        return n, self.target, votes, new, self.owners if votes or new else ""
 
 
 def best(found: list[int | None]) -> int | None:

@@ -27,9 +27,9 @@ def poisoning_table(result: dict[str, Any]) -> str:
                 lines.append(f"| {model} | {label} | {owners} | {' | '.join(cells)} |")
     share, seeds = 100 * float(result["options"]["share"]), result["options"]["seeds"]
     data = (
-        f"{result['data']}, {result['memories']:,} memories, {result['users']:,} users, {seeds} seeds: the fewest added "
-        f"memories, to a tenth, that put the target into the ten best items of {share:g} % of the users, of the stronger "
-        f"of two attackers. {NEVER}: not with {most:,} memories, or not with those that are let in."
+        f"{result['data']}, {result['memories']:,} memories, {result['users']:,} users, {seeds} seeds: the fewest "
+        f"added memories, to a tenth, that put the target into the ten best items of {share:g} % of the users, of the "
+        f"stronger of two attackers. {NEVER}: not with {most:,} memories, or not with those that are let in."
     )
     return "\n".join([data, "", *lines]) + "\n\n" + _cost(result)
 
