@@ -88,16 +88,15 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
     bench = _json("bench-cpu.json")
     for name, block in blocks(results, headline, [read_result(file) for file in swept], bench, published).items():
         text = replace_block(text, name, block)
-    memory = MEMORY.read_text(encoding="utf-8")
-    for name, file, table in (
-        ("newitems", "new-items.json", tables.new_items_table),
-        ("poisoning", "poisoning.json", service_tables.poisoning_table),
+    texts = {file: file.read_text(encoding="utf-8") for file in (MEMORY, SERVING)}
+    for place, name, file, table in (
+        (MEMORY, "newitems", "new-items.json", tables.new_items_table),
+        (MEMORY, "poisoning", "poisoning.json", service_tables.poisoning_table),
+        (SERVING, "speed", "serving_http.json", service_tables.speed_table),
     ):
-        memory = replace_block(memory, name, table(_json(file)))
-    serving = SERVING.read_text(encoding="utf-8")
-    if (RESULTS / "serving_http.json").exists():
-        serving = replace_block(serving, "speed", service_tables.speed_table(_json("serving_http.json")))
-    return {README: text, ALL_FIGURES: page(headline), MEMORY: memory, SERVING: serving}
+        if (RESULTS / file).exists():
+            texts[place] = replace_block(texts[place], name, table(_json(file)))
+    return {README: text, ALL_FIGURES: page(headline), **texts}
 
 
 def problems(written: dict[Path, str], published: dict) -> list[str]:
