@@ -19,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks import tables  # noqa: E402
+from benchmarks import service_tables, tables  # noqa: E402
 from benchmarks.front import front_table, reasons  # noqa: E402
 from benchmarks.headline import headline_tables, unearned  # noqa: E402
 from benchmarks.parameters import parameters_page  # noqa: E402
@@ -30,7 +30,9 @@ README = HERE.parent / "README.md"
 RESULTS = HERE / "results"
 ALL_FIGURES = RESULTS / "README.md"
 DOCS = HERE.parent / "docs"
-BENCHMARKS, MEMORY, PARAMETERS = DOCS / "benchmarks.md", DOCS / "memory.md", DOCS / "parameters.md"
+BENCHMARKS, MEMORY, PARAMETERS, SERVING = (
+    DOCS / f"{name}.md" for name in ("benchmarks", "memory", "parameters", "serving")
+)
 ABOUT = (
     "Written by `python benchmarks/render.py` from the files beside it. Means over the seeds and half their range; "
     "gains over the backbone of the same run, with 95 % intervals over users."
@@ -92,14 +94,19 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
     text = BENCHMARKS.read_text(encoding="utf-8")
     for name, block in blocks(results, headline, [read_result(file) for file in swept], bench, published).items():
         text = replace_block(text, name, block)
-    memory = MEMORY.read_text(encoding="utf-8")
-    for name, file, table in (("newitems", "new-items.json", tables.new_items_table),):
-        memory = replace_block(memory, name, table(_json(file)))
+    texts = {file: file.read_text(encoding="utf-8") for file in (MEMORY, SERVING)}
+    for place, name, file, table in (
+        (MEMORY, "newitems", "new-items.json", tables.new_items_table),
+        (MEMORY, "poisoning", "poisoning.json", service_tables.poisoning_table),
+        (SERVING, "speed", "serving_http.json", service_tables.speed_table),
+    ):
+        if (RESULTS / file).exists():
+            texts[place] = replace_block(texts[place], name, table(_json(file)))
     drift = next(run for run in map(read_result, swept) if "drift" in run)
     readme = README.read_text(encoding="utf-8")
     for name, block in {"results": front_table(headline, published), "why": reasons(headline, drift, bench)}.items():
         readme = replace_block(readme, name, block)
-    written = {README: readme, BENCHMARKS: text, ALL_FIGURES: page(headline), MEMORY: memory}
+    written = {README: readme, BENCHMARKS: text, ALL_FIGURES: page(headline), **texts}
     return {**written, PARAMETERS: parameters_page()}
 
 

@@ -155,7 +155,7 @@ def test_what_an_older_memory_is_worth_is_told_share_by_share():
 @pytest.mark.slow
 def test_the_pages_hold_what_the_result_files_say(tmp_path, monkeypatch):
     blocks = re.compile(r"<!-- (\w+) -->.*?<!-- /\1 -->", re.S)
-    before, names = {}, ("README", "BENCHMARKS", "ALL_FIGURES", "MEMORY", "PARAMETERS")
+    before, names = {}, ("README", "BENCHMARKS", "ALL_FIGURES", "MEMORY", "PARAMETERS", "SERVING")
     for name in names:
         before[name] = getattr(render, name).read_text(encoding="utf-8")
         copy = tmp_path / f"{name}.md"
