@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks import tables  # noqa: E402
+from benchmarks import size_tables, tables  # noqa: E402
 from benchmarks.headline import headline_tables, unearned  # noqa: E402
 from recbole_raserec.reporting.page import sensitivity, sweeps, write_report  # noqa: E402
 from recbole_raserec.reporting.result import read_result  # noqa: E402
@@ -27,6 +27,7 @@ README = HERE.parent / "README.md"
 RESULTS = HERE / "results"
 ALL_FIGURES = RESULTS / "README.md"
 MEMORY = HERE.parent / "docs" / "memory.md"
+SIZE = HERE.parent / "docs" / "size.md"
 ABOUT = (
     "Written by `python benchmarks/render.py` from the files beside it. Means over the seeds and half their range; "
     "gains over the backbone of the same run, with 95 % intervals over users."
@@ -90,7 +91,13 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
     memory = MEMORY.read_text(encoding="utf-8")
     for name, file, table in (("newitems", "new-items.json", tables.new_items_table),):
         memory = replace_block(memory, name, table(_json(file)))
-    return {README: text, ALL_FIGURES: page(headline), MEMORY: memory}
+    size = SIZE.read_text(encoding="utf-8")
+    for name, file, table in (
+        ("endtoend", "end_to_end.json", size_tables.end_to_end_table),
+        ("strides", "long-histories.json", size_tables.stride_table),
+    ):
+        size = replace_block(size, name, table(_json(file)))
+    return {README: text, ALL_FIGURES: page(headline), MEMORY: memory, SIZE: size}
 
 
 def problems(written: dict[Path, str], published: dict) -> list[str]:

@@ -21,6 +21,7 @@ from recbole_raserec.errors import ConfigError
 from recbole_raserec.evaluation.metrics import Metrics, recbole_metrics
 from recbole_raserec.evaluation.ranking import Ranks
 from recbole_raserec.runtime import processes
+from recbole_raserec.runtime.machine import release_memory
 from recbole_raserec.runtime.progress import bar
 from recbole_raserec.runtime.recbole_faults import without_anomaly_mode
 from recbole_raserec.training import checkpoints
@@ -142,6 +143,7 @@ class StageTrainer(Trainer):
         with without_anomaly_mode():
             for batch in bar(f"{self.stage} {epoch_idx:>3}", show_progress)(batches):
                 total += self._step(batch)
+        release_memory()
         total = processes.total(total)
         if not math.isfinite(total.item()):  # checked once per epoch: reading every loss would stall a GPU
             problem = f"the loss is {total.item()} in epoch {epoch_idx} of stage {self.stage}"
