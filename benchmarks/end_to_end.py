@@ -61,6 +61,7 @@ def measure(name: str, data_path: Path, folder: Path) -> dict[str, Any]:
     """All stages on the data set ``name``; checkpoints go into ``folder``."""
     from recbole_raserec import Config
     from recbole_raserec.pipeline import build_model, load
+    from recbole_raserec.regeneration.stage import regenerated
     from recbole_raserec.training.backbone import backbone_trainer
     from recbole_raserec.training.finetune import FinetuneTrainer
     from recbole_raserec.training.rank import rank
@@ -78,9 +79,9 @@ def measure(name: str, data_path: Path, folder: Path) -> dict[str, Any]:
     with stages.measured("load"):
         plain, _ = load(config.changed(regenerate=None))
         facts = {"interactions": len(plain.sequences.items), "users": len(plain.sequences), "items": plain.item_num - 1}
-        del plain
-    with stages.measured("regenerate"):  # reads the data once more
-        data, manifest = load(config)
+    with stages.measured("regenerate"):
+        data, manifest = regenerated(config, plain)
+    del plain
     model = build_model(config, data)
     trainer = backbone_trainer(config, model, data)
     with stages.measured("epoch"):
@@ -99,7 +100,6 @@ def measure(name: str, data_path: Path, folder: Path) -> dict[str, Any]:
     del tuner, searched
     with stages.measured("evaluate"):
         rank(reader, data.sequences, memory, False, config["eval_batch_size"])
-    assert manifest is not None
     return {
         **facts,
         "memories": len(memory),
