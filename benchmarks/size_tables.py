@@ -15,7 +15,7 @@ def end_to_end_table(result: dict[str, Any]) -> str:
     heads = [f"{row['interactions']:,} interactions, {row['items']:,} items" for row in rows]
     lines = [f"| stage | {' | '.join(heads)} | slope |", "|---" * (len(rows) + 2) + "|"]
     for stage in (*STAGES, WHOLE):
-        cells = " | ".join(f"{of['seconds']:.1f} s, {of['peak_mib']:,.0f} MiB" for of in _of(rows, stage))
+        cells = " | ".join(f"{of['seconds']:,.1f} s, {of['peak_mib']:,.0f} MiB" for of in _of(rows, stage))
         slope = f"{slopes[stage]:.2f}" if stage in slopes else ""
         lines.append(f"| {_TITLES.get(stage, stage)} | {cells} | {slope} |")
     threads = sorted({row["machine"]["threads"] for row in rows})
