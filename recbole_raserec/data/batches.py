@@ -76,8 +76,8 @@ def shortest_stride(sequences: Sequences, max_length: int) -> int:
     """The smallest stride with which an epoch encodes at most ``_TOKENS_A_PAIR`` tokens a pair.
 
     This is ``window_stride=auto``. An epoch must encode at least one token a pair, the last item of its prefix.
-    Padding is not counted.
-    ``max_length`` always meets the bound: n inputs then have ceil(n / L) windows of L tokens, fewer than n + L.
+    Padding is not counted. ``max_length`` always meets the bound: n inputs then have ceil(n / L) windows of L tokens,
+    fewer than n + L tokens.
     """
     inputs = _inputs(sequences)
     inputs = inputs[inputs > 0]
