@@ -63,7 +63,7 @@ def resident_mib() -> float:
 
 
 class HeapGrowth:
-    """Gives freed memory back to the system, where the C library can (glibc), once the process has grown by ``_GROWTH``.
+    """Gives freed memory back to the system, where the C library can (glibc), once the process has grown enough.
 
     glibc keeps the gaps between the blocks in use. Batches of ever other shapes fill other gaps, so the resident memory
     of a training would grow with every epoch. Pages that were given back cost time when they are used again, so it is
