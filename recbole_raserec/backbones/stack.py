@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model 
     from recbole_raserec.config.config import Config
 
 # Most tokens of windows of 64 items whose intermediate results a training step holds at once. With the default sizes
-# 2^14 tokens take about .3 GiB. No step on the Amazon data sets has as many.
+# 2^14 tokens take about .4 GiB. No step on the Amazon data sets has as many.
 _TOKENS = {"cpu": 2**14, "cuda": 2**18}
 
 # Our names of weights, as patterns, and the names in RecBole's SASRec. All other names are the same in both.
