@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks import size_tables, tables  # noqa: E402
+from benchmarks import service_tables, size_tables, tables  # noqa: E402
 from benchmarks.headline import headline_tables, unearned  # noqa: E402
 from recbole_raserec.reporting.page import sensitivity, sweeps, write_report  # noqa: E402
 from recbole_raserec.reporting.result import read_result  # noqa: E402
@@ -27,6 +27,7 @@ README = HERE.parent / "README.md"
 RESULTS = HERE / "results"
 ALL_FIGURES = RESULTS / "README.md"
 MEMORY = HERE.parent / "docs" / "memory.md"
+SERVING = HERE.parent / "docs" / "serving.md"
 SIZE = HERE.parent / "docs" / "size.md"
 ABOUT = (
     "Written by `python benchmarks/render.py` from the files beside it. Means over the seeds and half their range; "
@@ -88,17 +89,17 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
     bench = _json("bench-cpu.json")
     for name, block in blocks(results, headline, [read_result(file) for file in swept], bench, published).items():
         text = replace_block(text, name, block)
-    memory = MEMORY.read_text(encoding="utf-8")
-    for name, file, table in (("newitems", "new-items.json", tables.new_items_table),):
-        memory = replace_block(memory, name, table(_json(file)))
-    size = SIZE.read_text(encoding="utf-8")
-    for name, file, table in (
-        ("endtoend", "end_to_end.json", size_tables.end_to_end_table),
-        ("strides", "long-histories.json", size_tables.stride_table),
+    texts = {file: file.read_text(encoding="utf-8") for file in (MEMORY, SERVING, SIZE)}
+    for place, name, file, table in (
+        (MEMORY, "newitems", "new-items.json", tables.new_items_table),
+        (MEMORY, "poisoning", "poisoning.json", service_tables.poisoning_table),
+        (SERVING, "speed", "serving_http.json", service_tables.speed_table),
+        (SIZE, "endtoend", "end_to_end.json", size_tables.end_to_end_table),
+        (SIZE, "strides", "long-histories.json", size_tables.stride_table),
     ):
-        if (RESULTS / file).is_file():  # these take longest to measure
-            size = replace_block(size, name, table(_json(file)))
-    return {README: text, ALL_FIGURES: page(headline), MEMORY: memory, SIZE: size}
+        if (RESULTS / file).exists():
+            texts[place] = replace_block(texts[place], name, table(_json(file)))
+    return {README: text, ALL_FIGURES: page(headline), **texts}
 
 
 def problems(written: dict[Path, str], published: dict) -> list[str]:

@@ -55,7 +55,7 @@ class Scorer:
         if neighbours is None or neighbours.is_empty:
             return h
         near = neighbours.nearest(self.top_k)
-        return self.augmentation(h, near.vectors, self.item_vectors[near.items], near.real)
+        return self.augmentation(h, near.vectors, self.item_vectors[near.items], near.real, near.weights)
 
     def users(self, h: Tensor, neighbours: Neighbours | None = None) -> Tensor:
         """Augmented user vectors for the product with :attr:`items`: [B, D] -> [B, D] or [B, D + 1]."""
@@ -82,7 +82,7 @@ class Scorer:
         """What the memories add to the scores [V, B] in a mixture; None where there are none."""
         if neighbours is None or neighbours.is_empty:
             return None
-        return Votes(scores, neighbours.items, cosines(h, neighbours))
+        return Votes(scores, neighbours.items, cosines(h, neighbours), neighbours.weights)
 
     def of_items(self, h: Tensor, neighbours: Neighbours | None, own: Tensor) -> Tensor:
         """[B] scores of one item for each user, ``own`` [B]."""
@@ -95,10 +95,12 @@ class Scorer:
         """Where the score of an item comes from, for one history: h [1, D] and its memories."""
         near = neighbours.nearest(self.top_k)
         score = float(self.users(h, neighbours)[0] @ self.items[item])
-        own = self.augmentation.alpha * float(h[0] @ self.item_vectors[item])
-        shares, parts = self.augmentation.parts(h, near.vectors, self.item_vectors[near.items], near.real)
+        own = float(self.augmentation.own(near.real, near.weights)) * float(h[0] @ self.item_vectors[item])
+        memories = near.vectors, self.item_vectors[near.items], near.real, near.weights
+        shares, parts = self.augmentation.parts(h, *memories)
         votes = cosines(h, neighbours)
-        return Reasons.of(score, own, shares[0], parts[0] @ self.item_vectors[item], votes[0], self.mixture)
+        added, trust = parts[0] @ self.item_vectors[item], neighbours.weights
+        return Reasons.of(score, own, shares[0], added, votes[0], self.mixture, None if trust is None else trust[0])
 
 
 class RaSeRec(SequentialRecommender):

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
-from recbole.model.layers import FeedForward
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -37,9 +36,9 @@ _RECBOLE_NAMES = (
 
 
 class Block(nn.Module):
-    """A layer that mixes positions, then RecBole's feed-forward layer, which works position by position."""
+    """A layer that mixes positions, then RecBole's feed-forward layer or another that works position by position."""
 
-    def __init__(self, layer: nn.Module, feed_forward: FeedForward) -> None:
+    def __init__(self, layer: nn.Module, feed_forward: nn.Module) -> None:
         super().__init__()
         self.layer, self.feed_forward = layer, feed_forward
 

@@ -35,6 +35,12 @@ SERVING_OPTIONS: Options = {
     "index_recall": (0.0, None),
     "show_progress": (True, (True, False)),
 }
+GUARD_OPTIONS: Options = {
+    "max_per_owner": (0, None),
+    "votes_per_owner": (0.0, None),
+    "quarantine": (0.0, None),
+    "new_item_owners": (0, None),
+}
 
 RECOMMEND_OPTIONS: Options = {
     "output": ("-", None),
@@ -53,6 +59,7 @@ SERVE_OPTIONS: Options = {
     "token_file": ("", None),
     "batching": (True, (True, False)),
     "log_histories": (False, (True, False)),
+    "max_adds": (0, None),
 }
 LIMIT_OPTIONS: Options = {
     "max_body": (2**20, None),

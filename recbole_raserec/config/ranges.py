@@ -41,6 +41,7 @@ SEED = Range(lambda value: 0 <= value < 2**31, "must lie in [0, 2^31)")
 WORLD_SIZE = Range(lambda value: value == -1 or value >= 1, "must be -1 (nproc) or at least 1")
 SCORE_TAU = Range(lambda value: 0 <= value < math.inf, "must be 0 (inner products) or positive")
 ACTIVATION = one_of("gelu", "relu", "swish", "tanh", "sigmoid")
+LOCAL = one_of("mean", "filter")
 LEARNER = one_of("adam", "adamw", "sgd", "adagrad", "rmsprop")
 _LEVELS = one_of("INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL")
 LEVEL = Range(lambda value: _LEVELS.holds(str(value).upper()), _LEVELS.problem)  # RecBole accepts lower case

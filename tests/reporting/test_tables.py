@@ -143,12 +143,14 @@ def test_what_an_older_memory_is_worth_is_told_share_by_share():
 def test_the_readme_holds_what_the_result_files_say(tmp_path, monkeypatch):
     before = render.README.read_text(encoding="utf-8")
     blocks = re.compile(r"<!-- (\w+) -->.*?<!-- /\1 -->", re.S)
-    copy, page, memory = (tmp_path / name for name in ("README.md", "page.md", "memory.md"))
+    copy, page, memory, serving = (tmp_path / name for name in ("README.md", "page.md", "memory.md", "serving.md"))
+    serving.write_text(render.SERVING.read_text(encoding="utf-8"), encoding="utf-8")
     copy.write_text(blocks.sub(lambda block: block[0].replace(".0", ".9"), before), encoding="utf-8")  # to be put right
     told = render.MEMORY.read_text(encoding="utf-8")
     memory.write_text(blocks.sub(lambda block: block[0].replace(".0", ".9"), told), encoding="utf-8")
     monkeypatch.setattr(render, "MEMORY", memory)
     monkeypatch.setattr(render, "README", copy)
+    monkeypatch.setattr(render, "SERVING", serving)
     monkeypatch.setattr(render, "ALL_FIGURES", page)
     monkeypatch.setattr(render, "draw", lambda *_: None)
     page.write_text("")

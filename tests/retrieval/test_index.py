@@ -296,3 +296,23 @@ def test_an_index_that_cannot_be_written_is_a_clear_error(tmp_path):
 def test_impossible_factories_are_clear_errors(factory):
     with pytest.raises(ConfigError, match="index_factory="):
         build_index(clustered(0, 50), factory, 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "depth", "held"), [(256, 1, 1), (257, 1, 1), (1000, 3, 2000), (5000, 15, 10**6), (20_000, 60, 10**5)]
+)
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_search_by_groups_is_the_search_of_faiss(monkeypatch, size, depth, held, ties):
+    monkeypatch.setattr(index_module, "_COSINES", held)
+    rng = np.random.default_rng(size)
+    keys = rng.integers(-1, 2, (size, 8)).astype(np.float32) if ties else clustered(size, size)
+    index = build_index(keys, "Flat", 1)
+    queries = normalise(np.concatenate([keys[-3:], clustered(1, 7)]))
+    assert size >= 2 * index_module._GROUP * depth  # or FAISS searches
+    rough, near = search_index(index, queries, depth)
+    expected, numbers = index.search(queries, depth)
+    np.testing.assert_allclose(rough, expected, atol=2e-6)
+    assert all(len(set(row)) == depth for row in near.tolist())
+    np.testing.assert_allclose(np.einsum("rd,rkd->rk", queries, normalise(keys)[near]), rough, atol=2e-6)
+    if not ties:
+        assert [set(row) for row in near.tolist()] == [set(row) for row in numbers.tolist()]
