@@ -76,6 +76,7 @@ class Result(Mapping[str, Any]):
     valid_curves, train_losses : one value per epoch for each stage; losses are sums over the batches.
     config : the value of every parameter.
     model_file : path of the trained model with its memory.
+    index : an approximate index's factory string, effort and recall of the 20 nearest memories; None if it is exact.
     """
 
     version: int
@@ -99,6 +100,7 @@ class Result(Mapping[str, Any]):
     drift: list[DriftPart] | None = None
     regeneration: dict[str, Any] | None = None
     model_file: str | None = None
+    index: dict[str, Any] | None = None
 
     def __getitem__(self, name: str) -> Any:
         if name not in {field.name for field in fields(self)} or getattr(self, name) is None:

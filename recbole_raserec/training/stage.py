@@ -21,6 +21,7 @@ from recbole_raserec.errors import ConfigError
 from recbole_raserec.evaluation.metrics import Metrics, recbole_metrics
 from recbole_raserec.evaluation.ranking import Ranks
 from recbole_raserec.runtime import processes
+from recbole_raserec.runtime.machine import HeapGrowth
 from recbole_raserec.runtime.progress import bar
 from recbole_raserec.runtime.recbole_faults import without_anomaly_mode
 from recbole_raserec.training import checkpoints
@@ -54,6 +55,7 @@ class StageTrainer(Trainer):
         self.saved_model_file = str(Path(self.checkpoint_dir) / f"{stem}.pth")
         self.last_file = Path(self.checkpoint_dir) / f"{stem}.last.pth"
         self.curve: list[float] = []  # validation score of every evaluated epoch
+        self.heap = HeapGrowth()
         self.earlier = 0.0  # training seconds of the earlier processes, if the run was resumed
         decay = config["ema_decay"] if self.validates else 0.0
         self.average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
@@ -142,6 +144,7 @@ class StageTrainer(Trainer):
         with without_anomaly_mode():
             for batch in bar(f"{self.stage} {epoch_idx:>3}", show_progress)(batches):
                 total += self._step(batch)
+        self.heap.check()
         total = processes.total(total)
         if not math.isfinite(total.item()):  # checked once per epoch: reading every loss would stall a GPU
             problem = f"the loss is {total.item()} in epoch {epoch_idx} of stage {self.stage}"

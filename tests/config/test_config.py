@@ -80,6 +80,7 @@ def test_defaults_are_recboles_and_ours():
         ("--valid_metric=MRR@10", "early stopping cannot watch"),
         ("--eval_args={'order':'RO'}", "leave-one-out by time"),
         ("--window_stride=51", "window_stride=51"),
+        ("--window_stride=wide", "window_stride='wide'"),
         ("--loss_type=BPR", "by cross entropy"),
         ("--nproc=0", "nproc=0"),
         ("--save_dataset=True", "save_dataset=True: .* would change nothing"),

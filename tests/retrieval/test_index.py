@@ -100,6 +100,21 @@ def test_an_exact_search_in_blocks_is_one_over_all_keys(monkeypatch, block):
     assert np.allclose(least, expected, atol=1e-6)
 
 
+def test_a_bank_tells_what_its_index_is_and_finds():
+    keys = clustered(0, 3000)
+    bank = bank_of(keys, index_factory="IVF8,SQ8", index_recall=0.9)
+    assert bank.index_facts() is None  # it is not built yet
+    nobody = np.full(5, 10**6)
+    bank.search(keys[:5], nobody, np.ones_like(nobody), 3)
+    facts = bank.index_facts()
+    assert facts["factory"] == "IVF8,SQ8"
+    assert facts["nprobe"] == faiss.extract_index_ivf(bank.index).nprobe
+    assert 0.9 <= facts["recall"] <= 1
+    exact = bank_of(keys)
+    exact.search(keys[:5], nobody, np.ones_like(nobody), 3)
+    assert exact.index_facts() is None
+
+
 def test_equally_near_keys_do_not_lower_the_recall():
     keys = np.repeat(clustered(0, 10), 50, axis=0)
     index = build_index(keys, "IVF2,Flat", 2)
