@@ -28,9 +28,10 @@ from recbole_raserec.config.properties import (
     preset_names,
     properties_folder,
 )
-from recbole_raserec.config.words import check_known, literal, parse_arguments
+from recbole_raserec.config.words import check_known, parse_arguments
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.runtime import processes
+from recbole_raserec.runtime.literals import literal
 from recbole_raserec.runtime.recbole_faults import restore_numpy_names
 
 

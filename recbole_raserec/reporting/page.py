@@ -13,7 +13,7 @@ from recbole_raserec.config.parameters import NEWER, affects
 from recbole_raserec.evaluation.ranking import PROTOCOLS
 from recbole_raserec.reporting import figures
 from recbole_raserec.reporting.result import read_result
-from recbole_raserec.runtime.files import replacing
+from recbole_raserec.runtime.files import write_text
 
 SWEPT = ("top_k", "alpha")  # the parameters of the paper's Figure 2, in its order
 
@@ -26,8 +26,7 @@ def write_report(results: Sequence[str | Path], output: str | Path) -> Path:
     DataError : a file is missing or is not a result of ``run``.
     """
     runs = [{**read_result(path), "file": Path(path).name} for path in results]
-    with replacing(Path(output)) as temporary:
-        temporary.write_text(build_page(runs), encoding="utf-8")
+    write_text(Path(output), build_page(runs))
     return Path(output)
 
 

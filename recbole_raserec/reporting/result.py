@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from recbole_raserec.errors import DataError
-from recbole_raserec.runtime.files import json_line, replacing
+from recbole_raserec.runtime.files import json_line, write_text
 from recbole_raserec.runtime.machine import Machine
 
 VERSION = 1  # of the file format; files of version 0 have no version, and the oldest lack the fields of _SINCE
@@ -179,6 +179,5 @@ def read_result(path: str | Path) -> Result:
 
 
 def write_result(path: str | Path, result: Result) -> None:
-    """Write ``result`` as JSON, atomically."""
-    with replacing(Path(path)) as temporary:
-        temporary.write_text(result.to_json() + "\n", encoding="utf-8")
+    """Write ``result`` as JSON, atomically and durably."""
+    write_text(Path(path), result.to_json() + "\n")

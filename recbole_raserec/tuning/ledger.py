@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.runtime.files import check_writable, replacing
+from recbole_raserec.runtime.files import check_writable, write_text
 
 _REPORTED = ("score", "stage", "validations", "finished", "backbone", "valid")
 
@@ -46,8 +46,7 @@ class Ledger:
 
     def write(self, point: dict[str, Any], trial: dict[str, Any]) -> None:
         """Store a trial."""
-        with replacing(self.folder / f"{point_key(point)}.json") as temporary:
-            temporary.write_text(json.dumps(trial, indent=1) + "\n", encoding="utf-8")
+        write_text(self.folder / f"{point_key(point)}.json", json.dumps(trial, indent=1) + "\n")
 
     def write_failures(self, results: Any, as_run: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Store the failed trials of Ray Tune's ResultGrid. The callback runs too early: it does not know the errors.

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
-from recbole_raserec.config.words import check_known, literal
+from recbole_raserec.config.words import check_known
 from recbole_raserec.errors import ConfigError
+from recbole_raserec.runtime.literals import literal
 
 NUMBERS = {"uniform": 2, "loguniform": 2, "randint": 2, "quniform": 3}  # how many numbers each kind takes
 KINDS = ("choice", *NUMBERS)
