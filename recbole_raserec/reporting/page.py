@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from recbole_raserec.config.parameters import NEWER, affects
+from recbole_raserec.errors import DataError
 from recbole_raserec.evaluation.ranking import PROTOCOLS
 from recbole_raserec.reporting import figures
 from recbole_raserec.reporting.result import read_result
@@ -26,7 +27,12 @@ def write_report(results: Sequence[str | Path], output: str | Path) -> Path:
     DataError : a file is missing or is not a result of ``run``.
     """
     runs = [{**read_result(path), "file": Path(path).name} for path in results]
-    write_text(Path(output), build_page(runs))
+    try:
+        page = build_page(runs)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, jinja2.TemplateError) as error:
+        names, problem = " ".join(map(str, results)), f"a value in them is not one of a run ({error!r})"
+        raise DataError("result", names, problem, "give files that `recbole-raserec run` wrote, unchanged") from error
+    write_text(Path(output), page)
     return Path(output)
 
 

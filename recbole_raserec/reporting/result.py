@@ -130,7 +130,7 @@ class Result(Mapping[str, Any]):
         """
         try:
             found = json.loads(content) if isinstance(content, str) else content
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _not_a_result(source, str(error)) from error
         _check(found, source)
         return cls(**{"version": 0, **dict.fromkeys(_SINCE), **{name: found[name] for name in _NAMES & found.keys()}})

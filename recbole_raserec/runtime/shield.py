@@ -19,11 +19,11 @@ from typing import Any
 
 import recbole.data.utils as recbole_data
 import torch
-import yaml
 from recbole.config import Config
 
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.runtime.literals import literal
+from recbole_raserec.runtime.plain_yaml import PlainLoader
 
 
 class SafeConfig(Config):
@@ -35,7 +35,7 @@ class SafeConfig(Config):
     def _build_yaml_loader(self) -> Any:
         stock = super()._build_yaml_loader()
         numbers = {first: list(found) for first, found in stock.yaml_implicit_resolvers.items()}
-        return type("Loader", (yaml.SafeLoader,), {"yaml_implicit_resolvers": numbers})
+        return type("Loader", (PlainLoader,), {"yaml_implicit_resolvers": numbers})
 
 
 class _NoPickle:

@@ -156,10 +156,18 @@ class StageTrainer(Trainer):
             for batch in bar(f"{self.stage} {epoch_idx:>3}", show_progress)(batches):
                 total += self._step(batch)
         total = processes.total(total)
-        if not math.isfinite(total.item()):  # checked once per epoch: reading every loss would stall a GPU
-            problem = f"the loss is {total.item()} in epoch {epoch_idx} of stage {self.stage}"
-            raise ConfigError("learning_rate", self.learning_rate, problem, "make it smaller")
+        self._check_finite(total.item(), epoch_idx)
         return total.item()
+
+    def _check_finite(self, total: float, epoch: int) -> None:
+        """Stop before the epoch is saved. Checked once per epoch: reading every loss would stall a GPU."""
+        problem = "" if math.isfinite(total) else f"the loss is {total}"
+        if not problem and not all(bool(weight.isfinite().all()) for weight in self.model.parameters()):
+            problem = "a weight is not finite"  # the last step's; no loss shows it
+        if problem:
+            where = f"{problem} in epoch {epoch} of stage {self.stage}"
+            kept = f"; {self.last_file} has the epoch before" if epoch else ""
+            raise ConfigError("learning_rate", self.learning_rate, where, f"make it smaller{kept}")
 
     def _step(self, batch: Any) -> Tensor:
         self.optimizer.zero_grad()
