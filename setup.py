@@ -88,6 +88,7 @@ setup(
         "report": ["matplotlib>=3.7", "jinja2>=3"],
         "search": ["optuna>=3"],
         "onnx": ["torch>=2.6", "onnx>=1.17", "onnxscript>=0.4", "onnxruntime>=1.19"],  # Recommender.export_onnx
+        "fuzz": ["atheris>=2.3"],  # benchmarks/fuzz.py follows the coverage with it
         "browser": ["playwright>=1.40"],  # drives a Chromium of the machine in make test-all
     },
     entry_points={"console_scripts": ["recbole-raserec=recbole_raserec.cli:script"]},

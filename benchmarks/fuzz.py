@@ -7,9 +7,9 @@
 
 Each target runs in a process of its own. With atheris (pip install atheris) the mutations follow the coverage of this
 package's lines; without it they are random changes of the seeds. A finding is an error other than DataError,
-ConfigError and the service's Refusal, an execution of more than a second of its thread, more than 512 MiB above the start, or a part
-of an output. Findings are counted by error and line, and the first input of each is kept. The figures of a target are
-added to those in the file if the same code made them, so a run can go on.
+ConfigError and the service's Refusal, an execution of more than a second of its thread, more than 512 MiB above the
+start, or a part of an output. Findings are counted by error and line, and the first input of each is kept. The figures
+of a target are added to those in the file if the same code made them, so a run can go on.
 """
 
 from __future__ import annotations
@@ -128,9 +128,10 @@ def guided(name: str, seconds: float, seed: int, report: Path) -> None:
     """Feed a target mutations that follow its coverage. atheris ends the process."""
     import atheris
 
-    with atheris.instrument_imports(include=["recbole_raserec"]), tempfile.TemporaryDirectory(
-        dir=_fast_folder()
-    ) as folder:
+    with (
+        atheris.instrument_imports(include=["recbole_raserec"]),
+        tempfile.TemporaryDirectory(dir=_fast_folder()) as folder,
+    ):
         for module in MODULES:
             __import__(module)
         watch = Watch(targets(Path(folder))[name])
@@ -155,8 +156,8 @@ def guided(name: str, seconds: float, seed: int, report: Path) -> None:
 MODULES = [
     f"recbole_raserec.{name}"
     for name in ("config.words", "serving.bodies", "serving.schemas", "data.convert", "data.sources", "serving.lines",
-                 "data.titles", "config.config", "tuning.space", "tuning.ledger", "reporting.page", "training.model_file",
-                 "data.dataset")
+                 "data.titles", "config.config", "tuning.space", "tuning.ledger", "reporting.page",
+                 "training.model_file", "data.dataset")
 ]  # fmt: skip
 
 

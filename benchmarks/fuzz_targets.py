@@ -30,7 +30,9 @@ def targets(folder: Path) -> dict[str, Target]:
     csv = b'user,item,timestamp\nu1,"i 1",978300760\nu1,i2,2020-01-02T03:04:05\nu2,"a\nb",978300760000\n'
     lines = b'{"user_id": "a", "item_id": 7, "timestamp": 1.5}\n{"user_id": "b", "item_id": "x", "timestamp": 3}\n'
     review = b'{"reviewerID": "a", "asin": "b", "unixReviewTime": 978300760, "overall": 5.0}\n'
-    history = b'{"history": ["50", 172], "user": "a"}\n{"history": ["1"], "next_item": "2", "owner": "b", "time": 3.5}\n'
+    history = (
+        b'{"history": ["50", 172], "user": "a"}\n{"history": ["1"], "next_item": "2", "owner": "b", "time": 3.5}\n'
+    )
     yaml = b"alpha: 0.5\ntopk: [5, 10]\nlearning_rate: 1e-3\nbackbone: SASRec\n"
     space = b"alpha: {uniform: [0.1, 0.9]}\ntop_k: {choice: [5, 10]}\n"
     params = b"learning_rate loguniform -8,0 # natural\nalpha uniform 0.1,0.9\ntop_k choice [5,10]\n"
@@ -55,7 +57,9 @@ def targets(folder: Path) -> dict[str, Target]:
         "params": Target(search(folder / "space.test"), [params]),
         "result": Target(result_of(folder), [result[:20000], small_result(result)]),
         "report": Target(report(folder), [small_result(result)]),
-        "ledger": Target(ledger(folder), [b'{"point": {"alpha": 0.5}, "status": "finished", "score": 0.1, "report": {}}']),
+        "ledger": Target(
+            ledger(folder), [b'{"point": {"alpha": 0.5}, "status": "finished", "score": 0.1, "report": {}}']
+        ),
         "checkpoint": Target(checkpoint(folder), checkpoint_seeds(folder)),
         "convert": Target(converted(folder), [csv, csv * 3]),
         "atomic": Target(atomic_of(folder), [atomic]),

@@ -33,7 +33,7 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # a child that is forked has none of its parent's threads
 
-import numpy as np  # noqa: E402
+import numpy as np
 
 HERE = Path(__file__).parent
 A_RUN = 4  # random kills of a run before it may end
@@ -193,7 +193,9 @@ def digest(folder: Path) -> str:
     for part in ("state_dict", "memory"):
         for name, value in sorted(state[part].items()):
             whole.update(name.encode() + value.numpy().tobytes())
-    left = [path.name for path in (folder / "saved").iterdir() if path.name.startswith(".") and ".lock" not in path.name]
+    left = [
+        path.name for path in (folder / "saved").iterdir() if path.name.startswith(".") and ".lock" not in path.name
+    ]
     assert not left, f"drafts are left: {left}"
     return whole.hexdigest()
 
@@ -211,9 +213,11 @@ def at_each_boundary(folder: Path, kinds: list[str], every: int) -> dict[str, An
             place = folder / f"{kind}-{at}"
             code = ended(start(short, place, Faults(at, kind)))
             about = f"{kind} at boundary {at} ({names[at - 1]})"
-            assert code == -signal.SIGKILL if kind in ("kill", "torn") else code in (0, 2), f"{about}: ended with {code}"
+            assert code == -signal.SIGKILL if kind in ("kill", "torn") else code in (0, 2), (
+                f"{about}: ended with {code}: {_log(place)}"
+            )
             counts[f"{kind}, survived" if code == 0 else kind] += 1
-            assert ended(start(short, place)) == 0, f"{about}: {(place / 'child.log').read_text()[-2000:]}"
+            assert ended(start(short, place)) == 0, f"{about}: {_log(place)}"
             assert digest(place) == expected, f"{about}: other figures"
             _remove(place)
     return {"boundaries": dict(Counter(names)), "faults": dict(counts), "every": every, "digest": expected}
@@ -243,6 +247,10 @@ def at_random(folder: Path, kills: int, seed: int) -> dict[str, Any]:
         log.append(moments)
         _remove(place)
     return {"kills": killed, "runs": len(log), "seed": seed, "digest": expected, "seconds of each kill": log}
+
+
+def _log(folder: Path) -> str:
+    return (folder / "child.log").read_text(encoding="utf-8")[-2000:]
 
 
 def _remove(folder: Path) -> None:

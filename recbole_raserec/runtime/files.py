@@ -109,6 +109,7 @@ def only_writer(path: Path, wait: bool) -> Iterator[None]:
         raise ConfigError("checkpoint_dir", str(path.parent), f"no lock ({error.strerror})", "give another") from error
     try:
         _lock(handle, path, wait)
+        _remove_left(path)  # whoever has nothing more to write does it here only
         yield
     finally:
         os.close(handle)
@@ -185,9 +186,11 @@ def _draft(path: Path) -> tuple[int, str]:
 def _remove_left(path: Path) -> None:
     """Remove drafts of ``path`` whose writers were killed. A living writer holds its draft's lock."""
     draft = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")
+    with suppress(OSError):
+        os.unlink(_kept(path))
     for name in os.listdir(path.parent):
         if draft.fullmatch(name):
-            with suppress(OSError):
+            with suppress(OSError):  # its writer lives, or another one removes it
                 handle = os.open(path.parent / name, os.O_RDONLY)
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -198,7 +201,7 @@ def _remove_left(path: Path) -> None:
 
 def _keep(path: Path) -> None:
     """Keep a file that is about to be replaced. At every moment ``path`` or the kept file is there and complete."""
-    beside = path.with_name(f".{path.name}.kept")
+    beside = _kept(path)
     try:
         with suppress(FileNotFoundError):
             os.unlink(beside)
@@ -206,6 +209,10 @@ def _keep(path: Path) -> None:
         os.replace(beside, before(path))
     except OSError:  # a file system without hard links
         os.replace(path, before(path))
+
+
+def _kept(path: Path) -> Path:
+    return path.with_name(f".{path.name}.kept")
 
 
 def _umask() -> int:

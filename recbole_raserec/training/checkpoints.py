@@ -119,9 +119,7 @@ def last_good(path: Path, best: Path | None, device: Any) -> dict[str, Any] | No
     return None
 
 
-def best_of(
-    path: Path, valid: dict[str, float] | None, device: Any, last: int | None = None
-) -> dict[str, Any] | None:
+def best_of(path: Path, valid: dict[str, float] | None, device: Any, last: int | None = None) -> dict[str, Any] | None:
     """The best epoch with these validation metrics. With ``last``, also one of a later epoch."""
     for best in candidates(path, device):
         if best["valid"] == valid or (last is not None and best["epoch"] > last):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -26,7 +25,7 @@ from recbole_raserec.runtime.files import only_writer
 from recbole_raserec.runtime.progress import bar
 from recbole_raserec.runtime.recbole_faults import without_anomaly_mode
 from recbole_raserec.training import checkpoints
-from recbole_raserec.training.course import Course, OnEpoch, seed_of
+from recbole_raserec.training.course import Course, OnEpoch, check_finite, seed_of
 from recbole_raserec.training.optimizers import FUSED, DenseAndSparse, averaged, in_order, lazy_and_rest
 
 
@@ -156,18 +155,12 @@ class StageTrainer(Trainer):
             for batch in bar(f"{self.stage} {epoch_idx:>3}", show_progress)(batches):
                 total += self._step(batch)
         total = processes.total(total)
-        self._check_finite(total.item(), epoch_idx)
+        check_finite(total.item(), self.model, self._place(epoch_idx), self.learning_rate)
         return total.item()
 
-    def _check_finite(self, total: float, epoch: int) -> None:
-        """Stop before the epoch is saved. Checked once per epoch: reading every loss would stall a GPU."""
-        problem = "" if math.isfinite(total) else f"the loss is {total}"
-        if not problem and not all(bool(weight.isfinite().all()) for weight in self.model.parameters()):
-            problem = "a weight is not finite"  # the last step's; no loss shows it
-        if problem:
-            where = f"{problem} in epoch {epoch} of stage {self.stage}"
-            kept = f"; {self.last_file} has the epoch before" if epoch else ""
-            raise ConfigError("learning_rate", self.learning_rate, where, f"make it smaller{kept}")
+    def _place(self, epoch: int) -> str:
+        kept = f"; {self.last_file} has the epoch before" if epoch else ""
+        return f"in epoch {epoch} of stage {self.stage}{kept}"
 
     def _step(self, batch: Any) -> Tensor:
         self.optimizer.zero_grad()

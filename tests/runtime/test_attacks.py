@@ -45,7 +45,9 @@ def test_a_checkpoint(legacy):
     assert list(checkpoints.candidates(Path("evil.pth"), "cpu")) == []
 
 
-@pytest.mark.parametrize("word", [f"--topk={CALL}", f"--alpha={CALL}", f"--learning_rate=[{CALL}]", f"--backbone={CALL}"])
+@pytest.mark.parametrize(
+    "word", [f"--topk={CALL}", f"--alpha={CALL}", f"--learning_rate=[{CALL}]", f"--backbone={CALL}"]
+)
 def test_a_word_of_the_command_line(word, capsys):
     assert main(["run", "--model=RaSeRec", "--dataset=ml-100k", word]) == 2
     assert "error:" in capsys.readouterr().err
