@@ -220,6 +220,7 @@ def at_each_boundary(folder: Path, kinds: list[str], every: int) -> dict[str, An
             assert ended(start(short, place)) == 0, f"{about}: {_log(place)}"
             assert digest(place) == expected, f"{about}: other figures"
             _remove(place)
+        print(f"{kind}: {dict(counts)}", flush=True)
     return {"boundaries": dict(Counter(names)), "faults": dict(counts), "every": every, "digest": expected}
 
 
