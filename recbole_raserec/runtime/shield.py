@@ -26,6 +26,10 @@ from recbole_raserec.runtime.literals import literal
 from recbole_raserec.runtime.plain_yaml import PlainLoader
 
 
+class Loader(PlainLoader):
+    """:class:`PlainLoader` with RecBole's form of numbers. RecBole pickles it with its Config, so it has a name."""
+
+
 class SafeConfig(Config):
     """RecBole's Config, in which texts are literals or themselves, and yaml holds plain values."""
 
@@ -34,8 +38,8 @@ class SafeConfig(Config):
 
     def _build_yaml_loader(self) -> Any:
         stock = super()._build_yaml_loader()
-        numbers = {first: list(found) for first, found in stock.yaml_implicit_resolvers.items()}
-        return type("Loader", (PlainLoader,), {"yaml_implicit_resolvers": numbers})
+        Loader.yaml_implicit_resolvers = {first: list(found) for first, found in stock.yaml_implicit_resolvers.items()}
+        return Loader
 
 
 class _NoPickle:
