@@ -110,6 +110,7 @@ setup(
         "onnx": ONNX,
         "all": [*SERVE, *REPORT, *SEARCH, *ONNX],
         "docs": ["mkdocs-material>=9.5"],
+        "fuzz": ["atheris>=2.3"],  # benchmarks/fuzz.py follows the coverage with it
         "browser": ["playwright>=1.40"],  # drives a Chromium of the machine in make test-all
     },
     entry_points={"console_scripts": ["recbole-raserec=recbole_raserec.cli:script"]},

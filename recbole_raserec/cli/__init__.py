@@ -22,6 +22,7 @@ from recbole_raserec.cli.options import (
 from recbole_raserec.config.words import parse_arguments
 from recbole_raserec.doctor import doctor, mend_of
 from recbole_raserec.errors import ConfigError, RaSeRecError
+from recbole_raserec.runtime.signals import Terminated, stopping_at_sigterm
 
 if TYPE_CHECKING:
     from recbole_raserec.recommender import Recommender
@@ -63,7 +64,10 @@ HELP = """recbole-raserec COMMAND --name=value ...
   doctor    what is installed, what will break, and the command that mends it
             [--json]
 
-Exit codes: 0 done, 2 wrong input (one line on stderr says what is wrong and how to correct it), 130 interrupted."""
+Exit codes: 0 done, 2 wrong input (one line on stderr says what is wrong and how to correct it), 130 interrupted,
+143 ended by SIGTERM (run and tune go on with --resume=True)."""
+
+_STOPPED = ("run", "tune", "regenerate", "convert")  # serve has its own answer to a signal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,17 +77,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
-        return _command(words[0])(words[1:]) or 0
+        with stopping_at_sigterm(words[0] in _STOPPED):
+            return _command(words[0])(words[1:]) or 0
     except ImportError as error:
         print(f"error: {_missing(error)}", file=sys.stderr)
         return 2
     except (RaSeRecError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         mend = "; add --resume=True to the same command to go on" if words[0] in {"run", "tune"} else ""
         print(f"interrupted{mend}", file=sys.stderr)
-        return 130
+        return 143 if isinstance(error, Terminated) else 130
 
 
 def _missing(error: ImportError) -> str:

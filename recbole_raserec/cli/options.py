@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from recbole_raserec.config.words import check_known, literal, parse_arguments
+from recbole_raserec.config.words import check_known, parse_arguments
 from recbole_raserec.errors import ConfigError
+from recbole_raserec.runtime.literals import literal
 
 Options = dict[str, tuple[Any, Optional[tuple[Any, ...]]]]
 

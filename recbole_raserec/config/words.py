@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 from collections.abc import Iterable
 from typing import Any
@@ -21,14 +20,6 @@ def parse_arguments(arguments: Iterable[str]) -> dict[str, str]:
             raise ConfigError(f"--{name}", value, f"also given as {values[name]!r}", "give it once")
         values[name] = value
     return values
-
-
-def literal(text: str) -> Any:
-    """``text`` as a Python literal or as ``true``/``false``, otherwise unchanged. Nothing is executed."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def check_known(what: str, name: Any, known: Iterable[str], value: Any = None, first: Iterable[str] = ()) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import jinja2
 
 from recbole_raserec.config.parameters import NEWER, affects
+from recbole_raserec.errors import DataError
 from recbole_raserec.evaluation.ranking import PROTOCOLS
 from recbole_raserec.reporting import figures
 from recbole_raserec.reporting.result import read_result
 from recbole_raserec.reporting.text import verdict
-from recbole_raserec.runtime.files import replacing
+from recbole_raserec.runtime.files import write_text
 
 SWEPT = ("top_k", "alpha")  # the parameters of the paper's Figure 2, in its order
 
@@ -27,8 +28,12 @@ def write_report(results: Sequence[str | Path], output: str | Path) -> Path:
     DataError : a file is missing or is not a result of ``run``.
     """
     runs = [{**read_result(path), "file": Path(path).name} for path in results]
-    with replacing(Path(output)) as temporary:
-        temporary.write_text(build_page(runs), encoding="utf-8")
+    try:
+        page = build_page(runs)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, jinja2.TemplateError) as error:
+        names, problem = " ".join(map(str, results)), f"a value in them is not one of a run ({error!r})"
+        raise DataError("result", names, problem, "give files that `recbole-raserec run` wrote, unchanged") from error
+    write_text(Path(output), page)
     return Path(output)
 
 

@@ -24,6 +24,7 @@ from urllib.parse import quote
 from recbole_raserec.errors import DataError
 from recbole_raserec.retrieval.schema import APPLICATION, FORMAT, INDEXES, TABLES, upgrade
 from recbole_raserec.retrieval.sqlite_errors import WAIT, explain
+from recbole_raserec.runtime.files import sync
 
 
 class Database:
@@ -97,7 +98,7 @@ class Database:
                     os.rename(self._draft_path, self.path)
                 finally:
                     self._remove_draft()
-                _sync(self.path.parent)
+                sync(self.path.parent)
                 return True
         except (sqlite3.Error, OSError) as error:
             raise explain(self.path, error) from error
@@ -152,7 +153,7 @@ class Database:
             connection.execute("PRAGMA journal_mode=WAL")
         finally:
             connection.close()
-        _sync(self._draft_path)
+        sync(self._draft_path)
 
     def _connect(self) -> sqlite3.Connection:
         self._inode = os.stat(self.path).st_ino
@@ -195,15 +196,6 @@ def _only_creator(folder: Path) -> Iterator[None]:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(handle)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)
 

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,7 +20,7 @@ from typing import Any, TextIO
 from recbole_raserec.data.histories import Histories, read_histories
 from recbole_raserec.errors import DataError, RaSeRecError
 from recbole_raserec.recommender import Recommender
-from recbole_raserec.runtime.files import json_line, replacing
+from recbole_raserec.runtime.files import json_line, writing
 from recbole_raserec.runtime.text import STANDARD, read_lines
 from recbole_raserec.serving.answers import split
 
@@ -136,5 +137,5 @@ def _opened(output: str) -> Iterator[TextIO]:
     if output == STANDARD:
         yield sys.stdout
         return
-    with replacing(Path(output)) as temporary, open(temporary, "w", encoding="utf-8") as file:
+    with writing(Path(output)) as raw, TextIOWrapper(raw, "utf-8") as file:
         yield file

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from recbole_raserec import Config, ConfigError
-from recbole_raserec.config.words import literal
+from recbole_raserec.runtime.literals import literal
 from recbole_raserec.training import checkpoints
 
 
