@@ -299,7 +299,7 @@ def test_impossible_factories_are_clear_errors(factory):
 
 
 @pytest.mark.parametrize(
-    ("size", "depth", "held"), [(256, 1, 1), (257, 1, 1), (1000, 3, 2000), (5000, 15, 10**6), (20_000, 60, 10**5)]
+    ("size", "depth", "held"), [(1024, 1, 1), (1025, 1, 1), (5000, 3, 2000), (20_000, 15, 10**6), (62_000, 60, 10**6)]
 )
 @pytest.mark.parametrize("ties", [False, True])
 def test_the_search_by_groups_is_the_search_of_faiss(monkeypatch, size, depth, held, ties):
@@ -307,8 +307,8 @@ def test_the_search_by_groups_is_the_search_of_faiss(monkeypatch, size, depth, h
     rng = np.random.default_rng(size)
     keys = rng.integers(-1, 2, (size, 8)).astype(np.float32) if ties else clustered(size, size)
     index = build_index(keys, "Flat", 1)
-    queries = normalise(np.concatenate([keys[-3:], clustered(1, 7)]))
-    assert size >= 2 * index_module._GROUP * depth  # or FAISS searches
+    queries = normalise(np.concatenate([keys[-8:], clustered(1, 7)]))
+    assert size >= 8 * index_module._GROUP * depth and len(queries) > index_module._FEW  # or FAISS searches
     rough, near = search_index(index, queries, depth)
     expected, numbers = index.search(queries, depth)
     np.testing.assert_allclose(rough, expected, atol=2e-6)
