@@ -37,7 +37,9 @@ def test_kills_at_every_boundary_and_at_random(tmp_path):
     assert found["random"]["kills"] >= 100
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_a_run_with_its_code(number, code, tiny_data, own_folder):
     words = "run --model=RaSeRec --dataset=tiny --epochs=100000 --stopping_step=100000 --show_progress=False"
     program = [sys.executable, "-c", "from recbole_raserec.cli import script; script()", *words.split()]

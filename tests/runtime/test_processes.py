@@ -50,8 +50,11 @@ def parameters(tiny_data, **more):
     "more",
     [
         {"backbone": "SASRec", **PACKED},
-        {"backbone": "DuoRec", "contrast_weight": 0.0, **PACKED},
-        {"backbone": "GRU4Rec", "embedding_size": 16, "hidden_size": 16, "dropout_prob": 0.0},
+        pytest.param({"backbone": "DuoRec", "contrast_weight": 0.0, **PACKED}, marks=pytest.mark.slow),
+        pytest.param(
+            {"backbone": "GRU4Rec", "embedding_size": 16, "hidden_size": 16, "dropout_prob": 0.0},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_two_processes_give_what_one_gives(more, tiny_data):
