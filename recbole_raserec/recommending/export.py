@@ -45,7 +45,7 @@ def write(view: View, folder: Path, form: str) -> list[Path]:
     if form not in FORMS:
         raise ConfigError("form", form, "not an allowed value", f"use one of {', '.join(FORMS)}")
     tokens, snapshot = view.trained.items.tokens, view.snapshot
-    numbers = np.flatnonzero(view.catalogue.allowed)
+    numbers = np.flatnonzero(view.catalogue.allowed).tolist()
     items = {
         "item": [tokens[number] for number in numbers],
         "title": [view.trained.title(number) for number in numbers],

@@ -128,7 +128,7 @@ def key_bytes(keys: np.ndarray, key_type: str) -> Iterator[memoryview]:
         packed = np.ascontiguousarray(keys, dtype=key_type)
     if not np.isfinite(packed).all():
         raise ConfigError("keys", None, f"are not finite as {key_type}", "give keys of an encoder without NaN")
-    return map(memoryview, packed.view(np.uint8).reshape(len(packed), -1)) if len(packed) else iter(())
+    return (row.data for row in packed.view(np.uint8).reshape(len(packed), -1)) if len(packed) else iter(())
 
 
 def insert_rows(connection: sqlite3.Connection, rows: Rows, keys: Iterable[memoryview]) -> None:
