@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from recbole_raserec.evaluation.ranking import MEMORIES, PROTOCOLS
 from recbole_raserec.reporting.result import Result
 from recbole_raserec.runtime.progress import format_seconds
@@ -9,7 +11,7 @@ from recbole_raserec.runtime.progress import format_seconds
 
 def format_result(result: Result) -> str:
     """The result as aligned tables, with both protocols, both memories, and relative gains with their intervals."""
-    data, mixture = result.dataset, result.raserec.get("mixture")
+    data, mixture, choice = result.dataset, result.raserec.get("mixture"), result.raserec.get("choice")
     counts = f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions"
     lines = [
         f"{data['name']}: {counts}, {result.test_users:,} test users, seed {result.seed}",
@@ -18,7 +20,9 @@ def format_result(result: Result) -> str:
     for protocol in PROTOCOLS:
         lines += ["", *aligned(_rows(result, protocol))]
     lines += [""]
-    if mixture:
+    if choice and choice["note"]:
+        lines += wrap(f"safeguard: {choice['note']}", 120)
+    if mixture and (mixture["weight"] or not choice):
         lines.append(f"mixture by validation: weight {mixture['weight']}, tau {mixture['tau']}")
     lines.append("* the figures under raserec.test and improvement in the result file (memory_include_valid)")
     lines.append(f"{format_seconds(result.seconds)}; peak memory {result.peak_rss_mib:.0f} MiB")

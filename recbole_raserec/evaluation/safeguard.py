@@ -1,0 +1,70 @@
+"""The rule that refuses a ranking by which somebody would lose against the backbone, from paired validation users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recbole_raserec.evaluation.groups import length_groups, popularity_groups
+from recbole_raserec.evaluation.metrics import Metrics
+from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks
+from recbole_raserec.evaluation.significance import gains, z_of
+
+OVERALL = 0.0  # least z of each metric of all users
+GROUP = -1.0  # least z of each metric of a group
+PROOF = 1.0  # least z of the watched metric, both protocols together
+
+
+@dataclass(frozen=True)
+class Safeguard:
+    """Compares rankings of the validation users with the backbone's ranking of the same users.
+
+    A ranking passes if all of this holds. z is the mean gain over the users, in standard errors.
+
+    - All users: no metric is below the backbone's under either protocol (z >= ``OVERALL``).
+    - Each quintile of item popularity and each history length: no metric falls (z >= ``GROUP``).
+    - The watched metric gains in the sum of both protocols (z >= ``PROOF``).
+
+    The rule is stricter than "nothing falls significantly" (z >= -2). In a small data set nothing is significant, so
+    that rule lets pass what then costs the test users. Standard errors grow as users become fewer. So the gain that
+    has to be proved grows too.
+
+    Attributes
+    ----------
+    base : ranks [R] of the backbone.
+    groups : the rows [R] bool of each group.
+    """
+
+    base: Ranks
+    groups: dict[str, np.ndarray]
+    metrics: Metrics
+
+    @classmethod
+    def of(
+        cls, base: Ranks, targets: np.ndarray, lengths: np.ndarray, counts: np.ndarray, metrics: Metrics
+    ) -> Safeguard:
+        """The safeguard of users with these targets [R] and history lengths [R], and training counts [V] of items."""
+        of_items = popularity_groups(targets, np.repeat(np.arange(len(counts)), counts), len(counts))
+        groups = {f"items of {name}": rows for name, rows in of_items.items() if name.startswith("quintile")}
+        groups |= {f"histories of {name}": rows for name, rows in length_groups(lengths).items()}
+        return cls(base, {name: rows for name, rows in groups.items() if rows.any()}, metrics)
+
+    def refusal(self, new: Ranks) -> str | None:
+        """Why the ranks ``new`` [R] do not pass, in words; None if they pass."""
+        found = gains(self.base, new, self.metrics)
+        least = min(found, key=lambda name: z_of(found[name]))
+        if z_of(found[least]) < OVERALL:
+            return _falls(*least, "all users", found[least])
+        proof = z_of(np.sum([found[protocol, self.metrics.watched] for protocol in PROTOCOLS], axis=0))
+        if proof < PROOF:
+            return f"the gain in {self.metrics.watched} is not proved ({proof:.1f} standard errors)"
+        for group, rows in self.groups.items():
+            least = min(found, key=lambda name: z_of(found[name][rows]))
+            if z_of(found[least][rows]) < GROUP:
+                return _falls(*least, group, found[least][rows])
+        return None
+
+
+def _falls(protocol: str, metric: str, who: str, gain: np.ndarray) -> str:
+    return f"{protocol} {metric} of {who} falls by {-z_of(gain):.1f} standard errors"
