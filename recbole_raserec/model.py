@@ -70,7 +70,7 @@ class Scorer:
         Parameters
         ----------
         h : [B, D] user vectors of the backbone.
-        neighbours : their memories; with None the scores are those of the backbone.
+        neighbours : their memories; with None the scores are the backbone's, less the adjustment.
         out : [V, B] buffer for the scores.
         """
         scores = self.products(h, neighbours, out)

@@ -193,6 +193,9 @@ def test_a_saved_model_recommends_by_its_combination(make_config, tmp_path):
     model = recommender.view().trained.model
     weight = result["raserec"]["mixture"]["weight"]
     assert model.combination == Combination(Mixture(weight, 0.2 if weight else 1.0), 0.5, 0.3)
+    plain = run("RaSeRec", "tiny", config_dict={**make_config().external_config_dict, "resume": True})
+    assert result["backbone"] == plain["backbone"]  # nothing of the combination is in its figures
+    assert result["raserec"]["test"] != plain["raserec"]["test"]
     dataset = SequenceDataset(config)
     dataset.build()
     fresh = build_model(config, dataset)
