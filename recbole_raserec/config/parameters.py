@@ -132,31 +132,34 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("mixture_top_k", 200, "Memories that the mixture reads.", ranges.COUNT),
     ),
     ("safeguard", "here", "mixture"): (
-        Parameter("safeguard", False, "Memories are used only as far as no user group loses.", newer=True),
+        Parameter("safeguard", True, "Memories are used only as far as no user group loses.", newer=True, before=False),
         Parameter(
             "retrieval_strength",
-            [1.0],
+            [0.25, 0.5, 1.0],
             "s of h + s (h~ - h); the best of a list is kept.",
             types=_NUMBERS,
             newer=True,
+            before=[1.0],
         ),
     ),
     ("safeguard", "arXiv 2007.07314", "mixture"): (
         Parameter(
             "popularity_adjustment",
-            [0.0],
+            [0.0, 0.1, 0.2],
             "Scores lose this times log(1 + count); the best is kept.",
             types=_NUMBERS,
             newer=True,
+            before=[0.0],
         ),
     ),
     ("fine-tuning", "here", "finetune"): (
         Parameter(
             "finetune_popularity_exponent",
-            0.0,
+            0.25,
             "b; a pair weighs (training count of its target)^-b.",
             ranges.SHARE,
             newer=True,
+            before=0.0,
         ),
     ),
     ("fine-tuning", "RaSeRec", "finetune"): (

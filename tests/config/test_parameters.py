@@ -28,6 +28,12 @@ def plain():
     return Config("RaSeRec", "tiny")
 
 
+def test_the_data_sets_of_published_figures_keep_the_settings_of_these_figures():
+    for name in dataset_names():
+        found = Config("RaSeRec", name).plain()
+        assert all(found[key] == value for key, value in NEWER.items()) == name.startswith("amazon-")
+
+
 @pytest.mark.parametrize("file", DEFAULTS, ids=lambda file: file.stem)
 def test_a_yaml_of_defaults_is_the_table(file, plain):
     types = dict(re.findall(r"^(\w+):.*?# \((\w+)\)", file.read_text(), re.MULTILINE))
