@@ -6,12 +6,11 @@ VENV ?= $(if $(filter next,$(STACK)),.venv-next,.venv)
 BIN := $(VENV)/bin
 LOCK := $(if $(filter next,$(STACK)),constraints-next.txt,constraints.txt)
 
-.PHONY: run test test-next test-all lint bench reproduce clean
+.PHONY: run test test-next test-all test-docs docs lint bench reproduce clean
 
 run: $(VENV)/installed
 	$(BIN)/python run_recbole_raserec.py --model=RaSeRec --dataset=ml-100k --result_file=result.json
-	@echo "recommendations with reasons: $(BIN)/python examples/recommend.py"
-	@echo "a page to try it: $(BIN)/recbole-raserec serve --model_file=$$(ls -t saved/ml-100k-RaSeRec-SASRec-*.pth | head -1)"
+	@echo "(recbole-raserec is in $(BIN); examples/recommend.py shows recommendations with reasons)"
 
 test: $(VENV)/installed lint
 	$(BIN)/python -m pytest
@@ -30,6 +29,19 @@ test-all: $(VENV)/installed lint
 	$(BIN)/python -m pip install --quiet --constraint $(LOCK) optuna playwright schemathesis \
 	  onnx onnxscript onnxruntime
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+# Every command and Python block of README.md and docs/.
+test-docs: $(VENV)/installed
+	$(BIN)/python -m pytest tests/docs tests/end_to_end/test_examples.py -m "slow or not slow"
+
+# The pages as a site, in build/site. Its packages are not among the tested ones, so it has an environment of its own.
+docs: .venv-docs/installed
+	.venv-docs/bin/mkdocs build
+
+.venv-docs/installed: setup.py
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet 'mkdocs-material>=9.5,<10'
+	touch $@
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -63,4 +75,4 @@ endif
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-next build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-next .venv-docs build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -1,5 +1,6 @@
 """Package metadata; tools are configured in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -44,26 +45,46 @@ OLD = [f'{need} ; python_version < "3.12"' for need in _OLD]
 NEW = [f'{need} ; python_version >= "3.12"' for need in _NEW]
 
 SERVE = ["starlette>=0.37", "uvicorn>=0.30", "prometheus-client>=0.19"]
+REPORT = ["matplotlib>=3.7", "jinja2>=3"]
+SEARCH = ["optuna>=3"]
+ONNX = ["torch>=2.6", "onnx>=1.17", "onnxscript>=0.4", "onnxruntime>=1.19"]  # Recommender.export_onnx
+
+
+def long_description() -> str:
+    """The README without the links that lead to files of a clone: a package index has neither pages nor pictures."""
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"^!\[[^]]*\]\((?!https?:)[^)]*\)\n\n", "", text, flags=re.M)
+    return re.sub(r"\[([^]]*)\]\((?!https?:)[^)]*\)", r"\1", text)
+
 
 setup(
     name="recbole-raserec",
     version=VERSION,
     description="Retrieval-augmented sequential recommendation (RaSeRec) for RecBole",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description=long_description(),
     long_description_content_type="text/markdown",
     license="MIT",
+    keywords="recommender-system sequential-recommendation retrieval-augmented recbole pytorch faiss sasrec",
+    project_urls={"Paper": "https://arxiv.org/abs/2412.18378", "RecBole": "https://recbole.io"},
     python_requires=">=3.9",
     packages=[*find_packages(include=["recbole_raserec", "recbole_raserec.*"]), "recbole_raserec.properties"],
     package_dir={"recbole_raserec.properties": "properties"},
     package_data={
+        "recbole_raserec": ["py.typed"],
         "recbole_raserec.properties": ["*.yaml", "*/*.yaml"],
         "recbole_raserec.reporting": ["*.html"],
         "recbole_raserec.serving": ["*.html"],
     },
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: MIT License",
         "Operating System :: POSIX :: Linux",
         *(f"Programming Language :: Python :: 3.{minor}" for minor in (11, 13)),  # those that were run
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
     ],
     install_requires=[
         "torch>=2.1",
@@ -77,17 +98,19 @@ setup(
         "test": [
             "pytest>=7",
             "hypothesis>=6",
-            "matplotlib>=3.7",
-            "jinja2>=3",
+            *REPORT,
             "jsonschema>=4",
             *SERVE,
             "ruff>=0.6",
             "mypy>=1.8",
         ],
         "serve": SERVE,
-        "report": ["matplotlib>=3.7", "jinja2>=3"],
-        "search": ["optuna>=3"],
-        "onnx": ["torch>=2.6", "onnx>=1.17", "onnxscript>=0.4", "onnxruntime>=1.19"],  # Recommender.export_onnx
+        "report": REPORT,
+        "search": SEARCH,
+        "onnx": ONNX,
+        "all": [*SERVE, *REPORT, *SEARCH, *ONNX],
+        "docs": ["mkdocs-material>=9.5"],
+        "fuzz": ["atheris>=2.3"],  # benchmarks/fuzz.py follows the coverage with it
         "browser": ["playwright>=1.40"],  # drives a Chromium of the machine in make test-all
     },
     entry_points={"console_scripts": ["recbole-raserec=recbole_raserec.cli:script"]},

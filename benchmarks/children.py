@@ -49,9 +49,3 @@ def measure_each(script: str, options: dict[str, str], identity: Callable[[dict[
             others = [other for other in older if identity(other) != identity(row)]
             rows = sorted([*others, row], key=lambda other: (other["memories"], other["index_factory"]))
             output.write_text(json_line({"rows": rows}) + "\n", encoding="utf-8")
-
-
-def resident_mib() -> float:
-    """Resident memory of this process."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 2**10

@@ -102,7 +102,7 @@ def _headline_rows(runs: list[Run], goal: list[float]) -> list[str]:
     for side, label in labels.items():
         own = side == "backbone"
         cells = [
-            _cell_of(runs, side, protocol, metric, None if own else least)
+            cell_of(runs, side, protocol, metric, None if own else least)
             for (protocol, metric), least in zip(COLUMNS, goal)
         ]
         gains = ["" if own else gain(runs, "backbone", runs, side, protocol) for protocol in PROTOCOLS]
@@ -110,7 +110,7 @@ def _headline_rows(runs: list[Run], goal: list[float]) -> list[str]:
     return rows
 
 
-def _cell_of(runs: list[Run], side: str, protocol: str, metric: str, goal: float | None = None) -> str:
+def cell_of(runs: list[Run], side: str, protocol: str, metric: str, goal: float | None = None) -> str:
     """Mean and half the range. The mean is bold if it is at least ``goal``."""
     values = [test_of(run, side)[protocol][metric] for run in runs]
     shown = mean(values)

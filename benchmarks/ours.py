@@ -15,13 +15,14 @@ from typing import Any, Callable
 import numpy as np
 import torch
 
-from recbole_raserec import Config, MemoryBank, RaSeRec, SequenceDataset
+from recbole_raserec import Config, RaSeRec, SequenceDataset
 from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.data.batches import training_windows
 from recbole_raserec.data.patterns import mine_patterns, pair_patterns
 from recbole_raserec.regeneration.decoding import decode_all, local_decoder
 from recbole_raserec.regeneration.regenerator import Regenerator
 from recbole_raserec.regeneration.trainer import Pairs, RegeneratorTrainer
+from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.runtime.recbole_faults import without_anomaly_mode
 from recbole_raserec.training.backbone import BackboneTrainer
 from recbole_raserec.training.finetune import FinetuneTrainer

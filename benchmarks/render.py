@@ -1,11 +1,12 @@
-"""Write the tables and pictures of README.md from benchmarks/results/: ``python benchmarks/render.py [--check]``.
+"""Write the tables and pictures of the pages from benchmarks/results/: ``python benchmarks/render.py [--check]``.
 
-With --check nothing is written. The exit code is 1 if a page would change, or if a bold figure of README.md does not
-reach its bar in benchmarks/published.json.
+With --check nothing is written. The exit code is 1 if a page would change, or if a bold figure of docs/benchmarks.md
+does not reach its bar in benchmarks/published.json.
 
-benchmarks/results/README.md gets all headline figures. README.md gets the most important ones; only the text between
-the markers ``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced. No figure is typed by hand. benchmarks/pictures/ gets
-the pictures of the runs in benchmarks/results/sensitivity/, and report.html, the report of these runs.
+benchmarks/results/README.md gets all headline figures, docs/benchmarks.md the most important ones, and README.md one
+table. Only the text between the markers ``<!-- NAME -->`` and ``<!-- /NAME -->`` is replaced. No figure is typed by
+hand. docs/parameters.md is written from the table of parameters. benchmarks/pictures/ gets the pictures of the runs in
+benchmarks/results/sensitivity/, and report.html, the report of these runs.
 """
 
 from __future__ import annotations
@@ -18,15 +19,20 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks import tables  # noqa: E402
+from benchmarks import service_tables, size_tables, tables  # noqa: E402
+from benchmarks.front import front_table, reasons  # noqa: E402
 from benchmarks.headline import headline_tables, unearned  # noqa: E402
+from benchmarks.parameters import parameters_page  # noqa: E402
 from recbole_raserec.reporting.page import sensitivity, sweeps, write_report  # noqa: E402
 from recbole_raserec.reporting.result import read_result  # noqa: E402
 
 README = HERE.parent / "README.md"
 RESULTS = HERE / "results"
 ALL_FIGURES = RESULTS / "README.md"
-MEMORY = HERE.parent / "docs" / "memory.md"
+DOCS = HERE.parent / "docs"
+BENCHMARKS, MEMORY, PARAMETERS, SERVING, SIZE = (
+    DOCS / f"{name}.md" for name in ("benchmarks", "memory", "parameters", "serving", "size")
+)
 ABOUT = (
     "Written by `python benchmarks/render.py` from the files beside it. Means over the seeds and half their range; "
     "gains over the backbone of the same run, with 95 % intervals over users."
@@ -48,6 +54,7 @@ def draw(files: list[Path], folder: Path) -> None:
 
 def replace_block(text: str, name: str, block: str) -> str:
     """``text`` with ``block`` between the markers of ``name``. Only the text between the markers is replaced."""
+    assert f"<!-- {name} -->" in text, f"there is no block {name}"
     return re.sub(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m: m[1] + block + "\n" + m[2], text, flags=re.S)
 
 
@@ -67,7 +74,7 @@ def blocks(
     bench: dict,
     published: dict,
 ) -> dict[str, str]:
-    """The name and the content of each block of the README."""
+    """The name and the content of each block of docs/benchmarks.md."""
     full = [run for run in headline if run["config"].get("preset") == "full"]
     return {
         "accuracy": headline_tables(headline, published),
@@ -83,22 +90,34 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
     """Each page and its text, from the result files."""
     results = [read_result(file) for file in sorted(RESULTS.glob("amazon-*.json"))]
     headline = [run for run in results if tables.in_headline(run["config"])]
-    text = README.read_text(encoding="utf-8")
     bench = _json("bench-cpu.json")
+    text = BENCHMARKS.read_text(encoding="utf-8")
     for name, block in blocks(results, headline, [read_result(file) for file in swept], bench, published).items():
         text = replace_block(text, name, block)
-    memory = MEMORY.read_text(encoding="utf-8")
-    for name, file, table in (("newitems", "new-items.json", tables.new_items_table),):
-        memory = replace_block(memory, name, table(_json(file)))
-    return {README: text, ALL_FIGURES: page(headline), MEMORY: memory}
+    texts = {file: file.read_text(encoding="utf-8") for file in (MEMORY, SERVING, SIZE)}
+    for place, name, file, table in (
+        (MEMORY, "newitems", "new-items.json", tables.new_items_table),
+        (MEMORY, "poisoning", "poisoning.json", service_tables.poisoning_table),
+        (SERVING, "speed", "serving_http.json", service_tables.speed_table),
+        (SIZE, "endtoend", "end_to_end.json", size_tables.end_to_end_table),
+        (SIZE, "strides", "long-histories.json", size_tables.stride_table),
+    ):
+        if (RESULTS / file).exists():
+            texts[place] = replace_block(texts[place], name, table(_json(file)))
+    drift = next(run for run in map(read_result, swept) if "drift" in run)
+    readme = README.read_text(encoding="utf-8")
+    for name, block in {"results": front_table(headline, published), "why": reasons(headline, drift, bench)}.items():
+        readme = replace_block(readme, name, block)
+    written = {README: readme, BENCHMARKS: text, ALL_FIGURES: page(headline), **texts}
+    return {**written, PARAMETERS: parameters_page()}
 
 
 def problems(written: dict[Path, str], published: dict) -> list[str]:
-    """What --check finds: pages that would change, and bold figures of the README that do not reach their bar."""
+    """What --check finds: pages that would change, and bold figures of docs/benchmarks.md below their bar."""
     stale = [file for file, text in written.items() if file.read_text(encoding="utf-8") != text]
     told = [f"{file.name} is not what the result files say: run python benchmarks/render.py" for file in stale]
-    block = re.search(r"<!-- accuracy -->\n(.*?)<!-- /accuracy -->", README.read_text(encoding="utf-8"), re.S)
-    assert block, "README.md has no block named accuracy"
+    block = re.search(r"<!-- accuracy -->\n(.*?)<!-- /accuracy -->", BENCHMARKS.read_text(encoding="utf-8"), re.S)
+    assert block, "docs/benchmarks.md has no block named accuracy"
     return told + unearned(block[1], published)
 
 

@@ -109,10 +109,9 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 def measure(size: int, factory: str, nprobe: int, recall: float, model_file: str) -> dict[str, Any]:
     """One row of the result, measured in this process."""
-    from benchmarks.children import resident_mib
-    from recbole_raserec import MemoryBank
     from recbole_raserec.retrieval.index import choose_factory
-    from recbole_raserec.runtime.machine import peak_rss_mib
+    from recbole_raserec.retrieval.memory import MemoryBank
+    from recbole_raserec.runtime.machine import peak_rss_mib, resident_mib
 
     source, about = real_keys(model_file) if model_file else made_keys(size)
     rows, before = np.arange(size), resident_mib()

@@ -34,8 +34,9 @@ sys.path.insert(0, str(HERE.parent))
 import numpy as np  # noqa: E402
 
 from benchmarks import read_options  # noqa: E402
-from benchmarks.children import measure_each, resident_mib  # noqa: E402
+from benchmarks.children import measure_each  # noqa: E402
 from benchmarks.search import COMPARED, HISTORY, real_keys  # noqa: E402
+from recbole_raserec.runtime.machine import resident_mib  # noqa: E402
 
 DEFAULTS = {
     "model_file": "", "data": "", "sizes": "0,1000000,10000000", "indices": "Flat;auto", "index_recall": "0",
@@ -85,8 +86,9 @@ def measure(options: dict[str, str]) -> dict[str, Any]:
 
 def enlarged(recommender: Any, model_file: str, size: int, options: dict[str, str], folder: str) -> Any:
     """The recommender with ``size`` memories whose keys are like the model's."""
-    from recbole_raserec import MemoryBank, Recommender
+    from recbole_raserec import Recommender
     from recbole_raserec.retrieval.living import IndexSettings, LivingMemory
+    from recbole_raserec.retrieval.memory import MemoryBank
     from recbole_raserec.retrieval.names import Names
 
     trained, rows = recommender.view().trained, np.arange(size)

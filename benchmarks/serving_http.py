@@ -36,7 +36,7 @@ WARM, HISTORIES, EVERY = 2.0, 2000, 5.0  # seconds; number of histories; seconds
 def main(argv: list[str]) -> None:
     from benchmarks import read_options
     from recbole_raserec.runtime.files import json_line
-    from recbole_raserec.runtime.machine import versions
+    from recbole_raserec.runtime.machine import machine, versions
 
     defaults = {"model_file": "", "clients": "1,8,64", "seconds": "20", "soak": "10"}
     options = read_options(argv, {**defaults, "output": str(HERE / "results" / "serving_http.json")})
@@ -53,18 +53,20 @@ def main(argv: list[str]) -> None:
         if float(options["soak"]):
             with service(options["model_file"], folder / "soak.memory", True) as (port, pid):
                 result["soak"] = soak(folder, port, pid, 60 * float(options["soak"]))
-    Path(options["output"]).write_text(json_line({**result, "versions": versions()}) + "\n", encoding="utf-8")
+    Path(options["output"]).write_text(
+        json_line({**result, "versions": versions(), "machine": machine("cpu")}) + "\n", encoding="utf-8"
+    )
 
 
-def write_histories(model_file: str, path: Path) -> dict[str, int]:
-    """Random histories of the model's items, most of them short. Return the model's sizes."""
+def write_histories(model_file: str, path: Path) -> dict[str, Any]:
+    """Random histories of the model's items, most of them short. Return the model's sizes, and what identifies it."""
     from recbole_raserec.recommender import Recommender
 
     recommender, rng = Recommender.load(model_file, store=path.with_suffix(".none")), np.random.default_rng(0)
     items = recommender.items
     lengths = np.minimum(1 + rng.geometric(0.12, HISTORIES), 50)
     path.write_text(json.dumps([[items[n] for n in rng.integers(0, len(items), length)] for length in lengths]))
-    return {"items": len(items), "memories": len(recommender.memory)}
+    return {"items": len(items), "memories": len(recommender.memory), "model": recommender.view().trained.digest}
 
 
 @contextmanager

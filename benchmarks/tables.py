@@ -99,10 +99,10 @@ def gain(base: list[Run], base_side: str, new: list[Run], side: str, protocol: s
         np.stack([unpack_ranks(run["test_ranks"][of_side][protocol]) for run in runs])
         for runs, of_side in ((base, base_side), (new, side))
     ]
-    return _interval(*paired_improvement(*ranks, Metrics.of(base[0]["config"]), RESAMPLING)["ndcg@10"])
+    return interval(*paired_improvement(*ranks, Metrics.of(base[0]["config"]), RESAMPLING)["ndcg@10"])
 
 
-def _interval(percent: float, low: float, high: float) -> str:
+def interval(percent: float, low: float, high: float) -> str:
     return f"{percent:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
@@ -164,7 +164,7 @@ def drift_table(run: Run) -> str:
         cells = []
         for protocol in PROTOCOLS:
             cells.append(cell(part["test"][protocol]["ndcg@10"]))
-            cells.append(_interval(*part["improvement"][protocol]["ndcg@10"]))
+            cells.append(interval(*part["improvement"][protocol]["ndcg@10"]))
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -248,7 +248,7 @@ def paths_table(rows: list[dict]) -> str:
         test = [mean([row["test"][protocol]["ndcg@10"]]) for protocol in PROTOCOLS]
         changes = ["", ""]
         if "change_percent" in row:
-            changes = [_interval(*row["change_percent"][protocol]["ndcg@10"]) for protocol in PROTOCOLS]
+            changes = [interval(*row["change_percent"][protocol]["ndcg@10"]) for protocol in PROTOCOLS]
         epochs = ", ".join(str(number) for number in row["epochs"])
         lines.append(f"| {' | '.join([row['way'], epochs, *test, *changes])} |")
     return "\n".join(lines)

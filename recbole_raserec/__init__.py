@@ -19,18 +19,14 @@ if TYPE_CHECKING:
     from recbole_raserec.pipeline import run
     from recbole_raserec.recommender import Recommender
     from recbole_raserec.regeneration.command import regenerate
-    from recbole_raserec.regeneration.dataset import RegeneratedDataset
-    from recbole_raserec.retrieval.memory import MemoryBank
     from recbole_raserec.runtime.stock import run_recbole
 
 _HOME = {
     "Config": "config.config",
     "ConfigError": "errors",
     "DataError": "errors",
-    "MemoryBank": "retrieval.memory",
     "RaSeRec": "model",
     "Recommender": "recommender",
-    "RegeneratedDataset": "regeneration.dataset",
     "SequenceDataset": "data.dataset",
     "convert": "data.convert",
     "regenerate": "regeneration.command",
@@ -42,10 +38,8 @@ __all__ = [
     "Config",
     "ConfigError",
     "DataError",
-    "MemoryBank",
     "RaSeRec",
     "Recommender",
-    "RegeneratedDataset",
     "SequenceDataset",
     "convert",
     "regenerate",

@@ -57,7 +57,8 @@ class Scorer:
         if neighbours is None or neighbours.is_empty or self.strength == 0:
             return h
         near = neighbours.nearest(self.top_k)
-        augmented = self.augmentation(h, near.vectors, self.item_vectors[near.items], near.real)
+        memories = near.vectors, self.item_vectors[near.items], near.real, near.weights
+        augmented = self.augmentation(h, *memories)
         return augmented if self.strength == 1 else torch.lerp(h, augmented, self.strength)
 
     def users(self, h: Tensor, neighbours: Neighbours | None = None) -> Tensor:
@@ -85,7 +86,7 @@ class Scorer:
         """What the memories add to the scores [V, B] in a mixture; None where there are none."""
         if neighbours is None or neighbours.is_empty:
             return None
-        return Votes(scores, neighbours.items, cosines(h, neighbours))
+        return Votes(scores, neighbours.items, cosines(h, neighbours), neighbours.weights)
 
     def of_items(self, h: Tensor, neighbours: Neighbours | None, own: Tensor) -> Tensor:
         """[B] scores of one item for each user, ``own`` [B]."""
@@ -98,12 +99,13 @@ class Scorer:
         """Where the score of an item comes from, for one history: h [1, D] and its memories."""
         near = neighbours.nearest(self.top_k)
         score = float(self.users(h, neighbours)[0] @ self.items[item])
-        alpha = 1 - self.strength * (1 - self.augmentation.alpha)
-        own = alpha * float(h[0] @ self.item_vectors[item])
-        shares, parts = self.augmentation.parts(h, near.vectors, self.item_vectors[near.items], near.real)
+        share = 1 - self.strength * (1 - float(self.augmentation.own(near.real, near.weights)))
+        own = share * float(h[0] @ self.item_vectors[item])
+        memories = near.vectors, self.item_vectors[near.items], near.real, near.weights
+        shares, parts = self.augmentation.parts(h, *memories)
         votes = cosines(h, neighbours)
-        added = self.strength * (parts[0] @ self.item_vectors[item])
-        return Reasons.of(score, own, shares[0], added, votes[0], self.mixture)
+        added, trust = self.strength * (parts[0] @ self.item_vectors[item]), neighbours.weights
+        return Reasons.of(score, own, shares[0], added, votes[0], self.mixture, None if trust is None else trust[0])
 
 
 class RaSeRec(SequentialRecommender):

@@ -18,7 +18,7 @@ from recbole_raserec.recommending.fit import fit
 from recbole_raserec.recommending.memory import Memory
 from recbole_raserec.recommending.request import Request, items_of, numbered
 from recbole_raserec.recommending.tables import allowed_items, recommendations, similar
-from recbole_raserec.retrieval.living import IndexSettings, LivingMemory
+from recbole_raserec.retrieval.living import Guard, IndexSettings, LivingMemory
 from recbole_raserec.retrieval.snapshot import Snapshot
 from recbole_raserec.training.model_file import TrainedModel, load_model
 
@@ -38,18 +38,20 @@ class Recommender:
     def load(
         cls, path: str | Path, store: str | Path | None = None, device: str | None = None,
         index_factory: str = "auto", index_recall: float = 0.0,
+        max_per_owner: int = 0, votes_per_owner: float = 0.0, quarantine: float = 0.0, new_item_owners: int = 0,
     ) -> Recommender:  # fmt: skip
         """The recommender of a model file. Nothing else is read, and nothing in the file is executed.
 
         ``path`` is a file that a run wrote (``model_file`` in its result). ``store`` is the file of the durable memory,
         by default the model's with the suffix .memory; the first change of the memory creates it, and from then on it
         counts. ``device`` is torch's name, by default of a GPU if there is one. ``index_factory`` and ``index_recall``
-        are those of properties/model/RaSeRec.yaml.
+        are those of properties/model/RaSeRec.yaml. The last four are of :class:`.retrieval.guard.Guard`.
         """
         trained = load_model(path, device or ("cuda" if torch.cuda.is_available() else "cpu"))
         place = Path(path).with_suffix(".memory") if store is None else Path(store)
+        guard = Guard(max_per_owner, votes_per_owner, quarantine, new_item_owners)
         parts = trained.memory, trained.items, trained.users, place, trained.digest
-        return cls(trained, LivingMemory(*parts, IndexSettings(index_factory, recall=index_recall)))
+        return cls(trained, LivingMemory(*parts, IndexSettings(index_factory, recall=index_recall), guard=guard))
 
     @classmethod
     def fit(
@@ -102,13 +104,11 @@ class Recommender:
 
     def similar_items(self, items: Any, k: int = 10) -> pd.DataFrame:
         """The ``k`` items whose vectors have the highest cosine with each of ``items``: item, similar, score, rank."""
-        numbers = self._numbers([items] if isinstance(items, (str, int)) else items, "items")
-        return similar(self.view(), numbers, k)
+        return similar(self.view(), self._numbers([items] if isinstance(items, (str, int)) else items, "items"), k)
 
     def embed(self, histories: Any, users: Sequence[Any] | None = None, on_unknown: str = "raise") -> np.ndarray:
         """[B, D] augmented user vectors. Their products with :meth:`item_vectors` are the scores before the mixture."""
-        request = self._request(read_histories(histories, users), on_unknown)
-        return export.user_vectors(self.view(), request)
+        return export.user_vectors(self.view(), self._request(read_histories(histories, users), on_unknown))
 
     def item_vectors(self) -> np.ndarray:
         """[V, D] vector of each of :attr:`items`."""

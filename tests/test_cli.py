@@ -19,6 +19,14 @@ def test_help_imports_nothing_heavy():
     assert "convert" in done.stdout
 
 
+def test_the_package_is_a_program():
+    done = subprocess.run(
+        [sys.executable, "-m", "recbole_raserec", "rum"], capture_output=True, text=True, env=os.environ
+    )
+    assert done.returncode == 2
+    assert "did you mean 'run'" in done.stderr
+
+
 def test_a_run_does_not_import_ray():
     code = "import sys; import recbole_raserec.pipeline; assert 'ray' not in sys.modules"
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, env=os.environ)
@@ -35,6 +43,8 @@ def test_a_run_does_not_import_ray():
         (["convert", "--input=a", "--format=csv", "--dataset=d", "--k_core=x"], "--k_core='x'"),
         (["run", "--model=RaSeRec", "--dataset=nowhere"], "dataset='nowhere'"),
         (["run", "--model=RaSeRec", "--dataset=ml-100k", "--alpha=2"], "alpha=2"),
+        (["run", "--model=RaSeRec", "--dataset=ml-100k", "--top-k=5"], "did you mean 'top_k'"),
+        (["run", "--model=RaSeRec", "--dataset=ml-100k", "--topks=5"], "did you mean 'topk'"),
     ],
 )
 def test_errors_are_one_line_and_exit_code_2(words, says, capsys):

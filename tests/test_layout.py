@@ -1,4 +1,4 @@
-"""The layout of the package: no module imports upwards or in a circle (README, "How it is built")."""
+"""The layout of the package: no module imports upwards or in a circle (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ PACKAGE = Path(recbole_raserec.__file__).parent
 FLOORS = (
     "errors", "doctor", "nn", "runtime", "config", "data", "evaluation", "backbones", "retrieval", "model", "training",
     "regeneration", "reporting", "pipeline", "tuning", "recommending", "recommender", "serving", "cli",
+    "__main__",
 )  # fmt: skip
 # Further imports that are forbidden, although they point downwards.
 NEVER = {

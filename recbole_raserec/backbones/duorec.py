@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_raserec.backbones.blocks import Blocks, blocks_of, pairs_of
 from recbole_raserec.backbones.sasrec import SASRec
-from recbole_raserec.backbones.stack import Blocks, blocks_of, pairs_of
 from recbole_raserec.data.batches import TARGET_AT, blocks_by_length
 from recbole_raserec.data.sequences import Prefixes
 

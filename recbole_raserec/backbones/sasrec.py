@@ -10,12 +10,10 @@ import torch.nn.functional as F
 from recbole.model.layers import FeedForward
 from torch import nn
 
-from recbole_raserec.backbones.heads import Cosine, InnerProduct
+from recbole_raserec.backbones.heads import head_of
 from recbole_raserec.backbones.layers.attention import CausalAttention
-from recbole_raserec.backbones.layers.average import AttentionBesideAverage, MovingAverage
-from recbole_raserec.backbones.protocol import Head
+from recbole_raserec.backbones.layers.average import LOCAL, AttentionBesideAverage
 from recbole_raserec.backbones.stack import Block, Stack
-from recbole_raserec.errors import ConfigError
 
 if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model does not need
     from recbole_raserec.config.config import Config
@@ -27,10 +25,6 @@ class SASRec(Stack):
     The weights (a RecBole state_dict loads), the function and the loss over the same pairs are those of RecBole.
     Only the order of the arithmetic differs. Two parameters change the parts of the model. With ``average_weight``
     above 0 each layer is :class:`AttentionBesideAverage`. With ``score_tau`` above 0 the head is :class:`Cosine`.
-
-    Raises
-    ------
-    ConfigError : scores are cosines, but there are so many items that the softmax is sampled.
     """
 
     def __init__(self, config: Config, dataset: Any) -> None:
@@ -41,12 +35,8 @@ class SASRec(Stack):
             nn.Embedding(dataset.item_num, width, padding_idx=0),
             nn.Embedding(config["MAX_ITEM_LIST_LENGTH"], width),
             attention_blocks(config),
-            head_of(config),
+            head_of(config, dataset.item_num),
         )
-        if config["score_tau"] and self.negatives:
-            problem = "a cosine needs every item vector, and here the softmax samples them"
-            mend = "give --score_tau=0, or --softmax_negatives=0"
-            raise ConfigError("score_tau", config["score_tau"], problem, mend)
         add_averages(self.layers, config)  # last, so that a seed gives attention the same weights with it and without
 
 
@@ -62,12 +52,9 @@ def attention_blocks(config: Config) -> list[Block]:
 
 
 def add_averages(blocks: Iterable[Block], config: Config) -> None:
-    """Put a moving average beside the attention of each block, where there is an ``average_weight``."""
+    """Put a local layer beside the attention of each block, where there is an ``average_weight``."""
     sizes = config["hidden_size"], config["average_window"], config["hidden_dropout_prob"], config["layer_norm_eps"]
     for block in blocks if config["average_weight"] else ():
-        block.layer = AttentionBesideAverage(block.layer, MovingAverage(*sizes), config["average_weight"])
-
-
-def head_of(config: Config) -> Head:
-    """Inner products, or cosines if ``score_tau`` is above 0."""
-    return Cosine(config["score_tau"]) if config["score_tau"] else InnerProduct()
+        block.layer = AttentionBesideAverage(
+            block.layer, LOCAL[config["average_form"]](*sizes), config["average_weight"]
+        )

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
-from recbole.model.layers import FeedForward
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from recbole_raserec.backbones.blocks import Blocks, blocks_of, divide, last_positions, pairs_of
 from recbole_raserec.backbones.protocol import Head, PackedPairs, Shapes
-from recbole_raserec.data.batches import GENERATED, TARGET_SEQ, WEIGHT
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.nn.dropout import use_fast_dropout
 from recbole_raserec.nn.softmax import catalogue_cross_entropy, negatives_for
 
 if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model does not need
     from recbole_raserec.config.config import Config
+
+# Most tokens of windows of 64 items whose intermediate results a training step holds at once. With the default sizes
+# 2^14 tokens take about .4 GiB. No step on the Amazon data sets has as many.
+_TOKENS = {"cpu": 2**14, "cuda": 2**18}
 
 # Our names of weights, as patterns, and the names in RecBole's SASRec. All other names are the same in both.
 _ATTENTION = r"layers\.(\d+)\.layer\.(?:attention\.)?(query|key|value|dense|LayerNorm)\."
@@ -31,25 +35,10 @@ _RECBOLE_NAMES = (
 )
 
 
-class Blocks(NamedTuple):
-    """Windows [B, L] of each block, its number P of last positions, and which of all these A are needed [N]."""
-
-    windows: list[Tensor]
-    lasts: list[int]
-    selected: Tensor
-
-
-def blocks_of(batch: list[Interaction], item_seq_field: str) -> Blocks:
-    """The blocks of a packed batch; the positions with a target are needed."""
-    targets = torch.cat([block[TARGET_SEQ].flatten() for block in batch])  # [A], 0 where there is no pair
-    lasts = [block[TARGET_SEQ].size(1) for block in batch]
-    return Blocks([block[item_seq_field] for block in batch], lasts, targets.nonzero()[:, 0])
-
-
 class Block(nn.Module):
-    """A layer that mixes positions, then RecBole's feed-forward layer, which works position by position."""
+    """A layer that mixes positions, then RecBole's feed-forward layer or another that works position by position."""
 
-    def __init__(self, layer: nn.Module, feed_forward: FeedForward) -> None:
+    def __init__(self, layer: nn.Module, feed_forward: nn.Module) -> None:
         super().__init__()
         self.layer, self.feed_forward = layer, feed_forward
 
@@ -115,8 +104,26 @@ class Stack(SequentialRecommender):
         """Encode blocks of windows [B, L] together: the user vectors of their last P positions, concatenated [A, D].
 
         Most of the work is position by position, so the blocks are computed together. ``selected`` [N] gives the
-        needed rows of the A; None means all.
+        needed rows of the A; None means all. A training step of more tokens than ``_TOKENS`` computes them in parts.
         """
+        if self.training and torch.is_grad_enabled():  # otherwise nothing is kept, and the caller divides the rows
+            return self._encode_in_parts(windows, lasts, selected)
+        return self._encode_together(windows, lasts, selected)
+
+    def _encode_in_parts(self, windows: list[Tensor], lasts: list[int], selected: Tensor | None) -> Tensor:
+        """Of a part only the inputs are kept; for its gradients it is computed again, with the same dropout."""
+        device = self.item_embedding.weight.device
+        asked = sum(len(rows) * last for rows, last in zip(windows, lasts))
+        blocks = Blocks(windows, lasts, torch.arange(asked) if selected is None else selected)
+        parts, place = divide(blocks, _TOKENS.get(device.type, _TOKENS["cpu"]))
+        if len(parts) <= 1:
+            return self._encode_together(windows, lasts, selected)
+        # checkpoint restores the random state of the devices that it finds its arguments on
+        here = [([window.to(device) for window in part.windows], *part[1:]) for part in parts]
+        vectors = [checkpoint(self._encode_together, *part, use_reentrant=False) for part in here]
+        return torch.cat(vectors)[place.to(device)]
+
+    def _encode_together(self, windows: list[Tensor], lasts: list[int], selected: Tensor | None) -> Tensor:
         device = self.item_embedding.weight.device
         shapes = [(*window.shape, last) for window, last in zip(windows, lasts)]
         whole = [(rows, length, length) for rows, length, _ in shapes]
@@ -126,7 +133,7 @@ class Stack(SequentialRecommender):
         *lower, top = self.layers
         for block in lower:
             tokens = block(tokens, tokens, whole)
-        asking = _last_positions(tokens, shapes)  # the top layer skips the others
+        asking = last_positions(tokens, shapes)  # the top layer skips the others
         selected = None if selected is None else selected.to(device)
         return self.head.users(top(tokens, asking, shapes, selected))
 
@@ -227,22 +234,3 @@ def recbole_name(name: str) -> str:
         if re.match(ours, name):
             return re.sub(ours, theirs, name, count=1)
     return name
-
-
-def pairs_of(batch: list[Interaction], blocks: Blocks, hidden: Tensor) -> PackedPairs:
-    """``hidden`` [N, D] with the target, weight and flag of each pair from the batch."""
-
-    def column(name: str) -> Tensor:
-        return torch.cat([block[name].flatten() for block in batch])[blocks.selected].to(hidden.device)
-
-    extra = [column(name) for name in (WEIGHT, GENERATED) if name in batch[0]]
-    return PackedPairs(hidden, column(TARGET_SEQ), *extra)
-
-
-def _last_positions(tokens: Tensor, shapes: Shapes) -> Tensor:
-    """[T, D] -> [A, D] the last P positions of each window."""
-    if all(length == last for _, length, last in shapes):
-        return tokens
-    parts = tokens.split([rows * length for rows, length, _ in shapes])
-    of_block = zip(parts, shapes)
-    return torch.cat([part.view(rows, length, -1)[:, -last:].flatten(0, 1) for part, (rows, length, last) in of_block])

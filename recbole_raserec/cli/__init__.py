@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_raserec.cli.options import (
     CONVERT_OPTIONS,
+    GUARD_OPTIONS,
     LIMIT_OPTIONS,
     RECOMMEND_OPTIONS,
     SERVE_OPTIONS,
@@ -21,6 +22,7 @@ from recbole_raserec.cli.options import (
 from recbole_raserec.config.words import parse_arguments
 from recbole_raserec.doctor import doctor, mend_of
 from recbole_raserec.errors import ConfigError, RaSeRecError
+from recbole_raserec.runtime.signals import Terminated, stopping_at_sigterm
 
 if TYPE_CHECKING:
     from recbole_raserec.recommender import Recommender
@@ -45,12 +47,14 @@ HELP = """recbole-raserec COMMAND --name=value ...
             [--show_progress=True]
   remember  add memories, durably, from JSON lines {"history": [...], "next_item": ..., "owner": ..., "time": ...}
             --model_file=FILE --input=FILE|- [--on_unknown=raise|warn|ignore] [--store=FILE]
-  forget    delete memories, from JSON lines {"owner": ...} or {"item": ...}
+  forget    delete memories, from JSON lines {"owner": ...}, {"item": ...} or {"added_since": "2024-01-19 10:00:00"}
             --model_file=FILE --input=FILE|- [--store=FILE]
   serve     recommend, explain, remember and forget over HTTP, and a page for people (docs/serving.md)
             --model_file=FILE [--store=FILE] [--host=127.0.0.1] [--port=8000] [--workers=1] [--token_file=FILE]
             [--log_histories=True] [--max_body=BYTES] [--max_batch=256] [--max_history=10000] [--max_k=200]
-            [--max_waiting=4096] [--timeout=10] (pip install recbole-raserec[serve])
+            [--max_waiting=4096] [--timeout=10] [--max_adds=A_MINUTE] (pip install recbole-raserec[serve])
+            recommend, remember and serve: [--max_per_owner=N] [--votes_per_owner=N]
+            [--quarantine=SECONDS] [--new_item_owners=N] (docs/memory.md)
   tune      search hyper-parameters on Ray Tune, by validation scores
             --model=RaSeRec --dataset=NAME --params_file=FILE [--num_samples=10] [--search=random|grid|optuna]
             [--scheduler=fifo|asha] [--resources_per_trial=cpu=2,gpu=1] [--ray_address=local|auto|...]
@@ -60,7 +64,10 @@ HELP = """recbole-raserec COMMAND --name=value ...
   doctor    what is installed, what will break, and the command that mends it
             [--json]
 
-Exit codes: 0 done, 2 wrong input (one line on stderr says what is wrong and how to correct it), 130 interrupted."""
+Exit codes: 0 done, 2 wrong input (one line on stderr says what is wrong and how to correct it), 130 interrupted,
+143 ended by SIGTERM (run and tune go on with --resume=True)."""
+
+_STOPPED = ("run", "tune", "regenerate", "convert")  # serve has its own answer to a signal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,17 +77,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
-        return _command(words[0])(words[1:]) or 0
+        with stopping_at_sigterm(words[0] in _STOPPED):
+            return _command(words[0])(words[1:]) or 0
     except ImportError as error:
         print(f"error: {_missing(error)}", file=sys.stderr)
         return 2
     except (RaSeRecError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         mend = "; add --resume=True to the same command to go on" if words[0] in {"run", "tune"} else ""
         print(f"interrupted{mend}", file=sys.stderr)
-        return 130
+        return 143 if isinstance(error, Terminated) else 130
 
 
 def _missing(error: ImportError) -> str:
@@ -151,12 +159,12 @@ def _loaded(options: dict[str, Any]) -> Recommender:
     """The recommender that ``options`` name. They are taken out of it."""
     from recbole_raserec.recommender import Recommender
 
-    index = {name: options.pop(name) for name in ("index_factory", "index_recall")}
-    return Recommender.load(options.pop("model_file"), options.pop("store") or None, **index)
+    more = {name: options.pop(name) for name in ("index_factory", "index_recall", *GUARD_OPTIONS) if name in options}
+    return Recommender.load(options.pop("model_file"), options.pop("store") or None, **more)
 
 
 def _recommend(words: list[str]) -> None:
-    options = read_options(words, {**SERVING_OPTIONS, **RECOMMEND_OPTIONS})
+    options = read_options(words, {**SERVING_OPTIONS, **GUARD_OPTIONS, **RECOMMEND_OPTIONS})
     from recbole_raserec.serving.lines import recommend_lines
 
     recommender = _loaded(options)
@@ -164,7 +172,7 @@ def _recommend(words: list[str]) -> None:
 
 
 def _remember(words: list[str]) -> None:
-    options = read_options(words, {**SERVING_OPTIONS, "on_unknown": RECOMMEND_OPTIONS["on_unknown"]})
+    options = read_options(words, {**SERVING_OPTIONS, **GUARD_OPTIONS, "on_unknown": RECOMMEND_OPTIONS["on_unknown"]})
     from recbole_raserec.serving.lines import remember_lines
 
     recommender = _loaded(options)
@@ -180,7 +188,7 @@ def _forget(words: list[str]) -> None:
 
 
 def _serve(words: list[str]) -> None:
-    options = read_options(words, {**SERVE_OPTIONS, **LIMIT_OPTIONS})
+    options = read_options(words, {**SERVE_OPTIONS, **GUARD_OPTIONS, **LIMIT_OPTIONS})
     from recbole_raserec.serving.settings import Limits, Settings, read_token
 
     limits = Limits(**{name: options.pop(name) for name in LIMIT_OPTIONS})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from recbole_raserec.config.words import check_known, literal, parse_arguments
+from recbole_raserec.config.words import check_known, parse_arguments
 from recbole_raserec.errors import ConfigError
+from recbole_raserec.runtime.literals import literal
 
 Options = dict[str, tuple[Any, Optional[tuple[Any, ...]]]]
 
@@ -35,6 +36,12 @@ SERVING_OPTIONS: Options = {
     "index_recall": (0.0, None),
     "show_progress": (True, (True, False)),
 }
+GUARD_OPTIONS: Options = {
+    "max_per_owner": (0, None),
+    "votes_per_owner": (0.0, None),
+    "quarantine": (0.0, None),
+    "new_item_owners": (0, None),
+}
 
 RECOMMEND_OPTIONS: Options = {
     "output": ("-", None),
@@ -53,6 +60,7 @@ SERVE_OPTIONS: Options = {
     "token_file": ("", None),
     "batching": (True, (True, False)),
     "log_histories": (False, (True, False)),
+    "max_adds": (0, None),
 }
 LIMIT_OPTIONS: Options = {
     "max_body": (2**20, None),

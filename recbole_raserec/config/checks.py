@@ -71,7 +71,7 @@ def _check_ranges(final: dict[str, Any]) -> None:
         if heads in final and size in final and final[size] % final[heads]:
             problem = f"must divide {size}={final[size]}"
             raise ConfigError(heads, final[heads], problem, "change one of the two")
-    if final["window_stride"] > final["MAX_ITEM_LIST_LENGTH"]:
+    if final["window_stride"] != "auto" and final["window_stride"] > final["MAX_ITEM_LIST_LENGTH"]:
         problem = f"windows of MAX_ITEM_LIST_LENGTH={final['MAX_ITEM_LIST_LENGTH']} would leave gaps"
         raise ConfigError("window_stride", final["window_stride"], problem, "make it smaller")
     _check_metrics(final)

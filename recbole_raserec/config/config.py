@@ -28,9 +28,11 @@ from recbole_raserec.config.properties import (
     preset_names,
     properties_folder,
 )
-from recbole_raserec.config.words import check_known, literal, parse_arguments
+from recbole_raserec.config.words import check_known, parse_arguments
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.runtime import processes
+from recbole_raserec.runtime.literals import literal
+from recbole_raserec.runtime.plain_yaml import PlainLoader, load_yaml
 from recbole_raserec.runtime.recbole_faults import restore_numpy_names
 
 
@@ -102,7 +104,7 @@ class Config(recbole.config.Config):
     # -- sources ---------------------------------------------------------------------------------
 
     def _build_yaml_loader(self) -> type[yaml.SafeLoader]:
-        class Loader(yaml.SafeLoader):  # RecBole adds its resolver to yaml's global loader
+        class Loader(PlainLoader):  # RecBole adds its resolver to yaml's global loader
             pass
 
         scientific = re.compile(r"^[-+]?(\d[\d_]*)?\.?[\d_]+[eE][-+]?\d+$")
@@ -117,7 +119,7 @@ class Config(recbole.config.Config):
 
     def _load_yaml(self, file: Path) -> dict[str, Any]:
         try:
-            content = yaml.load(file.read_text(encoding="utf-8"), Loader=self.yaml_loader)
+            content = load_yaml(file.read_text(encoding="utf-8"), self.yaml_loader)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError("config_files", str(file), str(error), "give a readable yaml file") from error
         except yaml.YAMLError as error:
@@ -199,8 +201,9 @@ class Config(recbole.config.Config):
         known = set(self.internal_config_dict)
         known.update(name for name, row in PARAMETERS.items() if row.part != "backbone")
         known.update(name for names in self.parameters.values() for name in names)
+        ours = [name for name, row in PARAMETERS.items() if row.source != "RecBole"]
         for name, value in self.external_config_dict.items():
-            check_known("parameter", name, known, value)
+            check_known("parameter", name, known, value, ours)
             default = self.internal_config_dict.get(name)
             self.external_config_dict[name] = check_type(name, value, default)
         final = super()._get_final_config_dict()

@@ -37,6 +37,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
     ("backbone", "BSARec", "rows"): (
         Parameter("average_weight", 0.0, "Fraction of a moving average in a layer.", ranges.SHARE, architecture=True),
         Parameter("average_window", 10, "Positions that it averages.", ranges.COUNT, architecture=True),
+        Parameter("average_form", "mean", "mean, or filter.", ranges.LOCAL, architecture=True, newer=True),
     ),
     ("backbone", "DuoRec", "rows"): (
         Parameter("contrast_weight", 0.5, "Weight of the contrastive loss.", ranges.NOT_NEGATIVE),
@@ -75,7 +76,9 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("enable_scaler", False, "Scaled gradients for mixed precision.", fixed=True),
     ),
     ("training", "here", "rows"): (
-        Parameter("window_stride", 1, "New positions that each further window trains on.", ranges.COUNT),
+        Parameter(
+            "window_stride", "auto", "New positions that each further window trains on.", ranges.STRIDE, (int, str)
+        ),
         Parameter("ema_decay", 0.0, "Decay per step of the weights' average; 0 is off.", ranges.BELOW_ONE),
         Parameter("softmax_negatives", -1, "Items that a softmax samples; 0 all, -1 automatic.", ranges.at_least(-1)),
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 from collections.abc import Iterable
 from typing import Any
@@ -23,16 +22,10 @@ def parse_arguments(arguments: Iterable[str]) -> dict[str, str]:
     return values
 
 
-def literal(text: str) -> Any:
-    """``text`` as a Python literal or as ``true``/``false``, otherwise unchanged. Nothing is executed."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return {"true": True, "false": False}.get(text.lower(), text)
-
-
-def check_known(what: str, name: Any, known: Iterable[str], value: Any = None) -> None:
+def check_known(what: str, name: Any, known: Iterable[str], value: Any = None, first: Iterable[str] = ()) -> None:
     """Raise ConfigError unless ``name`` is one of ``known``. The error suggests the most similar known name.
+
+    A very similar name of ``first`` is suggested before all others.
 
     If ``what`` is "parameter", ``name`` is a parameter and ``value`` its value.
     Otherwise ``what`` is the parameter and ``name`` its value.
@@ -41,7 +34,9 @@ def check_known(what: str, name: Any, known: Iterable[str], value: Any = None) -
     if name in names:
         return
     lowered = {candidate.lower(): candidate for candidate in names}
-    near = difflib.get_close_matches(str(name).lower(), lowered, 1, cutoff=0.5)
+    word = str(name).lower().replace("-", "_")
+    own = [other for other in map(str.lower, first) if other in lowered]
+    near = difflib.get_close_matches(word, own, 1, 0.85) or difflib.get_close_matches(word, lowered, 1, 0.5)
     if near:
         mend = f"did you mean {lowered[near[0]]!r}?"
     else:

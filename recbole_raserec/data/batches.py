@@ -22,6 +22,8 @@ TARGET_SEQ = "target_list"
 WEIGHT = "pair_weight"
 GENERATED = "pair_generated"
 TARGET_AT = "pair_target_at"
+AUTO = "auto"
+_TOKENS_A_PAIR = 2
 SHORTEST_BLOCK = 4  # blocks hold windows of 1-4, 5-8, 9-16, ... items; smaller blocks would be mostly overhead
 
 
@@ -41,6 +43,11 @@ class Windows:
     def __len__(self) -> int:
         return len(self.begin)
 
+    @property
+    def tokens_a_pair(self) -> float:
+        """Number of items that are encoded for each pair, without padding."""
+        return float(self.length.sum() / max(self.pairs.sum(), 1))
+
 
 def training_windows(sequences: Sequences, max_length: int, stride: int = 1) -> Windows:
     """Windows that hold every training (prefix, target) pair exactly once.
@@ -49,9 +56,7 @@ def training_windows(sequences: Sequences, max_length: int, stride: int = 1) -> 
     further window ends ``stride`` items later, and only its last ``stride`` positions have a loss. With
     ``stride = 1`` every prefix is cut to exactly its last ``max_length`` items, as in RecBole.
     """
-    inputs = np.maximum(sequences.train_lengths() - 1, 0)  # the last training item is only a target
-    if sequences.weights is not None:
-        inputs = np.where(sequences.weights > 0, inputs, 0)
+    inputs = _inputs(sequences)
     start = sequences.offsets[:-1]
     first = np.minimum(inputs, max_length)
     more = -(-(inputs - first) // stride)  # ceil
@@ -65,6 +70,31 @@ def training_windows(sequences: Sequences, max_length: int, stride: int = 1) -> 
         pairs=np.r_[first[keep], end - first[owner] - nth * stride],
         sequence=np.r_[np.flatnonzero(keep), owner],
     )
+
+
+def shortest_stride(sequences: Sequences, max_length: int) -> int:
+    """The smallest stride with which an epoch encodes at most ``_TOKENS_A_PAIR`` tokens a pair.
+
+    This is ``window_stride=auto``. An epoch must encode at least one token a pair, the last item of its prefix.
+    Padding is not counted. ``max_length`` always meets the bound: n inputs then have ceil(n / L) windows of L tokens,
+    fewer than n + L tokens.
+    """
+    inputs = _inputs(sequences)
+    inputs = inputs[inputs > 0]
+    first = np.minimum(inputs, max_length)
+    beyond = (inputs - first)[inputs > max_length]
+    room = _TOKENS_A_PAIR * inputs.sum() - first.sum()
+    low, high = 0, max_length
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if max_length * (-(-beyond // middle)).sum() <= room else (middle, high)
+    return high
+
+
+def _inputs(sequences: Sequences) -> np.ndarray:
+    """[U] number of items of each sequence that have a target and a weight above 0."""
+    inputs = np.maximum(sequences.train_lengths() - 1, 0)  # the last training item is only a target
+    return inputs if sequences.weights is None else np.where(sequences.weights > 0, inputs, 0)
 
 
 def batch_windows(windows: Windows, budget: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -105,6 +135,7 @@ class PackedLoader:
     ----------
     sequences : all interactions; only their training part is read.
     budget : number of pairs in a batch.
+    stride : as in :func:`training_windows`; "auto" is :func:`shortest_stride`.
     seed : the order of epoch e depends only on (seed, e), so a resumed run repeats it.
     part : number of this process, and number of processes. They divide each batch into shares of about as many pairs.
     """
@@ -116,12 +147,13 @@ class PackedLoader:
         max_length: int,
         budget: int,
         seed: int,
-        stride: int = 1,
+        stride: int | str = 1,
         part: tuple[int, int] = (0, 1),
     ) -> None:
         self.part = part
         self.items = torch.from_numpy(sequences.items)
-        self.windows = training_windows(sequences, max_length, stride)
+        self.stride = shortest_stride(sequences, max_length) if stride == AUTO else int(stride)
+        self.windows = training_windows(sequences, max_length, self.stride)
         self.extra: dict[str, np.ndarray] = {}
         if sequences.weights is not None:
             self.extra[WEIGHT] = sequences.weights[self.windows.sequence]

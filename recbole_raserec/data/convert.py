@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from recbole_raserec.data.rows import BadLines, consume
 from recbole_raserec.data.sources import check_options, format_of, open_source
 from recbole_raserec.data.titles import TITLE_HEADER, Titles
 from recbole_raserec.errors import ConfigError, DataError
-from recbole_raserec.runtime.files import check_writable, replacing
+from recbole_raserec.runtime.files import check_writable, writing
 
 if TYPE_CHECKING:
     from recbole_raserec.data.sources import Readable
@@ -172,25 +172,24 @@ def _write(path: Path, table: Interactions, ordered: Ordered, titles: dict[str, 
 
     Both temporary files are complete before one of them takes its place.
     """
-    with replacing(path) as temporary:
-        sha256 = _write_interactions(temporary, table, ordered)
+    with writing(path) as file:
+        sha256 = _write_interactions(file, table, ordered)
         if titles is not None:
-            with replacing(path.with_suffix(".item")) as beside, open(beside, "wb") as file:
-                file.write(TITLE_HEADER.encode())
-                file.writelines(f"{name}\t{title}\n".encode() for name, title in titles.items())
+            with writing(path.with_suffix(".item")) as beside:
+                beside.write(TITLE_HEADER.encode())
+                beside.writelines(f"{name}\t{title}\n".encode() for name, title in titles.items())
     return sha256
 
 
-def _write_interactions(temporary: Path, table: Interactions, ordered: Ordered) -> str:
+def _write_interactions(file: IO[bytes], table: Interactions, ordered: Ordered) -> str:
     users, items, times = ordered
     user_names, item_names = list(table.users), list(table.items)
     digest = hashlib.sha256(HEADER.encode())
-    with open(temporary, "wb") as file:
-        file.write(HEADER.encode())
-        for start in range(0, len(users), 100_000):
-            block = slice(start, start + 100_000)
-            rows = zip(users[block].tolist(), items[block].tolist(), times[block].tolist())
-            text = "".join(f"{user_names[u]}\t{item_names[i]}\t{t:.15g}\n" for u, i, t in rows).encode()
-            digest.update(text)
-            file.write(text)
+    file.write(HEADER.encode())
+    for start in range(0, len(users), 100_000):
+        block = slice(start, start + 100_000)
+        rows = zip(users[block].tolist(), items[block].tolist(), times[block].tolist())
+        text = "".join(f"{user_names[u]}\t{item_names[i]}\t{t:.15g}\n" for u, i, t in rows).encode()
+        digest.update(text)
+        file.write(text)
     return digest.hexdigest()

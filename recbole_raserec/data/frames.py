@@ -65,7 +65,9 @@ def parquet_rows(path: Path, field: str, columns: Sequence[Column], show_progres
             chosen = [names[place] for place in positions(columns, names, str(path))]
             batches = file.iter_batches(batch_size=BLOCK, columns=chosen)
             total = file.metadata.num_rows
-            with tqdm(total=total, unit="rows", desc="convert", ncols=100, disable=not show_progress) as bar:
+            with tqdm(
+                total=total, unit="rows", desc="convert", ncols=100, disable=None if show_progress else True
+            ) as bar:
                 for number, row in _numbered(_batch_values(columns, batch.select(chosen)) for batch in batches):
                     if number % 1000 == 0:
                         bar.update(number - bar.n)

@@ -21,6 +21,7 @@ _SCORES = 2**24  # held at once
 # Rows that go through a function together. A processor rounds a row alike whatever the other rows are, if their number
 # is always the same.
 _BLOCK = 16
+_TOKENS, _LEAST = 128, 4  # items, and histories, of a block that is encoded
 
 _OfUsers = Callable[[Tensor, Neighbours], Tensor]
 
@@ -59,10 +60,13 @@ class View:
         lengths = np.array([len(items) for items in known], np.int64)
         users = np.where(request.owners < self.trained.user_num, np.maximum(request.owners, 0), 0)
         vectors = np.empty((len(known), width), np.float32)
-        for length in np.unique(lengths):
-            rows = _padded(np.flatnonzero(lengths == length))
-            columns = np.stack([known[row] for row in rows]), lengths[rows], users[rows]
-            vectors[rows] = backbone(*(torch.from_numpy(column).to(device) for column in columns)).float().cpu().numpy()
+        # A causal backbone does not see what follows a history, so few widths serve all lengths.
+        encode: Callable[..., Tensor] = backbone.encode_padded if backbone.causal else backbone
+        widths = _widths(lengths, backbone.max_seq_length) if backbone.causal else lengths
+        for block in _blocks(widths):
+            columns = _windows([known[row] for row in block], widths[block[0]]), lengths[block], users[block]
+            found = encode(*(torch.from_numpy(column).to(device) for column in columns))
+            vectors[block] = found.float().cpu().numpy()
         return vectors
 
     def is_cold(self, request: Request) -> np.ndarray:
@@ -88,7 +92,7 @@ class View:
     @torch.no_grad()
     def _of_blocks(self, function: _OfUsers, vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
         """The results [B, ...] of ``function`` for vectors [B, D] and memories [B, K], in blocks of one size."""
-        device, rows = self.catalogue.scorer.item_vectors.device, _padded(np.arange(len(vectors)))
+        device, rows = self.catalogue.scorer.item_vectors.device, _padded(np.arange(len(vectors)), _BLOCK)
         results = []
         for block in rows.reshape(-1, _BLOCK):
             h = torch.from_numpy(vectors[block]).to(device)
@@ -129,9 +133,29 @@ class View:
         return items[items < len(self.trained.counts)]
 
 
-def _padded(rows: np.ndarray) -> np.ndarray:
-    """``rows``, with the last one repeated until they fill blocks."""
-    return np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % _BLOCK)])
+def _padded(rows: np.ndarray, size: int) -> np.ndarray:
+    """``rows``, with the last one repeated until they fill blocks of ``size``."""
+    return np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % size)])
+
+
+def _widths(lengths: np.ndarray, longest: int) -> np.ndarray:
+    """[B] the next power of two from 8 on, at most ``longest``, that holds each history."""
+    return np.minimum(2 ** np.ceil(np.log2(np.maximum(lengths, 8))).astype(np.int64), longest)
+
+
+def _blocks(widths: np.ndarray) -> Iterator[np.ndarray]:
+    """Numbers of histories that are encoded together: of one width, and always as many of a width."""
+    for width in np.unique(widths).tolist():
+        size = max(_LEAST, _TOKENS // width)
+        yield from _padded(np.flatnonzero(widths == width), size).reshape(-1, size)
+
+
+def _windows(histories: list[np.ndarray], width: int) -> np.ndarray:
+    """[B, width] items, 0 after the end."""
+    windows = np.zeros((len(histories), width), np.int64)
+    for window, items in zip(windows, histories):
+        window[: len(items)] = items
+    return windows
 
 
 def _top(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -140,7 +164,7 @@ def _top(scores: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     An item with the score -inf is left out.
     """
     k = min(k, scores.shape[1])
-    least = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k]  # the k-th best score of each row
+    least = torch.from_numpy(scores).topk(k, dim=1).values[:, -1].numpy()  # the k-th best score of each row
     row, item = np.nonzero((scores >= least[:, None]) & (scores > -np.inf))
     score = scores[row, item]
     order = np.lexsort((item, -score, row))

@@ -13,7 +13,7 @@ from recbole_raserec.retrieval.snapshot import Snapshot
 from recbole_raserec.training.model_file import TrainedModel
 
 _SAMPLED = 20_000  # memories from which the usual score of a target is taken
-# New items get this fraction of it. More recommends them oftener, at the others' cost (Beauty: benchmarks/TRIED.md).
+# New items get this fraction of it. More recommends them oftener, at the others' cost (Beauty: docs/tried.md).
 _NEW = 0.7
 
 
@@ -58,11 +58,20 @@ def _new_vectors(scorer: Scorer, snapshot: Snapshot, known: int, total: int) -> 
     rows = snapshot.leading_to(known)
     keys = torch.from_numpy(snapshot.keys(rows)).double()
     item = torch.from_numpy(snapshot.targets(rows).astype(np.int64)) - known
-    count = torch.bincount(item, minlength=total - known)
-    mean = torch.zeros(total - known, keys.shape[1], dtype=torch.float64).index_add_(0, item, keys)
-    mean /= count.clamp(min=1)[:, None]
+    weight = torch.from_numpy(snapshot.weights(rows)).double()
+    count = torch.zeros(total - known, dtype=torch.float64).index_add_(0, item, weight)
+    mean = torch.zeros(total - known, keys.shape[1], dtype=torch.float64).index_add_(0, item, weight[:, None] * keys)
+    mean /= torch.where(count > 0, count, 1)[:, None]
     own = (mean * mean).sum(dim=1).clamp(min=1e-12)  # mean score of mean as an item vector under its keys
-    return (mean * (_NEW * _usual_score(scorer, snapshot, known) / own)[:, None]).float(), (count > 0).numpy()
+    return (mean * (_NEW * _usual_score(scorer, snapshot, known) / own)[:, None]).float(), _met(
+        snapshot, rows, item.numpy(), total - known
+    )
+
+
+def _met(snapshot: Snapshot, rows: np.ndarray, item: np.ndarray, count: int) -> np.ndarray:
+    """[count] whether each new item has memories of enough owners. ``rows`` [N] lead to the new items ``item`` [N]."""
+    pairs = np.unique(np.stack([item, snapshot.owners(rows)]), axis=1)  # nobody is one owner
+    return np.bincount(pairs[0], minlength=count) >= max(1, snapshot.guard.new_item_owners)
 
 
 def _usual_score(scorer: Scorer, snapshot: Snapshot, known: int) -> float:

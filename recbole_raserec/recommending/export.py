@@ -11,7 +11,7 @@ import torch
 from recbole_raserec.errors import ConfigError, DataError
 from recbole_raserec.recommending.answer import View
 from recbole_raserec.recommending.request import Request
-from recbole_raserec.runtime.files import replacing
+from recbole_raserec.runtime.files import replacing, writing
 
 FORMS = ("parquet", "npy")
 
@@ -45,7 +45,7 @@ def write(view: View, folder: Path, form: str) -> list[Path]:
     if form not in FORMS:
         raise ConfigError("form", form, "not an allowed value", f"use one of {', '.join(FORMS)}")
     tokens, snapshot = view.trained.items.tokens, view.snapshot
-    numbers = np.flatnonzero(view.catalogue.allowed)
+    numbers = np.flatnonzero(view.catalogue.allowed).tolist()
     items = {
         "item": [tokens[number] for number in numbers],
         "title": [view.trained.title(number) for number in numbers],
@@ -69,7 +69,7 @@ def _write(path: Path, frame: pd.DataFrame, vectors: np.ndarray, form: str) -> l
             frame.assign(vector=list(vectors)).to_parquet(temporary, index=False)
         return [target]
     array, lines = path.with_suffix(".npy"), path.with_suffix(".jsonl")
-    with replacing(array) as temporary, open(temporary, "wb") as file:
+    with writing(array) as file:
         np.save(file, vectors)
     with replacing(lines) as temporary:
         frame.to_json(temporary, orient="records", lines=True)

@@ -81,10 +81,16 @@ class Memory:
             raise DataError(f"history {int(cold.argmax())}", None, "the model knows none of its items", mend)
         return self._living.add(view.encode(request), targets, given.owners, request.lengths, np.array(seconds))
 
-    def forget(self, owner: Any = None, item: Any = None) -> int:
-        """Delete an owner's memories, or those that lead to ``item``, also from the disk. Return how many."""
+    def forget(self, owner: Any = None, item: Any = None, added_since: Any = None) -> int:
+        """Delete an owner's memories, or those that lead to ``item``, also from the disk. Return how many.
+
+        Or delete what was added at ``added_since`` (seconds, or a date) or later, whatever its own time is, and
+        whosever it is. The model's own memories were never added.
+        """
         return self._living.forget(
-            owner=None if owner is None else token(owner, "owner"), item=None if item is None else token(item, "item")
+            owner=None if owner is None else token(owner, "owner"),
+            item=None if item is None else token(item, "item"),
+            added_since=None if added_since is None else _seconds(added_since, "added_since"),
         )
 
     def expire(self, before: Any) -> int:

@@ -16,7 +16,7 @@ import yaml
 
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import Prefixes
-from recbole_raserec.runtime.files import replacing
+from recbole_raserec.runtime.files import write_text, writing
 from recbole_raserec.runtime.progress import Progress, format_seconds
 
 MANIFEST = "manifest.json"
@@ -37,10 +37,8 @@ def export(dataset: SequenceDataset, folder: Path, manifest: dict[str, Any], pro
     for part, prefixes in parts.items():
         path = folder / f"{folder.name}.{part}.inter"
         files[path.name] = {"sha256": _write_part(path, dataset, prefixes, progress), "lines": len(prefixes)}
-    with replacing(folder / f"{folder.name}.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(_recbole_settings(dataset), sort_keys=False), encoding="utf-8")
-    with replacing(folder / MANIFEST) as temporary:
-        temporary.write_text(json.dumps({**manifest, "files": files}, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / f"{folder.name}.yaml", yaml.safe_dump(_recbole_settings(dataset), sort_keys=False))
+    write_text(folder / MANIFEST, json.dumps({**manifest, "files": files}, indent=1) + "\n")
     return folder / MANIFEST
 
 
@@ -66,7 +64,7 @@ def _write_part(path: Path, dataset: SequenceDataset, prefixes: Prefixes, progre
     start = stop - np.minimum(prefixes.lengths, dataset.max_item_list_len)
     names = users[prefixes.users]
     whole = hashlib.sha256()
-    with replacing(path) as temporary, open(temporary, "wb") as file:
+    with writing(path) as file:
         header = f"{user}:token\t{item}{dataset.config['LIST_SUFFIX']}:token_seq\t{item}:token\n"
         for rows in progress([None, *_blocks(len(prefixes))]):
             text = header if rows is None else "".join(

@@ -86,9 +86,9 @@ class Regeneration:
 
     def run(self) -> Regenerated:
         """The rows of all generated parts that ``regenerate_parts`` names."""
-        if self.path.is_file():
+        for state in checkpoints.candidates(self.path, "cpu"):
             logging.getLogger().info(f"regenerate: taken from {self.path}")
-            return _load(self.path)
+            return Regenerated(GeneratedRows(*(state[name].numpy() for name in _COLUMNS)), state["manifest"])
         training = self.dataset.sequences.training_only()
         with timed(self.seconds, "mining"):
             window, support = self.config["pattern_window"], self.config["pattern_min_support"]
@@ -190,8 +190,3 @@ def _file_digest(path: str | None) -> str:
 def _save(path: Path, made: Regenerated) -> None:
     columns = {name: torch.from_numpy(np.ascontiguousarray(getattr(made.rows, name))) for name in _COLUMNS}
     checkpoints.save(path, {"stage": "regenerated", **columns, "manifest": made.manifest})
-
-
-def _load(path: Path) -> Regenerated:
-    state = checkpoints.load(path, "cpu", field="checkpoint_dir")
-    return Regenerated(GeneratedRows(*(state[name].numpy() for name in _COLUMNS)), state["manifest"])

@@ -75,10 +75,10 @@ class RegeneratorTrainer(StageTrainer):
 
     def train(self, show_progress: bool) -> None:
         """Train to the last epoch. With ``resume``, continue where an earlier run stopped."""
-        if self.config["resume"] and self.last_file.is_file() and self._restore_last():
-            return
-        self.fit(None, None, show_progress=show_progress)
-        self._save_last(self.epochs - 1, 0.0, finished=True)
+        with self._alone():
+            if not (self.config["resume"] and self._restore_last()):
+                self.fit(None, None, show_progress=show_progress)
+                self._save_last(self.epochs - 1, 0.0, finished=True)
         self.tensorboard.close()
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:

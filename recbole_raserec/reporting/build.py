@@ -102,6 +102,7 @@ def build_result(
         drift=_drift_parts(ranks["backbone"], drift, metrics, resampling) if drift else None,
         regeneration=regeneration,
         model_file=str(model_file),
+        index=ranked.memory.index_facts(),
     )
 
 

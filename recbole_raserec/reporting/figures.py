@@ -46,9 +46,9 @@ def curves(series: dict[str, Sequence[float]], metric: str) -> str:
             axes.plot([best + 1], [values[best]], MARKERS[number % len(MARKERS)], color=_colour(number))
         axes.set(xlabel="epoch (marked: the best)", ylabel=f"valid {metric}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(frameon=False)
+        figure.legend(loc="outside lower center", frameon=False)
 
-    return drawn(draw)
+    return drawn(draw, height=2.9 + 0.17 * len(series))
 
 
 def over(name: str, points: dict[str, list[tuple[float, float]]], base: float, metric: str) -> str:

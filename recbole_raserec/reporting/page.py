@@ -10,10 +10,12 @@ from typing import Any
 import jinja2
 
 from recbole_raserec.config.parameters import NEWER, affects
+from recbole_raserec.errors import DataError
 from recbole_raserec.evaluation.ranking import PROTOCOLS
 from recbole_raserec.reporting import figures
 from recbole_raserec.reporting.result import read_result
-from recbole_raserec.runtime.files import replacing
+from recbole_raserec.reporting.text import verdict
+from recbole_raserec.runtime.files import write_text
 
 SWEPT = ("top_k", "alpha")  # the parameters of the paper's Figure 2, in its order
 
@@ -26,8 +28,12 @@ def write_report(results: Sequence[str | Path], output: str | Path) -> Path:
     DataError : a file is missing or is not a result of ``run``.
     """
     runs = [{**read_result(path), "file": Path(path).name} for path in results]
-    with replacing(Path(output)) as temporary:
-        temporary.write_text(build_page(runs), encoding="utf-8")
+    try:
+        page = build_page(runs)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, jinja2.TemplateError) as error:
+        names, problem = " ".join(map(str, results)), f"a value in them is not one of a run ({error!r})"
+        raise DataError("result", names, problem, "give files that `recbole-raserec run` wrote, unchanged") from error
+    write_text(Path(output), page)
     return Path(output)
 
 
@@ -36,21 +42,22 @@ def build_page(runs: list[dict[str, Any]]) -> str:
     runs = [{**run, "label": label} for run, label in zip(runs, labels(runs))]
     swept = sweeps(runs)
     repeated = {id(run) for _, series in swept for run in series[1:]}
+    shown = [run for run in runs if id(run) not in repeated]
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
         "page.html"
     )
     return template.render(
         runs=runs,
+        shown=shown,
+        swept=swept,
+        metric=str(runs[0]["config"]["valid_metric"]).lower(),
+        verdict=_verdict,
         protocols=PROTOCOLS,
         metrics=list(runs[0]["backbone"]["test"][PROTOCOLS[0]]),
         curves=_curves(runs),
         sensitivities=[sensitivity(*sweep, protocol) for sweep in swept for protocol in PROTOCOLS],
-        groups=[
-            {"label": run["label"], "pictures": _groups(run)}
-            for run in runs
-            if "groups" in run and id(run) not in repeated
-        ],
+        groups=[{"label": run["label"], "pictures": _groups(run)} for run in shown if "groups" in run],
         drifts=[_drift(run, protocol) for run in runs if run.get("drift") for protocol in PROTOCOLS],
         portraits=[
             {
@@ -94,9 +101,17 @@ def _shown(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def _verdict(run: dict[str, Any], protocol: str) -> str:
+    return verdict(_interval(run, protocol, str(run["config"]["valid_metric"]).lower()), run["test_users"])
+
+
+def _interval(run: dict[str, Any], protocol: str, metric: str) -> list[float | None]:
+    return run["improvement" if protocol == "unmasked" else "improvement_masked"][metric]
+
+
 def _gain(run: dict[str, Any], protocol: str, metric: str) -> list[str]:
     """Lines of a table cell: the gain and, if there is one, its interval."""
-    percent, low, high = run["improvement" if protocol == "unmasked" else "improvement_masked"][metric]
+    percent, low, high = _interval(run, protocol, metric)
     if percent is None:
         return ["-"]
     return [f"{percent:+.1f} %", *([] if low is None else [f"[{low:+.1f}, {high:+.1f}]"])]
@@ -106,7 +121,11 @@ def _curves(runs: list[dict[str, Any]]) -> dict[str, str]:
     metric = runs[0]["config"]["valid_metric"]
     pictures = {}
     for stage in ("pretrain", "finetune"):
-        series = {run["label"]: run["valid_curves"][stage] for run in runs if run["valid_curves"].get(stage)}
+        series: dict[str, Sequence[float]] = {}
+        for run in runs:
+            curve = run["valid_curves"].get(stage)
+            if curve and curve not in series.values():  # runs of a sweep share their backbone
+                series[run["label"]] = curve
         if series:
             pictures[stage] = figures.curves(series, metric)
     return pictures

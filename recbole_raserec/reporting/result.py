@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from recbole_raserec.errors import DataError
-from recbole_raserec.runtime.files import json_line, replacing
+from recbole_raserec.runtime.files import json_line, write_text
 from recbole_raserec.runtime.machine import Machine
 
 VERSION = 1  # of the file format; files of version 0 have no version, and the oldest lack the fields of _SINCE
@@ -79,6 +79,7 @@ class Result(Mapping[str, Any]):
     valid_curves, train_losses : one value per epoch for each stage; losses are sums over the batches.
     config : the value of every parameter.
     model_file : path of the trained model with its memory.
+    index : an approximate index's factory string, effort and recall of the 20 nearest memories; None if it is exact.
     """
 
     version: int
@@ -102,6 +103,7 @@ class Result(Mapping[str, Any]):
     drift: list[DriftPart] | None = None
     regeneration: dict[str, Any] | None = None
     model_file: str | None = None
+    index: dict[str, Any] | None = None
 
     def __getitem__(self, name: str) -> Any:
         if name not in {field.name for field in fields(self)} or getattr(self, name) is None:
@@ -133,7 +135,7 @@ class Result(Mapping[str, Any]):
         """
         try:
             found = json.loads(content) if isinstance(content, str) else content
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _not_a_result(source, str(error)) from error
         _check(found, source)
         return cls(**{"version": 0, **dict.fromkeys(_SINCE), **{name: found[name] for name in _NAMES & found.keys()}})
@@ -182,6 +184,5 @@ def read_result(path: str | Path) -> Result:
 
 
 def write_result(path: str | Path, result: Result) -> None:
-    """Write ``result`` as JSON, atomically."""
-    with replacing(Path(path)) as temporary:
-        temporary.write_text(result.to_json() + "\n", encoding="utf-8")
+    """Write ``result`` as JSON, atomically and durably."""
+    write_text(Path(path), result.to_json() + "\n")

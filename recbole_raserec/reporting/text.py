@@ -1,32 +1,62 @@
-"""The aligned tables that commands print."""
+"""What ``run`` prints: a summary, the tables and the next commands, in at most 100 columns."""
 
 from __future__ import annotations
 
-from textwrap import wrap
+import textwrap
 
 from recbole_raserec.evaluation.ranking import MEMORIES, PROTOCOLS
 from recbole_raserec.reporting.result import Result
 from recbole_raserec.runtime.progress import format_seconds
 
+WIDTH = 100
+
 
 def format_result(result: Result) -> str:
-    """The result as aligned tables, with both protocols, both memories, and relative gains with their intervals."""
-    data, mixture, choice = result.dataset, result.raserec.get("mixture"), result.raserec.get("choice")
-    counts = f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions"
-    lines = [
-        f"{data['name']}: {counts}, {result.test_users:,} test users, seed {result.seed}",
-        f"backbone {result.backbone['name']}; gain in percent with its 95 % interval over paired users",
-    ]
+    """The summary, a table for each protocol with both memories and the intervals of the gains, and what comes next."""
+    lines = summary(result)
     for protocol in PROTOCOLS:
         lines += ["", *aligned(_rows(result, protocol))]
-    lines += [""]
-    if choice and choice["note"]:
-        lines += wrap(f"safeguard: {choice['note']}", 120)
-    if mixture and (mixture["weight"] or not choice):
+    lines += ["", "gain: over the backbone on the same users, with the ends of its 95 % interval"]
+    lines.append("* this memory's figures are raserec.test and improvement in the result file (memory_include_valid)")
+    mixture = result.raserec.get("mixture")
+    if mixture and (mixture["weight"] or "choice" not in result.raserec):
         lines.append(f"mixture by validation: weight {mixture['weight']}, tau {mixture['tau']}")
-    lines.append("* the figures under raserec.test and improvement in the result file (memory_include_valid)")
+    return "\n".join([*lines, *_next_commands(result)])
+
+
+def summary(result: Result) -> list[str]:
+    """What was trained, what retrieval gave under each protocol and why, where the model lies, what it took."""
+    data, metric = result.dataset, str(result.config["valid_metric"]).lower()
+    counts = f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions"
+    trained = f"{result.raserec['name']} on {result.backbone['name']}, trained on {data['name']}"
+    lines = [f"{trained}: {counts}, seed {result.seed}"]
+    for protocol, gains in zip(PROTOCOLS, (result.improvement, result.improvement_masked)):
+        before, after = (part["test"][protocol][metric] for part in (result.backbone, result.raserec))
+        lines.append(f"{protocol} {metric} {before:.4f} -> {after:.4f}, {verdict(gains[metric], result.test_users)}")
+    if (choice := result.raserec.get("choice")) and choice["note"]:
+        lines.append(f"safeguard: {choice['note']}")
+    lines.append(f"model and memory: {result.model_file or 'not written'}")
     lines.append(f"{format_seconds(result.seconds)}; peak memory {result.peak_rss_mib:.0f} MiB")
-    return "\n".join(lines)
+    return [part for line in lines for part in textwrap.wrap(line, WIDTH, break_long_words=False)]
+
+
+def verdict(interval: list[float | None], users: int) -> str:
+    """A gain in percent with its interval, and in words what it shows.
+
+    Parameters
+    ----------
+    interval : gain and the ends of its interval. The gain is None if the backbone's metric is 0; the ends are None if
+        there is no interval.
+    users : number of test users.
+    """
+    percent, low, high = interval
+    if percent is None:
+        return "no gain in percent, because the backbone's is 0"
+    if low is None or high is None:
+        return f"{percent:+.1f} % without an interval"
+    words = "retrieval helps" if low > 0 else "retrieval hurts" if high < 0 else ""
+    words = words or f"no difference that {users:,} users can show"
+    return f"{percent:+.1f} % [{low:+.1f}, {high:+.1f}]: {words}"
 
 
 def _rows(result: Result, protocol: str) -> list[list[str]]:
@@ -38,7 +68,9 @@ def _rows(result: Result, protocol: str) -> list[list[str]]:
         found = raserec["test_by_memory"][memory]
         star = " *" if memory == raserec["memory"] else ""
         rows.append([f"{raserec['name']}, {label}{star}", *_values(found["test"][protocol])])
-        rows.append(["  gain", *(_gain(found["improvement"][protocol][metric]) for metric in base)])
+        gains = [found["improvement"][protocol][metric] for metric in base]
+        for end, column in zip(("  gain, %", "    from", "    to"), zip(*gains)):
+            rows.append([end, *("-" if value is None else f"{value:+.1f}" for value in column)])
     return rows
 
 
@@ -46,11 +78,18 @@ def _values(figures: dict[str, float]) -> list[str]:
     return [f"{value:.4f}" for value in figures.values()]
 
 
-def _gain(interval: list[float | None]) -> str:
-    percent, low, high = interval
-    if percent is None:
-        return "-"
-    return f"{percent:+.1f}" if low is None else f"{percent:+.1f} [{low:+.1f}, {high:+.1f}]"
+def _next_commands(result: Result) -> list[str]:
+    """The commands that use the model and the result file."""
+    if result.model_file is None:
+        return []
+    file = result.config.get("result_file")
+    return [
+        "",
+        'next (a line of h.jsonl is {"history": [ITEM, ITEM, ...]}):',
+        f"  recbole-raserec recommend --model_file={result.model_file} --input=h.jsonl",
+        f"  recbole-raserec serve --model_file={result.model_file}",
+        f"  recbole-raserec report {file}" if file else "  recbole-raserec report FILE, after run --result_file=FILE",
+    ]
 
 
 def aligned(rows: list[list[str]]) -> list[str]:

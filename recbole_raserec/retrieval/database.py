@@ -22,27 +22,9 @@ from typing import Callable
 from urllib.parse import quote
 
 from recbole_raserec.errors import DataError
+from recbole_raserec.retrieval.schema import APPLICATION, FORMAT, INDEXES, TABLES, upgrade
 from recbole_raserec.retrieval.sqlite_errors import WAIT, explain
-
-FORMAT = 1
-_APPLICATION = 0x52615365  # "RaSe" in SQLite's header
-_TABLES = """
-CREATE TABLE meta(
-  format INTEGER NOT NULL, width INTEGER NOT NULL, key_type TEXT NOT NULL, model TEXT NOT NULL,
-  epoch INTEGER NOT NULL, generation INTEGER NOT NULL, salt BLOB NOT NULL, untidy INTEGER NOT NULL);
-CREATE TABLE items(number INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL UNIQUE);
-CREATE TABLE owners(number INTEGER PRIMARY KEY AUTOINCREMENT, hash INTEGER, token TEXT);
-CREATE TABLE memories(
-  id INTEGER PRIMARY KEY AUTOINCREMENT, target INTEGER, owner INTEGER, length INTEGER, time REAL, key BLOB,
-  epoch INTEGER, CHECK ((epoch IS NULL) = (key IS NOT NULL)));
-"""
-_INDEXES = """
-CREATE INDEX owners_hash ON owners(hash) WHERE hash IS NOT NULL;
-CREATE INDEX memories_target ON memories(target);
-CREATE INDEX memories_owner ON memories(owner) WHERE owner IS NOT NULL;
-CREATE INDEX memories_time ON memories(time) WHERE time IS NOT NULL;
-CREATE INDEX memories_epoch ON memories(epoch) WHERE epoch IS NOT NULL;
-"""
+from recbole_raserec.runtime.files import sync
 
 
 class Database:
@@ -116,7 +98,7 @@ class Database:
                     os.rename(self._draft_path, self.path)
                 finally:
                     self._remove_draft()
-                _sync(self.path.parent)
+                sync(self.path.parent)
                 return True
         except (sqlite3.Error, OSError) as error:
             raise explain(self.path, error) from error
@@ -162,16 +144,16 @@ class Database:
     def _draft(self, fill: Callable[[sqlite3.Connection], None]) -> None:
         connection = sqlite3.connect(self._draft_path, isolation_level=None)
         try:
-            connection.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {_TABLES}")
+            connection.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {TABLES}")
             connection.execute("BEGIN")
             fill(connection)
             connection.execute("COMMIT")
-            connection.executescript(_INDEXES)
-            connection.executescript(f"PRAGMA application_id={_APPLICATION}; PRAGMA user_version={FORMAT};")
+            connection.executescript(INDEXES)
+            connection.executescript(f"PRAGMA application_id={APPLICATION}; PRAGMA user_version={FORMAT};")
             connection.execute("PRAGMA journal_mode=WAL")
         finally:
             connection.close()
-        _sync(self._draft_path)
+        sync(self._draft_path)
 
     def _connect(self) -> sqlite3.Connection:
         self._inode = os.stat(self.path).st_ino
@@ -179,9 +161,9 @@ class Database:
         connection = sqlite3.connect(address, WAIT, isolation_level=None, check_same_thread=False, uri=True)
         try:
             found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-            if found[0] != _APPLICATION:
+            if found[0] != APPLICATION:
                 raise DataError("memory store", str(self.path), "is another program's file", "give another path")
-            if found[1] != FORMAT:
+            if found[1] not in (1, FORMAT):
                 problem = f"has format {found[1]}, and this version reads format {FORMAT}"
                 raise DataError("memory store", str(self.path), problem, "use the version that wrote it")
             connection.executescript(
@@ -189,6 +171,8 @@ class Database:
                 "PRAGMA wal_checkpoint(TRUNCATE);"  # for a process that was killed after a deletion
                 f"PRAGMA busy_timeout={1000 * WAIT:.0f};"
             )
+            if found[1] == 1:
+                upgrade(connection)
         except BaseException:
             connection.close()
             raise
@@ -212,15 +196,6 @@ def _only_creator(folder: Path) -> Iterator[None]:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(handle)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)
 

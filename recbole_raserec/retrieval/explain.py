@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_raserec.retrieval.attention import together
 from recbole_raserec.retrieval.mixture import Mixture
 from recbole_raserec.retrieval.neighbours import NO_MEMORY
 
@@ -37,12 +38,21 @@ class Reasons:
 
     @classmethod
     def of(
-        cls, score: float, own: float, attention: Tensor, contribution: Tensor, cosine: Tensor, mixture: Mixture
+        cls,
+        score: float,
+        own: float,
+        attention: Tensor,
+        contribution: Tensor,
+        cosine: Tensor,
+        mixture: Mixture,
+        trust: Tensor | None = None,
     ) -> Reasons:
         """From the parts of :meth:`~recbole_raserec.retrieval.attention.RetrievalAugmentation.parts`, one history's."""
         beyond = (0, len(cosine) - len(attention))
         real = bool((cosine > -torch.inf).any())
-        votes = torch.softmax(cosine / mixture.tau, dim=0) if real else torch.zeros_like(cosine)
+        votes = cosine / mixture.tau if trust is None else cosine / mixture.tau + trust.log()
+        votes = torch.softmax(votes, dim=0) if real else torch.zeros_like(cosine)
+        weight = mixture.weight if trust is None else mixture.weight * together(trust[None], cosine[None] > -torch.inf)
         added = float(contribution.double().sum())
         return cls(
             score=score,
@@ -51,7 +61,7 @@ class Reasons:
             cosine=cosine.cpu().numpy(),
             attention=torch.nn.functional.pad(attention, beyond).cpu().numpy(),
             contribution=torch.nn.functional.pad(contribution, beyond).cpu().numpy(),
-            vote=(mixture.weight * votes).cpu().numpy(),
+            vote=(weight * votes).flatten().cpu().numpy(),
         )
 
 

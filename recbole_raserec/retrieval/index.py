@@ -10,12 +10,16 @@ from typing import Any
 
 import faiss
 import numpy as np
+import torch
 
 from recbole_raserec.errors import ConfigError, DataError
 
 AUTO = "auto"
 FLAT_FLOATS = 2**24  # numbers in all keys up to which an exact search of one query takes a few milliseconds
 _BLOCK = 2**17  # keys that are scaled at once
+_GROUP = 128  # keys of which only the best one is looked at first
+_COSINES = 2**24  # held at once
+_FEW, _MANY = 8, 1024  # queries: between them FAISS chooses the best of a matrix slowly
 _TRAINED_ON = 2**18  # k-means over more keys takes minutes and changes the recall by less than .003
 _A_LIST = 64  # keys that each list is trained on, if there are many lists
 _MOST_NODES = 4096  # of a graph; an index that needs more is no faster than an exact one
@@ -69,9 +73,33 @@ def build_index(keys: np.ndarray, factory: str, nprobe: int) -> faiss.Index:
 
 def search_index(index: faiss.Index, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """Rough cosines and numbers [Q, depth] of the keys nearest to unit ``queries`` [Q, D]; -1 where there are none."""
+    few = _FEW < len(queries) <= _MANY  # FAISS is faster with fewer, and twice as fast with more
+    if few and isinstance(index, faiss.IndexFlat) and index.ntotal >= 8 * _GROUP * depth:
+        return _search_exactly(index, queries, depth)
     # On a busy machine, waking FAISS's other threads takes longer than a search for one query.
     with one_thread() if len(queries) == 1 else nullcontext():
         return index.search(queries, depth)
+
+
+def _search_exactly(index: faiss.IndexFlat, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`search_index`. The product of matrices is fast, and most of FAISS's time is the choice of the best.
+
+    The ``depth`` best keys are in the ``depth`` groups with the best keys of their own, so few cosines are sorted.
+    """
+    keys = torch.from_numpy(faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(-1, index.d))
+    whole = len(keys) // _GROUP * _GROUP  # the keys after these are always sorted
+    rough, near = np.empty((len(queries), depth), np.float32), np.empty((len(queries), depth), np.int64)
+    size = max(1, _COSINES // len(keys))
+    for start in range(0, len(queries), size):
+        rows = slice(start, start + size)
+        cosine = torch.from_numpy(queries[rows]) @ keys.T  # [R, N]
+        groups = cosine[:, :whole].unflatten(1, (-1, _GROUP))
+        chosen = groups.amax(dim=2).topk(depth, dim=1, sorted=False).indices
+        number = (chosen[..., None] * _GROUP + torch.arange(_GROUP)).flatten(1)
+        number = torch.cat([number, torch.arange(whole, len(keys)).expand(len(number), -1)], dim=1)
+        best, place = cosine.gather(1, number).topk(depth, dim=1)
+        rough[rows], near[rows] = best.numpy(), number.gather(1, place).numpy()
+    return rough, near
 
 
 def effort(index: faiss.Index) -> tuple[Any, str, int] | None:

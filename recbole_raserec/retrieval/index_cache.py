@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import faiss
 
 from recbole_raserec.errors import RaSeRecError
 from recbole_raserec.retrieval.index import load_index, save_index
+from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.retrieval.rows import Mark
 from recbole_raserec.retrieval.store import MemoryStore
 from recbole_raserec.runtime.files import json_line, replacing
@@ -21,6 +22,21 @@ from recbole_raserec.runtime.files import json_line, replacing
 
 class _Moved(Exception):
     """Memories were deleted while the index was written. It may hold their keys."""
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """The index over the base of the memory: ``index_factory``, ``index_nprobe`` and ``index_recall`` of a bank."""
+
+    factory: str = "auto"
+    nprobe: int = 16
+    recall: float = 0.0
+
+    def of(self, bank: MemoryBank) -> MemoryBank:
+        """The bank with this index."""
+        if (bank.index_factory, bank.index_nprobe, bank.index_recall) == (self.factory, self.nprobe, self.recall):
+            return bank
+        return replace(bank, index_factory=self.factory, index_nprobe=self.nprobe, index_recall=self.recall)
 
 
 @dataclass(frozen=True)

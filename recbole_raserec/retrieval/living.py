@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable, TypeVar
 
@@ -12,7 +13,8 @@ import faiss
 import numpy as np
 
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.retrieval.index_cache import IndexCache
+from recbole_raserec.retrieval.guard import NO_GUARD, Guard
+from recbole_raserec.retrieval.index_cache import IndexCache, IndexSettings
 from recbole_raserec.retrieval.memory import NO_OWNER, MemoryBank
 from recbole_raserec.retrieval.names import Names
 from recbole_raserec.retrieval.rows import Changes, Mark, Rows
@@ -24,21 +26,7 @@ from recbole_raserec.retrieval.tokens import Numbers
 _T = TypeVar("_T")
 _LARGE = 20_000  # memories in the tail, or deleted ones in the base, that are searched over or skipped one by one
 _SHARE = 0.05  # of the base, if that is more
-
-
-@dataclass(frozen=True)
-class IndexSettings:
-    """The index over the base of the memory: ``index_factory``, ``index_nprobe`` and ``index_recall`` of a bank."""
-
-    factory: str = "auto"
-    nprobe: int = 16
-    recall: float = 0.0
-
-    def of(self, bank: MemoryBank) -> MemoryBank:
-        """The bank with this index."""
-        if (bank.index_factory, bank.index_nprobe, bank.index_recall) == (self.factory, self.nprobe, self.recall):
-            return bank
-        return replace(bank, index_factory=self.factory, index_nprobe=self.nprobe, index_recall=self.recall)
+_INDEX = IndexSettings()
 
 
 class LivingMemory:
@@ -57,6 +45,8 @@ class LivingMemory:
     model : digest of the backbone that makes the keys. A store of another backbone is an error.
     index : index of the base segment.
     key_type : float32 or float16, in a new store. Of float16 the search sees the rounded keys.
+    guard : limits for added memories.
+    clock : seconds since 1970.
     """
 
     def __init__(
@@ -66,10 +56,14 @@ class LivingMemory:
         owners: Names,
         path: str | Path,
         model: str,
-        index: IndexSettings = IndexSettings(),
+        index: IndexSettings = _INDEX,
         key_type: str = "float32",
+        guard: Guard = NO_GUARD,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.items, self.owners = items, owners
+        self._guard, self._clock = guard, clock
+        self._settled: tuple[Snapshot, float, Snapshot] | None = None
         self._index, self._key_type, self._width = index, key_type, bank.keys.shape[1]
         self._store = MemoryStore(path, self._width, model)
         self._cache = IndexCache(self._store, index.factory, index.nprobe, index.recall)
@@ -85,12 +79,18 @@ class LivingMemory:
         return len(self._snapshot)
 
     def snapshot(self) -> Snapshot:
-        """The memories as this object last saw them. It never waits."""
-        return self._snapshot
+        """The memories that count now, as this object last saw them. It never waits."""
+        snapshot, settled = self._snapshot, self._settled
+        if not self._guard.quarantine:
+            return snapshot
+        now = self._clock() - self._guard.quarantine
+        if settled is None or settled[0] is not snapshot or now >= settled[1]:
+            self._settled = settled = snapshot, snapshot.next_after(now), snapshot.settled(now)
+        return settled[2]
 
     def as_of(self, time: float) -> Snapshot:
         """The memories with a time <= ``time`` or an unknown time."""
-        return self._snapshot.as_of(time)
+        return self.snapshot().as_of(time)
 
     def add(
         self,
@@ -109,14 +109,17 @@ class LivingMemory:
         lengths : [n] number of items in each prefix.
         times : [n] NaN or None is unknown.
         """
-        return self._change(lambda: self._store.add(keys, targets, owners, lengths, times))
+        return self._change(
+            lambda: self._store.add(keys, targets, owners, lengths, times, self._clock(), self._guard.max_per_owner)
+        )
 
-    def forget(self, owner: str | None = None, item: str | None = None) -> int:
-        """Delete an owner's memories, or those whose target is ``item``, and return how many there were.
+    def forget(self, owner: str | None = None, item: str | None = None, added_since: float | None = None) -> int:
+        """Delete an owner's memories, or those whose target is ``item``, or those added at a time or later.
 
-        Their bytes are in no file of the store afterwards. ConfigError unless exactly one of the two is given.
+        Their bytes are in no file of the store afterwards. Return how many there were. ConfigError unless exactly one
+        of the three is given.
         """
-        return self._change(lambda: self._store.forget(owner, item))
+        return self._change(lambda: self._store.forget(owner, item, added_since))
 
     def expire(self, before: float) -> int:
         """Delete the memories with a time < ``before``, and return how many there were."""
@@ -160,7 +163,7 @@ class LivingMemory:
         )
         owners[bank.owners == NO_OWNER] = 0
         base = self._snapshot.base
-        rows = Rows(base.ids, targets, owners, bank.lengths, bank.times, bank.keys)
+        rows = Rows(base.ids, targets, owners, bank.lengths, bank.times, bank.keys, base.added)
         created = self._store.create(rows, tokens[0], tokens[1], self._key_type)
         if not created or self._key_type != "float32":  # the search must see the store's keys
             return self._take_in()
@@ -195,8 +198,8 @@ class LivingMemory:
         old, new = (
             {name: column[part] for name, column in columns.items()} for part in (slice(split), slice(split, None))
         )
-        ids = old.pop("ids")
-        base = whole(self._index.of(MemoryBank(**old)), ids)  # type: ignore[arg-type]
+        ids, added = old.pop("ids"), old.pop("added")
+        base = whole(self._index.of(MemoryBank(**old)), ids, added)  # type: ignore[arg-type]
         tail = Tail(self._width)
         tail.append(**new)
         self._mark = changes.mark
@@ -216,7 +219,7 @@ class LivingMemory:
         return columns
 
     def _publish(self, base: Segment, tail: Tail) -> None:
-        self._tail, self._snapshot = tail, Snapshot(base, tail.segment())
+        self._tail, self._snapshot = tail, Snapshot(base, tail.segment(), self._guard)
 
     def _merge_if_large(self) -> None:
         base, tail = self._snapshot.base, self._snapshot.tail

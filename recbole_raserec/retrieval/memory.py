@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_raserec.retrieval.index import build_index, candidates, choose_factory, normalise, search_index
+from recbole_raserec.retrieval.index import build_index, candidates, choose_factory, effort, normalise, search_index
 from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
 from recbole_raserec.retrieval.recall import check_recall
 from recbole_raserec.runtime.progress import Progress
@@ -216,8 +216,23 @@ class MemoryBank:
         """FAISS's index with all keys."""
         index = build_index(self.keys, self._factory, self.index_nprobe)
         if not self.is_exact:
-            check_recall(index, self.keys, self.index_recall)
+            self._facts["recall"] = check_recall(index, self.keys, self.index_recall)
         return index
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        return {}
+
+    def index_facts(self) -> dict[str, Any] | None:
+        """The index's factory string, its effort (nprobe or efSearch) and its recall, measured when it was built.
+
+        None if the index is exact, or if this bank has not built one.
+        """
+        if not self._facts:
+            return None
+        knob = effort(self._index)
+        setting = {} if knob is None else {knob[1]: getattr(knob[0], knob[1])}
+        return {"factory": self._factory, **setting, **self._facts}
 
 
 def _blocks(rows: np.ndarray, size: int) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from recbole_raserec.retrieval.attention import together
 from recbole_raserec.retrieval.neighbours import Neighbours
 
 
@@ -29,9 +30,11 @@ class Votes:
     ----------
     scores : [V, B] before any mixture; row 0, padding, takes no share of the softmax and becomes -inf.
     items, cosine : [B, K] of the memories; the cosine of a place without a memory is -inf.
+    trust : [B, K] how much each memory counts; None is 1 for all. Memories that count less than one memory together
+        have so much less of the mixture's weight.
     """
 
-    def __init__(self, scores: Tensor, items: Tensor, cosine: Tensor) -> None:
+    def __init__(self, scores: Tensor, items: Tensor, cosine: Tensor, trust: Tensor | None = None) -> None:
         scores[0] = -torch.inf
         order = items.argsort(dim=1)  # memories of one item side by side
         items, self.cosine = items.gather(1, order), cosine.gather(1, order)
@@ -39,6 +42,7 @@ class Votes:
         first[:, 1:] = items[:, 1:] != items[:, :-1]
         self.group = first.long().cumsum(dim=1) - 1
         self.real = self.cosine > -torch.inf
+        self.trust = None if trust is None else trust.gather(1, order)
         self.items = items.T  # [K, B]
         self.plain = scores.gather(0, self.items)
         self.total = scores.logsumexp(dim=0)  # [B]
@@ -50,11 +54,20 @@ class Votes:
         memories stays.
         """
         logits = (self.cosine / mixture.tau).masked_fill(~self.real.any(dim=1, keepdim=True), 0)
+        if self.trust is not None:
+            logits = logits + self.trust.log()
         share = torch.softmax(logits, dim=1) * self.real
         # A memory's item has the shares of all memories of that item.
         share = torch.zeros_like(share).scatter_add_(1, self.group, share).gather(1, self.group)
-        odds = torch.log(share * (mixture.weight / (1 - mixture.weight))).T  # [K, B]
+        odds = torch.log(share * self._odds(mixture.weight)).T  # [K, B]
         return scores.scatter_(0, self.items, torch.logaddexp(self.plain, odds + self.total))
+
+    def _odds(self, weight: float) -> float | Tensor:
+        """The odds of the memories, [B, 1] or a number for all."""
+        if self.trust is None:
+            return weight / (1 - weight)
+        of = weight * together(self.trust, self.real).double()  # as exact as the number
+        return (of / (1 - of)).to(self.cosine.dtype)
 
 
 def cosines(vectors: Tensor, neighbours: Neighbours) -> Tensor:

@@ -19,11 +19,13 @@ class Neighbours:
     indices : [B, K] numbers of memories in the bank, nearest first, ``NO_MEMORY`` after the last.
     keys : [N, D] of the whole bank, on the device of the indices.
     targets : [N] item that followed each key.
+    trust : [N] weight of each memory, over 0 and at most 1; None if all are 1.
     """
 
     indices: Tensor
     keys: Tensor
     targets: Tensor
+    trust: Tensor | None = None
 
     def nearest(self, k: int) -> Neighbours:
         """The ``k`` nearest neighbours of each row."""
@@ -48,6 +50,11 @@ class Neighbours:
     def items(self) -> Tensor:
         """[B, K] targets of the memories; those of places without one mean nothing."""
         return self.targets[self._at]
+
+    @property
+    def weights(self) -> Tensor | None:
+        """[B, K] weights of the memories; those of places without one mean nothing. None if all are 1."""
+        return None if self.trust is None else self.trust[self._at]
 
     @cached_property
     def _at(self) -> Tensor:

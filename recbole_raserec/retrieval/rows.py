@@ -26,6 +26,7 @@ class Rows:
     lengths : [N] int32 number of items in each prefix.
     times : [N] float64, NaN if unknown.
     keys : [N, D] float32.
+    added : [N] float64 seconds since 1970 when it was added, NaN for the model's own memories.
     """
 
     ids: np.ndarray
@@ -34,6 +35,7 @@ class Rows:
     lengths: np.ndarray
     times: np.ndarray
     keys: np.ndarray
+    added: np.ndarray
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -43,7 +45,7 @@ class Rows:
         """Room for ``size`` memories."""
         ids, times, keys = np.empty(size, np.int64), np.empty(size), np.empty((size, width), np.float32)
         targets, owners, lengths = (np.empty(size, np.int32) for _ in range(3))
-        return cls(ids, targets, owners, lengths, times, keys)
+        return cls(ids, targets, owners, lengths, times, keys, np.full(size, np.nan))
 
     @classmethod
     def checked(
@@ -126,14 +128,15 @@ def key_bytes(keys: np.ndarray, key_type: str) -> Iterator[memoryview]:
         packed = np.ascontiguousarray(keys, dtype=key_type)
     if not np.isfinite(packed).all():
         raise ConfigError("keys", None, f"are not finite as {key_type}", "give keys of an encoder without NaN")
-    return map(memoryview, packed.view(np.uint8).reshape(len(packed), -1)) if len(packed) else iter(())
+    return (row.data for row in packed.view(np.uint8).reshape(len(packed), -1)) if len(packed) else iter(())
 
 
 def insert_rows(connection: sqlite3.Connection, rows: Rows, keys: Iterable[memoryview]) -> None:
     """Append ``rows``. Their numbers of tokens are in the tables already."""
-    columns = (rows.targets, rows.owners, rows.lengths, rows.times)
+    columns = (rows.targets, rows.owners, rows.lengths, rows.times, rows.added)
     connection.executemany(
-        "INSERT INTO memories(target, owner, length, time, key) VALUES(?, NULLIF(?, 0), ?, ?, ?)",  # NaN becomes NULL
+        "INSERT INTO memories(target, owner, length, time, added, key) "
+        "VALUES(?, NULLIF(?, 0), ?, ?, ?, ?)",  # NaN becomes NULL
         zip(*(_numbers(column) for column in columns), keys),
     )
 
@@ -149,8 +152,9 @@ def read_rows(connection: sqlite3.Connection, after: int, width: int, key_type: 
     if after == 0:  # after a compaction there are fewer rows than ids
         room = connection.execute("SELECT COUNT(*) FROM memories").fetchone()[0]
     rows, done = Rows.empty(room, width), 0
+    of = rows.ids, rows.targets, rows.owners, rows.lengths, rows.times, rows.added
     cursor = connection.execute(
-        "SELECT id, target, IFNULL(owner, 0), length, time, key FROM memories "
+        "SELECT id, target, IFNULL(owner, 0), length, time, added, key FROM memories "
         "WHERE id > ? AND epoch IS NULL ORDER BY id",
         (after,),
     )
@@ -158,7 +162,7 @@ def read_rows(connection: sqlite3.Connection, after: int, width: int, key_type: 
         while block := cursor.fetchmany(_BLOCK):
             *columns, keys = zip(*block)
             end = done + len(block)
-            for column, values in zip((rows.ids, rows.targets, rows.owners, rows.lengths, rows.times), columns):
+            for column, values in zip(of, columns):
                 column[done:end] = values
             rows.keys[done:end] = np.frombuffer(b"".join(keys), key_type).reshape(-1, width)
             done = end

@@ -22,11 +22,13 @@ class Segment:
     bank : their keys, targets, owners, lengths and times, and the search.
     ids : [N] int64, rising.
     dead : [N] bool, which are deleted.
+    added : [N] float64 seconds since 1970 when each was added, NaN for the model's own.
     """
 
     bank: MemoryBank
     ids: np.ndarray
     dead: np.ndarray
+    added: np.ndarray
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -73,6 +75,16 @@ class Segment:
         """This segment without the memories of a time > ``time``. Those of unknown time stay."""
         return replace(self, dead=self.dead | (self.bank.times > time))
 
+    @cached_property
+    def new(self) -> np.ndarray:
+        """Rows of the added memories, also of deleted ones."""
+        return np.flatnonzero(~np.isnan(self.added))
+
+    def settled(self, time: float) -> Segment:
+        """This segment without the memories that were added after ``time``."""
+        late = self.added > time
+        return replace(self, dead=self.dead | late) if late.any() else self
+
     def column(self, name: str) -> np.ndarray:
         """The column ``name`` of the bank or of this segment."""
         found: np.ndarray = getattr(self.bank if name in _OF_BANK else self, name)
@@ -80,12 +92,12 @@ class Segment:
 
 
 _OF_BANK = ("keys", "targets", "owners", "lengths", "times")
-_COLUMNS = ("ids", "dead")
+_COLUMNS = ("ids", "dead", "added")
 
 
-def whole(bank: MemoryBank, ids: np.ndarray) -> Segment:
-    """A segment of memories of which none is deleted."""
-    return Segment(bank, ids, np.zeros(len(ids), bool))
+def whole(bank: MemoryBank, ids: np.ndarray, added: np.ndarray | None = None) -> Segment:
+    """A segment of memories of which none is deleted. By default they are the model's own."""
+    return Segment(bank, ids, np.zeros(len(ids), bool), np.full(len(ids), np.nan) if added is None else added)
 
 
 @dataclass(frozen=True)
@@ -137,9 +149,10 @@ class Tail:
         now: dict[str, Any] = {name: column[: self.size] for name, column in self.columns.items()}
         bank = MemoryBank(*(now[name] for name in _OF_BANK))
         bank.take_index(Scan(now["unit"]))
-        return Segment(bank, now["ids"], now["dead"])
+        return Segment(bank, *(now[name] for name in _COLUMNS))
 
 
 def _nothing(width: int) -> dict[str, np.ndarray]:
     small = {name: np.zeros(0, np.int32) for name in ("targets", "owners", "lengths")}
-    return {**small, "keys": np.zeros((0, width), np.float32), "times": np.zeros(0), "ids": np.zeros(0, np.int64)}
+    times = {name: np.zeros(0) for name in ("times", "added")}
+    return {**small, **times, "keys": np.zeros((0, width), np.float32), "ids": np.zeros(0, np.int64)}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_raserec.retrieval.guard import NO_GUARD, Guard
 from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
 from recbole_raserec.retrieval.segments import Segment
 
@@ -21,6 +23,7 @@ class Snapshot:
 
     base: Segment
     tail: Segment
+    guard: Guard = NO_GUARD
 
     def __len__(self) -> int:
         """How many memories are not deleted."""
@@ -75,7 +78,8 @@ class Snapshot:
         keys, targets = self._column("keys", rows.ravel()), self.targets(rows.ravel()).astype(np.int64)
         place = torch.arange(found.numel(), device=device).view(found.shape)
         indices = torch.where(found == NO_MEMORY, torch.full_like(place, NO_MEMORY), place)
-        return Neighbours(indices, torch.from_numpy(keys).to(device), torch.from_numpy(targets).to(device))
+        trust = None if self._weights is None else torch.from_numpy(self.weights(rows.ravel())).to(device)
+        return Neighbours(indices, torch.from_numpy(keys).to(device), torch.from_numpy(targets).to(device), trust)
 
     def targets(self, rows: np.ndarray | int) -> np.ndarray:
         """Number of the target of each of ``rows``, in the shape of ``rows``; of NO_MEMORY it means nothing."""
@@ -101,6 +105,25 @@ class Snapshot:
         """Key of each of ``rows``, [..., D]."""
         return self._column("keys", rows)
 
+    def weights(self, rows: np.ndarray) -> np.ndarray:
+        """[N] float32 weight of each of ``rows`` [N] by the guard's ``votes_per_owner``; 1 for the model's own."""
+        if self._weights is None:
+            return np.ones(len(rows), np.float32)
+        return np.where(np.isnan(self._column("added", rows)), np.float32(1), self._weights[self.owners(rows)])
+
+    @cached_property
+    def _weights(self) -> np.ndarray | None:
+        """The weight of an added memory by its owner's number; None if all are 1."""
+        votes = self.guard.votes_per_owner
+        if not votes:
+            return None
+        parts = [(part, part.new[~part.dead[part.new]]) for part in (self.base, self.tail)]
+        owners = np.concatenate([part.column("owners")[rows] for part, rows in parts])
+        counts = np.bincount(owners, minlength=1 + max(part.column("owners").max(initial=0) for part, _ in parts))
+        if counts.max() <= votes:
+            return None
+        return np.minimum(1, votes / np.maximum(counts, 1)).astype(np.float32)
+
     @property
     def places(self) -> int:
         """How many row numbers there are, also of deleted memories."""
@@ -117,9 +140,18 @@ class Snapshot:
         """The memories of this snapshot with a time <= ``time`` or an unknown time. Rows may have other numbers."""
         base, tail = self.base.until(time), self.tail.until(time)
         if 2 * base.deaths <= len(base):
-            return Snapshot(base, tail)
+            return replace(self, base=base, tail=tail)
         few = base.alive()  # a search that skips most rows would be slow, and an index may need more rows
-        return Snapshot(replace(few, bank=replace(few.bank, index_factory="Flat")), tail)
+        return replace(self, base=replace(few, bank=replace(few.bank, index_factory="Flat")), tail=tail)
+
+    def settled(self, time: float) -> Snapshot:
+        """The memories of this snapshot that were not added after ``time``."""
+        return replace(self, base=self.base.settled(time), tail=self.tail.settled(time))
+
+    def next_after(self, time: float) -> float:
+        """The first addition after ``time``, or infinity."""
+        added = np.concatenate([part.added[part.new] for part in (self.base, self.tail)])
+        return float(added[added > time].min(initial=np.inf))
 
     def _column(self, name: str, rows: np.ndarray | int) -> np.ndarray:
         """The column ``name`` of ``rows``. A place of NO_MEMORY gets that of row 0, if there is one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,9 +14,10 @@ from typing import Any, Callable
 import numpy as np
 
 from recbole_raserec.errors import ConfigError, DataError
-from recbole_raserec.retrieval.database import FORMAT, Database
+from recbole_raserec.retrieval.database import Database
 from recbole_raserec.retrieval.rows import Changes, Mark, Rows, insert_rows, key_bytes, last_number, read_rows
-from recbole_raserec.retrieval.tokens import find_number, insert_token, numbers_of
+from recbole_raserec.retrieval.schema import FORMAT
+from recbole_raserec.retrieval.tokens import check_room, find_number, insert_token, numbers_of
 
 
 class MemoryStore:
@@ -76,6 +78,8 @@ class MemoryStore:
         owners: Sequence[str | None],
         lengths: Sequence[int] | np.ndarray,
         times: Sequence[float | None] | np.ndarray,
+        added: float | None = None,
+        most: int = 0,
     ) -> np.ndarray:
         """Add n memories: all, or none if there is an error.
 
@@ -85,6 +89,8 @@ class MemoryStore:
         targets, owners : [n] tokens. An owner may be None.
         lengths : [n] number of items in each prefix, at least 0.
         times : [n] seconds or any other scale; NaN and None are unknown.
+        added : seconds since 1970, when this was; by default now.
+        most : added memories that an owner may have, and nobody too; 0 is any number.
 
         Returns
         -------
@@ -93,38 +99,46 @@ class MemoryStore:
         Raises
         ------
         ConfigError : the columns do not fit one another or the store, or a value is out of range.
+        DataError : an owner would have more than ``most``.
         """
         rows = Rows.checked(keys, targets, owners, lengths, times, self.width)
+        rows.added[:] = time.time() if added is None else added
         if not len(rows):
             return rows.ids
         with self._database.writing() as connection:
             meta = self._meta(connection)
             packed = key_bytes(rows.keys, meta["key_type"])
             item, owner = (numbers_of(connection, *of, meta["salt"]) for of in (("items", targets), ("owners", owners)))
+            if most:
+                check_room(connection, owners, owner, most)
             insert_rows(connection, replace(rows, targets=item, owners=owner), packed)
             last = last_number(connection, "memories")
         return np.arange(last - len(rows) + 1, last + 1)
 
-    def forget(self, owner: str | None = None, item: str | None = None) -> int:
-        """Delete the memories of an owner, or those whose target is an item, and return how many there were.
+    def forget(self, owner: str | None = None, item: str | None = None, added_since: float | None = None) -> int:
+        """Delete an owner's memories, or those whose target is an item, or those added at a time or later; how many?
+
+        The model's own memories were never added, so ``added_since`` leaves them.
 
         The bytes of the keys and the token of an owner without memories are overwritten, in the log also.
 
         Raises
         ------
-        ConfigError : not exactly one of ``owner`` and ``item`` is given.
+        ConfigError : not exactly one of the three is given, or the time is NaN.
         """
-        if (owner is None) == (item is None):
-            raise ConfigError("forget", owner or item, "needs an owner or an item, and not both", "give one of them")
+        given = [value for value in (owner, item, added_since) if value is not None]
+        if len(given) != 1:
+            problem = "needs one of an owner, an item and a time of addition"
+            raise ConfigError("forget", given or None, problem, "give one of them")
+        if added_since is not None:
+            return self._delete_by("added >= ?", "added_since", added_since)
         table, column, token = ("owners", "owner", owner) if item is None else ("items", "target", item)
         assert token is not None
         return self._delete(f"{column} = ?", lambda connection, salt: find_number(connection, table, token, salt))
 
     def expire(self, before: float) -> int:
         """Delete the memories with time < ``before``, and return how many there were. Those of unknown time stay."""
-        if np.isnan(before):
-            raise ConfigError("before", before, "is not a time", "give a number")
-        return self._delete("time < ?", lambda connection, salt: float(before))
+        return self._delete_by("time < ?", "before", before)
 
     def compact(self) -> None:
         """Remove what deletions left, and write the file anew. Other readers will read all of it again."""
@@ -172,6 +186,11 @@ class MemoryStore:
         """Close the file. The next use opens it again."""
         self._database.close()
 
+    def _delete_by(self, where: str, name: str, value: float) -> int:
+        if np.isnan(value):
+            raise ConfigError(name, value, "is not a time", "give a number")
+        return self._delete(where, lambda connection, salt: float(value))
+
     def _delete(self, where: str, find: Callable[[sqlite3.Connection, bytes], Any]) -> int:
         """Empty the rows ``where`` a column compares with what ``find`` returns; None finds nothing."""
         with self._database.writing() as connection:
@@ -186,7 +205,8 @@ class MemoryStore:
     def _empty(self, connection: sqlite3.Connection, where: str, value: Any, epoch: int) -> int:
         touched = set(connection.execute(f"SELECT owner FROM memories WHERE {where}", (value,)))
         count = connection.execute(
-            "UPDATE memories SET target = NULL, owner = NULL, length = NULL, time = NULL, key = NULL, epoch = ? "
+            "UPDATE memories SET target = NULL, owner = NULL, length = NULL, time = NULL, key = NULL, added = NULL, "
+            "epoch = ? "
             f"WHERE {where}",
             (epoch, value),
         ).rowcount

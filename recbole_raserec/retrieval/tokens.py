@@ -56,6 +56,25 @@ def numbers_of(connection: sqlite3.Connection, table: str, tokens: Sequence[str 
     return np.array([numbers[token] for token in tokens], np.int64)
 
 
+def check_room(connection: sqlite3.Connection, owners: Sequence[str | None], numbers: np.ndarray, most: int) -> None:
+    """Raise DataError if a memory more for each of ``owners`` [n] makes any of them have more than ``most`` added ones.
+
+    Parameters
+    ----------
+    numbers : [n] of the owners. All memories of nobody (None, 0) count together.
+    """
+    tokens = dict(zip(numbers.tolist(), owners))
+    for number, more in zip(*(column.tolist() for column in np.unique(numbers, return_counts=True))):
+        who, values = ("owner = ?", (number,)) if number else ("owner IS NULL", ())
+        count = f"SELECT COUNT(*) FROM memories WHERE {who} AND added IS NOT NULL"
+        has = connection.execute(count, values).fetchone()[0]
+        if has + more > most:
+            problem = f"has {has:,} added memories; with {more:,} more there would be too many"
+            raise DataError(
+                "owner", tokens[number], problem, f"an owner, and nobody too, may have {most:,}: forget some"
+            )
+
+
 def insert_token(connection: sqlite3.Connection, table: str, token: str, salt: bytes) -> int:
     """Append a token that is not in the table, and return its number."""
     if table == "items":

@@ -1,26 +1,38 @@
-"""Atomic writing: a reader finds the old file or the complete new file, never a part of it."""
+"""Every file that this package writes: atomic and durable. A reader finds the old file or the complete new one.
+
+A file is written beside its place, is on the disk before it takes its place, and its folder is on the disk before the
+writer goes on. So neither a killed process nor a loss of power leaves a part of a file, or a name without its content.
+"""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from recbole_raserec.errors import ConfigError
 
 _RESULT_MIB = 0.1
 _LOG_MIB = 8  # enough for a run's log and TensorBoard files
+_BUFFER = 2**20
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, keep: bool = False) -> Iterator[Path]:
     """A temporary path beside ``path``. It replaces ``path`` if the block ends without an error, else it is removed.
+
+    Parameters
+    ----------
+    keep : the file that is replaced stays as :func:`before` ``path``.
 
     Raises
     ------
@@ -29,19 +41,92 @@ def replacing(path: Path) -> Iterator[Path]:
     made = _missing(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
+        _remove_left(path)
+        handle, name = _draft(path)
         try:
             yield Path(name)
             os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are private
+            sync(name)
+            if keep and path.is_file():
+                _keep(path)
             os.replace(name, path)
+            sync(path.parent)
         finally:
-            Path(name).unlink(missing_ok=True)
+            os.close(handle)
+            with suppress(FileNotFoundError):
+                os.unlink(name)
     except OSError as error:
         problem = f"cannot be written ({error.strerror or error})"
         raise ConfigError("output", str(path), problem, "free some space or give another folder") from error
     finally:
         _remove(made)
+
+
+@contextmanager
+def writing(path: Path, keep: bool = False) -> Iterator[IO[bytes]]:
+    """A new file of bytes that replaces ``path`` as in :func:`replacing`."""
+    with replacing(path, keep) as temporary, open(temporary, "wb", _BUFFER) as file:
+        yield file
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of text in UTF-8 as in :func:`replacing`."""
+    with writing(path) as file:
+        file.write(text.encode())
+
+
+def before(path: Path) -> Path:
+    """Where ``replacing(path, keep=True)`` keeps the file that it replaced."""
+    return path.with_name(f"{path.name}.before")
+
+
+def sync(path: str | Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def only_writer(path: Path, wait: bool) -> Iterator[None]:
+    """Hold the lock of ``path``. It ends with the process, also when that is killed.
+
+    Parameters
+    ----------
+    wait : wait until another process gives the lock back; else its lock is an error.
+
+    Raises
+    ------
+    ConfigError : another process holds the lock, or the folder cannot be written to.
+    """
+    place = path.with_name(f".{path.name}.lock")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise ConfigError("checkpoint_dir", str(path.parent), f"no lock ({error.strerror})", "give another") from error
+    try:
+        _lock(handle, path, wait)
+        _remove_left(path)  # whoever has nothing more to write does it here only
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, path: Path, wait: bool) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        if not wait:
+            problem = f"another run is writing {path.name} there"
+            mend = "wait for it, add --resume=True to share its work, or give another folder"
+            raise ConfigError("checkpoint_dir", str(path.parent), problem, mend) from error
+        logging.getLogger().warning(f"waiting for another run, which is writing {path}")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError as error:  # some network folders have no locks
+        logging.getLogger().warning(f"{path.parent} has no locks ({error.strerror}): start no second run there")
 
 
 def json_line(content: Any) -> str:
@@ -85,6 +170,49 @@ def _remove(folders: list[Path]) -> None:
     for folder in folders:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def _draft(path: Path) -> tuple[int, str]:
+    """A new file beside ``path``, and a handle that holds its lock as long as its writer lives."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with suppress(OSError):  # without locks, drafts of killed writers stay
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if os.fstat(handle).st_nlink:
+            return handle, name
+        os.close(handle)  # another writer took it for the draft of a killed one
+
+
+def _remove_left(path: Path) -> None:
+    """Remove drafts of ``path`` whose writers were killed. A living writer holds its draft's lock."""
+    draft = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")
+    with suppress(OSError):
+        os.unlink(_kept(path))
+    for name in os.listdir(path.parent):
+        if draft.fullmatch(name):
+            with suppress(OSError):  # its writer lives, or another one removes it
+                handle = os.open(path.parent / name, os.O_RDONLY)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(path.parent / name)
+                finally:
+                    os.close(handle)
+
+
+def _keep(path: Path) -> None:
+    """Keep a file that is about to be replaced. At every moment ``path`` or the kept file is there and complete."""
+    beside = _kept(path)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(beside)
+        os.link(path, beside)
+        os.replace(beside, before(path))
+    except OSError:  # a file system without hard links
+        os.replace(path, before(path))
+
+
+def _kept(path: Path) -> Path:
+    return path.with_name(f".{path.name}.kept")
 
 
 def _umask() -> int:

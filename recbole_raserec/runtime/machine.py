@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import resource
 import sys
@@ -53,3 +54,33 @@ def peak_rss_mib() -> float:
         return round(int(peak.split()[1]) / 2**10, 1)
     peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak_rss / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def resident_mib() -> float:
+    """Resident memory of this process in MiB; 0 where it is not known (only Linux tells it)."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20 if statm.is_file() else 0.0
+
+
+class HeapGrowth:
+    """Gives freed memory back to the system, where the C library can (glibc), once the process has grown enough.
+
+    glibc keeps the gaps between the blocks in use. Batches of ever other shapes fill other gaps, so the resident memory
+    of a training would grow with every epoch. Pages that were given back cost time when they are used again, so it is
+    done only after a growth.
+    """
+
+    _GROWTH = 128.0  # MiB
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+
+    def check(self) -> None:
+        """Called after each epoch; what is resident at the first call is no growth."""
+        resident = resident_mib()
+        if self._first is None:
+            self._first = resident
+        elif resident > self._first + self._GROWTH:
+            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+            if trim is not None:
+                trim(0)

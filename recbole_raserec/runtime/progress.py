@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
@@ -14,18 +15,23 @@ Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 def bar(label: str, show: bool) -> Progress:
-    """A function that wraps an iterable of known length in a bar named ``label``; without a bar unless ``show``."""
+    """A function that wraps an iterable of known length in a bar named ``label``.
+
+    There is no bar unless ``show``, and none if standard error is no terminal: a log file needs no bars.
+    """
     if not show:
         return iter
-    return lambda steps: tqdm(steps, ncols=100, desc=set_color(label, "pink"))
+    return lambda steps: tqdm(steps, ncols=100, desc=set_color(label, "pink"), disable=None)
 
 
 @contextmanager
 def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Add the wall-clock seconds of the block to ``seconds[stage]``."""
+    """Add the wall-clock seconds of the block to ``seconds[stage]``, and log a line."""
     start = perf_counter()
     yield
-    seconds[stage] = seconds.get(stage, 0.0) + perf_counter() - start
+    took = perf_counter() - start
+    logging.getLogger().info(f"{stage}: {took:.1f} s")
+    seconds[stage] = seconds.get(stage, 0.0) + took
 
 
 def format_seconds(seconds: Mapping[str, float]) -> str:

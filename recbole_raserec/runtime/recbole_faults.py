@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,17 +131,3 @@ def init_logger(config: Config) -> None:
     for folder in (config["checkpoint_dir"], Path("log") / config["model"]):
         Path(folder).mkdir(parents=True, exist_ok=True)
     recbole.utils.init_logger(config)
-
-
-@contextmanager
-def trusting_checkpoints() -> Iterator[None]:
-    """Let RecBole read its own checkpoints. They hold a pickled Config, which ``torch.load`` refuses since torch 2.6.
-
-    Use it only for files that this process has just written.
-    """
-    load = torch.load
-    torch.load = partial(load, weights_only=False)
-    try:
-        yield
-    finally:
-        torch.load = load

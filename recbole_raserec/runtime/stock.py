@@ -16,9 +16,9 @@ from recbole_raserec.runtime.recbole_faults import (
     quieten,
     repaired_datasets,
     restore_numpy_names,
-    trusting_checkpoints,
     without_anomaly_mode,
 )
+from recbole_raserec.runtime.shield import SafeConfig, shielded
 
 
 def run_recbole(
@@ -39,8 +39,8 @@ def run_recbole(
     files = [*([str(own)] if own.is_file() else []), *(config_file_list or [])]
     quieten()
     restore_numpy_names()
-    with repaired_datasets(), trusting_checkpoints(), without_anomaly_mode():
-        return _run(Config(model, dataset, files, settings), saved)
+    with repaired_datasets(), shielded(), without_anomaly_mode():
+        return _run(SafeConfig(model, dataset, files, settings), saved)
 
 
 def _run(config: Config, saved: bool) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def _lines(raw: Any, name: str, size: int, field: str, show: bool, label: str) -
     text = gzip.GzipFile(fileobj=raw) if is_gzip else nullcontext(raw)
     number = 0
     units: dict[str, Any] = {"total": size, "unit": "B", "unit_scale": True} if size else {"unit": " lines"}
-    with text as lines, tqdm(**units, desc=label, ncols=100, disable=not show) as bar:
+    with text as lines, tqdm(**units, desc=label, ncols=100, disable=None if show else True) as bar:
         try:
             for number, line in enumerate(lines, 1):
                 if b"\0" in line:

@@ -1,16 +1,19 @@
 """Micro-batching: histories that wait at the same time are answered by one call of the recommender.
 
-An answer does not depend on the others of its call, so this changes no answer. Nothing waits for company: the thread
-takes what is there as soon as it is free.
+An answer does not depend on the others of its call, so this changes no answer. A request that is alone waits for
+nobody. When the call before was for several, their clients are likely to ask again: then the thread waits as long as
+requests keep coming, so that none has to wait for two calls.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from recbole_raserec.data.histories import Histories
@@ -20,6 +23,7 @@ from recbole_raserec.serving.answers import split
 from recbole_raserec.serving.problems import Refusal
 
 _LARGEST = 128  # histories of one call, unless one request has more
+_PAUSE, _PATIENCE = 0.0005, 0.05  # seconds that an answer takes to its client and back, and that a call may wait
 Answers = list[dict[str, Any]]
 
 
@@ -69,7 +73,7 @@ class Batcher:
             observe,
         )
         self._jobs: deque[Job] = deque()
-        self._waiting, self._closed = 0, False
+        self._waiting, self._before, self._closed = 0, 1, False  # histories that wait; those of the call before
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="recommend", daemon=True)
         self._thread.start()
@@ -110,13 +114,26 @@ class Batcher:
         """Jobs of not too many histories, the oldest first; none after the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._closed)
+            self._gather()
             taken: list[Job] = []
             size = 0
             while self._jobs and (not taken or (self._together and size + len(self._jobs[0].given) <= _LARGEST)):
                 taken.append(self._jobs.popleft())
                 size += len(taken[-1].given)
             self._waiting -= size
+            self._before = size
             return taken
+
+    def _gather(self) -> None:
+        """Wait until as many wait as the call before had, or no new ones come."""
+        end, pause = time.monotonic() + _PATIENCE, _PAUSE * (5 + self._before)
+        wanted = min(self._before, _LARGEST) if self._together else 0
+        more = True
+        while more and self._waiting < wanted and not self._closed and time.monotonic() < end:
+            more = self._changed.wait_for(partial(self._more_than, self._waiting), pause)
+
+    def _more_than(self, number: int) -> bool:
+        return self._waiting > number or self._closed
 
     def _answer(self, group: list[Job], options: Options) -> None:
         try:

@@ -116,8 +116,9 @@ def _response(error: Exception, request_id: str) -> Response:
         status, headers = status_of(error), {}
         if status == 401:
             headers["WWW-Authenticate"] = "Bearer"
+        if status in (429, 503):
+            headers["Retry-After"] = str(getattr(error, "retry_after", 1))
         if status == 503:
-            headers["Retry-After"] = "1"
             log("not served", logging.WARNING, request=request_id, problem=error.problem)
         if status == 408:
             headers["Connection"] = "close"

@@ -88,6 +88,7 @@ class _Endpoints:
         return [
             *(Route(f"/{endpoint.__name__}", endpoint, methods=["POST"]) for endpoint in posts),
             Route("/owners/{owner:any}", self.forget, methods=["DELETE"]),
+            Route("/memories", self.forget_since, methods=["DELETE"]),
             Route("/items", self.items),
             Route("/health/live", self.health_live),
             Route("/health/ready", self.health_ready),
@@ -134,6 +135,18 @@ class _Endpoints:
     async def forget(self, request: Request) -> Response:
         return Answer({"forgotten": await self._service.write(self._service.forget, _owner(request))})
 
+    async def forget_since(self, request: Request) -> Response:
+        self._needs_token("memories", "use the command forget on its machine")
+        time = request.query_params.get("added_since", "")
+        if not time or len(time) > _LONGEST_SEARCH:
+            mend = "for example DELETE /memories?added_since=2024-01-19T10:00:00"
+            raise Refusal(422, "added_since", None, "too long" if time else "is missing", mend)
+        return Answer({"forgotten": await self._service.write(self._service.forget_since, time)})
+
+    def _needs_token(self, field: str, mend: str) -> None:
+        if not self._settings.token:
+            raise Refusal(403, field, None, "the service has no token", mend)
+
     async def items(self, request: Request) -> Response:
         text, limit = request.query_params.get("search", ""), request.query_params.get("limit", "20")
         if len(text) > _LONGEST_SEARCH:
@@ -143,8 +156,7 @@ class _Endpoints:
         return Answer({"items": await self._service.read(self._service.search, text, int(limit))})
 
     async def reload(self, request: Request) -> Response:
-        if not self._settings.token:
-            raise Refusal(403, "reload", None, "the service has no token", "send SIGHUP to its process")
+        self._needs_token("reload", "send SIGHUP to its process")
         try:
             outcome = await asyncio.to_thread(self._reload)
         except RaSeRecError as error:

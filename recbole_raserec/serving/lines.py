@@ -3,7 +3,7 @@
 A line to ``recommend`` is ``{"history": ["50", "172"], "user": ...}``; the user may be left out. Its answer, in the
 same order, is ``{"user": ..., "items": [...], "scores": [...], "reasons": [...], "cold": false}``. Without a user, the
 answer has the number of the history, from 0. A line to ``remember`` has ``history`` and ``next_item``, and may have
-``owner`` and ``time``. A line to ``forget`` has either ``owner`` or ``item``.
+``owner`` and ``time``. A line to ``forget`` has one of ``owner``, ``item`` and ``added_since``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,7 +20,7 @@ from typing import Any, TextIO
 from recbole_raserec.data.histories import Histories, read_histories
 from recbole_raserec.errors import DataError, RaSeRecError
 from recbole_raserec.recommender import Recommender
-from recbole_raserec.runtime.files import json_line, replacing
+from recbole_raserec.runtime.files import json_line, writing
 from recbole_raserec.runtime.text import STANDARD, read_lines
 from recbole_raserec.serving.answers import split
 
@@ -66,10 +67,10 @@ def remember_lines(recommender: Recommender, source: str, show_progress: bool = 
 
 def forget_lines(recommender: Recommender, source: str, show_progress: bool = True) -> int:
     """Forget what the lines name, and return how many memories there were. All lines are checked first."""
-    lines = list(_objects(source, {"owner", "item"}, set(), show_progress, "forget"))
+    lines = list(_objects(source, {"owner", "item", "added_since"}, set(), show_progress, "forget"))
     for number, line in lines:
         if len(line) != 1:
-            raise _wrong(source, number, "it needs either owner or item", '{"owner": "anna"}')
+            raise _wrong(source, number, "it needs one of owner, item and added_since", '{"owner": "anna"}')
     return sum(recommender.memory.forget(**line) for _, line in lines)
 
 
@@ -136,5 +137,5 @@ def _opened(output: str) -> Iterator[TextIO]:
     if output == STANDARD:
         yield sys.stdout
         return
-    with replacing(Path(output)) as temporary, open(temporary, "w", encoding="utf-8") as file:
+    with writing(Path(output)) as raw, TextIOWrapper(raw, "utf-8") as file:
         yield file

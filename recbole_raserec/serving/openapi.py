@@ -20,7 +20,8 @@ _ERRORS = {
     "409": "The new model was refused, and the old one goes on",
     "413": "The body is too large",
     "415": "The body is not application/json",
-    "422": "A value is wrong",
+    "422": "A value is wrong, or an owner has too many memories",
+    "429": "Too many memories were added this minute",
     "503": "The service is busy or stopping, or its store cannot be used",
 }
 
@@ -36,6 +37,7 @@ def document(settings: Settings, items: list[str]) -> dict[str, Any]:
     }
     paths = {f"/{name}": {"post": _post(name, schemas[name], examples[name])} for name in schemas}
     paths["/owners/{owner}"] = {"delete": _operation("forget", _FORGOTTEN, 400, 422, parameters=[_owner()])}
+    paths["/memories"] = {"delete": _operation("forget_since", _FORGOTTEN, 422, parameters=[_since()])}
     paths["/items"] = {"get": _operation("items", _ITEMS, 422, parameters=_search(items))}
     paths["/reload"] = {"post": _operation("reload", _object(outcome={"enum": ["loaded", "unchanged"]}), 409)}
     paths["/health/live"] = {"get": {**_operation("health_live", _object(status={"const": "alive"})), "security": []}}
@@ -59,7 +61,8 @@ def document(settings: Settings, items: list[str]) -> dict[str, Any]:
 
 def _post(name: str, schema: dict[str, Any], example: Any) -> dict[str, Any]:
     body = {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
-    return _operation(name, _ANSWERS[name], 400, 408, 413, 415, 422, requestBody=body)
+    more = (429,) if name == "remember" else ()
+    return _operation(name, _ANSWERS[name], 400, 408, 413, 415, 422, *more, requestBody=body)
 
 
 def _operation(name: str, answer: dict[str, Any] | None, *errors: int, **more: Any) -> dict[str, Any]:
@@ -76,6 +79,12 @@ def _operation(name: str, answer: dict[str, Any] | None, *errors: int, **more: A
 def _owner() -> dict[str, Any]:
     schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_TOKEN}
     return {"name": "owner", "in": "path", "required": True, "schema": schema, "example": "anna"}
+
+
+def _since() -> dict[str, Any]:
+    schema = {"type": "string", "minLength": 1, "maxLength": 200}
+    example = "2024-01-19T10:00:00"
+    return {"name": "added_since", "in": "query", "required": True, "schema": schema, "example": example}
 
 
 def _search(items: list[str]) -> list[dict[str, Any]]:
@@ -126,6 +135,7 @@ _SUMMARIES = {
     "similar": "The items whose vectors are nearest",
     "remember": "Add one memory or a list of them, durably, all or none",
     "forget": "Delete an owner's memories, also from the disk",
+    "forget_since": "Delete what was added at a time or later, also from the disk; needs a token",
     "items": "Search items by the words of their titles",
     "reload": "Serve the model that the file holds now; needs a token",
     "health_live": "Whether the process answers",

@@ -14,10 +14,10 @@ _SHOWN = 120  # letters of a value
 class Refusal(RaSeRecError):
     """A request that is not answered, with the status that says why."""
 
-    def __init__(self, status: int, field: str, value: object, problem: str, mend: str) -> None:
+    def __init__(self, status: int, field: str, value: object, problem: str, mend: str, retry_after: int = 1) -> None:
         super().__init__(field, value, problem, mend)
-        self.status = status
-        self.args = (status, field, value, problem, mend)  # pickle rebuilds the error from these
+        self.status, self.retry_after = status, retry_after
+        self.args = (status, field, value, problem, mend, retry_after)  # pickle rebuilds the error from these
 
 
 def status_of(error: RaSeRecError) -> int:

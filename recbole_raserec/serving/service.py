@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import os
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from recbole_raserec.recommender import Recommender
 from recbole_raserec.serving.batching import Batcher, Options
 from recbole_raserec.serving.logs import log
 from recbole_raserec.serving.metrics import Metrics
+from recbole_raserec.serving.pace import Pace
 from recbole_raserec.serving.problems import Refusal, renamed
 from recbole_raserec.serving.settings import Settings
 from recbole_raserec.serving.titles import Titles
@@ -36,7 +38,8 @@ class Service:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics, self._tasks = settings, metrics, 0
         self._file, self._recommender = self._load()
-        self._titles = Titles(self._recommender)
+        self._titles, self._pace = Titles(self._recommender), Pace(settings.max_adds / settings.workers)
+        _spare_the_collector()
         self._batcher = Batcher(
             lambda: self._recommender, settings.batching, settings.limits.max_waiting, metrics.batches.observe
         )
@@ -96,6 +99,7 @@ class Service:
     def remember(self, body: Any) -> list[int]:
         """Add one memory or a list of them, all or none, and return their ids once they are on the disk."""
         memories = body if isinstance(body, list) else [body]
+        self._pace.take(len(memories))
         names = "history", "next_item", "owner", "time"
         histories, items, owners, times = ([memory.get(name) for memory in memories] for name in names)
         try:
@@ -106,6 +110,10 @@ class Service:
     def forget(self, owner: str) -> int:
         """Delete an owner's memories, and return how many there were."""
         return self._recommender.memory.forget(owner=owner)
+
+    def forget_since(self, time: str) -> int:
+        """Delete the memories that were added at ``time`` or later, and return how many there were."""
+        return self._recommender.memory.forget(added_since=time)
 
     def search(self, text: str, limit: int) -> list[_Body]:
         """The items with these words in their title."""
@@ -138,6 +146,7 @@ class Service:
         self._metrics.reloads.labels("loaded").inc()
         log("reloaded", model_file=self._settings.model_file)
         old.memory.close()  # who still uses it opens the file again
+        _spare_the_collector()
         return "loaded"
 
     async def read(self, function: Callable[..., _T], *of: Any) -> _T:
@@ -166,7 +175,15 @@ class Service:
 
     def _load(self) -> tuple[tuple[int, ...] | None, Recommender]:
         identity = _identity(self._settings.model_file)  # before: a file that is replaced meanwhile is loaded again
-        recommender = Recommender.load(self._settings.model_file, self._settings.store or None)
+        given = self._settings
+        recommender = Recommender.load(
+            given.model_file,
+            given.store or None,
+            max_per_owner=given.max_per_owner,
+            votes_per_owner=given.votes_per_owner,
+            quarantine=given.quarantine,
+            new_item_owners=given.new_item_owners,
+        )
         recommender.recommend([[recommender.items[0]]], k=1)  # so that the first request finds all made
         return identity, recommender
 
@@ -181,3 +198,10 @@ def _identity(file: str) -> tuple[int, ...] | None:
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _spare_the_collector() -> None:
+    """Keep what is loaded out of later garbage collections: a full one takes a tenth of a second."""
+    gc.unfreeze()  # so that an older model can go
+    gc.collect()
+    gc.freeze()

@@ -49,6 +49,8 @@ class Settings:
     token : bearer token that every request needs, or an empty text.
     batching : answer requests together that wait at the same time.
     log_histories : write the bodies of requests into the log.
+    max_adds : memories that may be added a minute; the workers share it. 0 is any number.
+    max_per_owner, votes_per_owner, quarantine, new_item_owners : see :class:`~recbole_raserec.retrieval.guard.Guard`.
     """
 
     model_file: str
@@ -59,6 +61,11 @@ class Settings:
     token: str = field(default="", repr=False)
     batching: bool = True
     log_histories: bool = False
+    max_adds: int = 0
+    max_per_owner: int = 0
+    votes_per_owner: float = 0.0
+    quarantine: float = 0.0
+    new_item_owners: int = 0
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

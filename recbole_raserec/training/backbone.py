@@ -11,7 +11,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_raserec.config.config import Config
-from recbole_raserec.data.batches import PackedLoader
+from recbole_raserec.data.batches import AUTO, PackedLoader
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import Prefixes, Sequences
 from recbole_raserec.errors import ConfigError
@@ -83,6 +83,10 @@ class BackboneTrainer(BackboneStage):
     def __init__(self, config: Config, model: RaSeRec, dataset: SequenceDataset) -> None:
         super().__init__(config, model, dataset)
         self.loader = packed_loader(config, model, dataset.sequences)
+        if config["window_stride"] == AUTO:
+            self.logger.info(
+                f"window_stride=auto is {self.loader.stride}: {self.loader.windows.tokens_a_pair:.2f} items read a pair"
+            )
         self.model.use_training(dataset.sequences.trained_part())
 
     def batches(self, epoch: int) -> Iterable[list[Interaction]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,8 @@ from torch import nn
 from recbole_raserec.backbones.protocol import Module
 from recbole_raserec.config.parameters import NEWER, PARAMETERS, affects, is_of
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.runtime.files import replacing
+from recbole_raserec.runtime.files import before, writing
+from recbole_raserec.training import sealed
 
 if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model does not need
     from recbole_raserec.config.config import Config
@@ -67,24 +70,61 @@ def finetune_source(backbone: Module, data_sha256: str) -> str:
     return f"{data_sha256} {weights_digest(backbone.state_dict())}"
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` atomically."""
-    with replacing(path) as temporary:
-        torch.save({"format": FORMAT, **state}, temporary)
+def save(path: Path, state: dict[str, Any], keep: bool = False) -> None:
+    """Write ``state`` atomically and durably, with a checksum. With ``keep``, the checkpoint before stays beside it."""
+    with writing(path, keep) as file:
+        sealed.save({"format": FORMAT, **state}, file)
 
 
 def load(path: str | Path, device: Any, field: str = "pretrained") -> dict[str, Any]:
-    """Read a checkpoint. Raise ConfigError if this package did not write it. Nothing in it is executed."""
+    """Read a checkpoint. Raise ConfigError if it is damaged or not of this package. Nothing in it is executed."""
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = sealed.load(Path(path), device)
     except FileNotFoundError as error:
         raise ConfigError(field, str(path), "there is no such file", "give the path of a checkpoint") from error
+    except sealed.Damaged as error:
+        raise ConfigError(field, str(path), str(error), "copy it again, or train again") from error
     except Exception as error:  # torch raises almost any error for a damaged file
         problem = "not a checkpoint of tensors and plain types (RecBole's own hold a pickled Config)"
         raise ConfigError(field, str(path), problem, "give one that this package wrote") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise ConfigError(field, str(path), "not a checkpoint of this package", "give one that it wrote")
     return state
+
+
+def candidates(path: Path, device: Any) -> Iterator[dict[str, Any]]:
+    """The good ones of a checkpoint and the one before it, the latest first. The log names a refused one."""
+    for place in (path, before(path)):
+        if place.is_file():
+            try:
+                yield load(place, device, "resume")
+            except ConfigError as error:
+                logging.getLogger().warning(f"refused: {error}")
+
+
+def last_good(path: Path, best: Path | None, device: Any) -> dict[str, Any] | None:
+    """The latest state of a stage that is whole, and whose best epoch is there too or will be trained again.
+
+    Parameters
+    ----------
+    path : of the last epoch.
+    best : of the best epoch; None if the stage has none.
+    """
+    for last in candidates(path, device):
+        valid = last["best_valid_result"]
+        if best is None or valid is None or best_of(best, valid, device, None if last["finished"] else last["epoch"]):
+            return last
+    if path.is_file():
+        logging.getLogger().warning(f"{path}: neither it nor the one before can be used, so its stage begins again")
+    return None
+
+
+def best_of(path: Path, valid: dict[str, float] | None, device: Any, last: int | None = None) -> dict[str, Any] | None:
+    """The best epoch with these validation metrics. With ``last``, also one of a later epoch."""
+    for best in candidates(path, device):
+        if best["valid"] == valid or (last is not None and best["epoch"] > last):
+            return best
+    return None
 
 
 def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, path: str) -> None:

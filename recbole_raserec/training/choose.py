@@ -52,7 +52,7 @@ def choose(config: Config, model: RaSeRec, valid: Queries, counts: np.ndarray) -
     """The combination with the best sum of the validation metric over both protocols.
 
     A larger weight of the mixture can raise the unmasked figures and lower the masked ones (Beauty:
-    benchmarks/TRIED.md). With ``safeguard`` only combinations that pass it are candidates; if none does, the choice
+    docs/tried.md). With ``safeguard`` only combinations that pass it are candidates; if none does, the choice
     is no retrieval.
 
     Parameters

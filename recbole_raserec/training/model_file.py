@@ -155,7 +155,7 @@ def _tokens(dataset: SequenceDataset, field: str) -> list[str]:
 
 
 def checkpoints_mib(model: RaSeRec, dataset: SequenceDataset) -> float:
-    """Size of all checkpoints in MiB: best, last (with Adam's two moments), and final with the memory."""
+    """Size of all checkpoints in MiB: best, last (with Adam's two moments), the ones before, final with the memory."""
     weights = sum(p.numel() for p in model.parameters())
     memory = len(dataset.sequences.items) * (model.item_vectors.shape[1] + 4)
-    return 4 * (5 * weights + memory) / 2**20 + 1
+    return 4 * (9 * weights + memory) / 2**20 + 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -21,10 +21,12 @@ from recbole_raserec.errors import ConfigError
 from recbole_raserec.evaluation.metrics import Metrics, recbole_metrics
 from recbole_raserec.evaluation.ranking import Ranks
 from recbole_raserec.runtime import processes
+from recbole_raserec.runtime.files import only_writer
+from recbole_raserec.runtime.machine import HeapGrowth
 from recbole_raserec.runtime.progress import bar
 from recbole_raserec.runtime.recbole_faults import without_anomaly_mode
 from recbole_raserec.training import checkpoints
-from recbole_raserec.training.course import Course, OnEpoch, seed_of
+from recbole_raserec.training.course import Course, OnEpoch, check_finite, seed_of
 from recbole_raserec.training.optimizers import FUSED, DenseAndSparse, averaged, in_order, lazy_and_rest
 
 
@@ -54,6 +56,7 @@ class StageTrainer(Trainer):
         self.saved_model_file = str(Path(self.checkpoint_dir) / f"{stem}.pth")
         self.last_file = Path(self.checkpoint_dir) / f"{stem}.last.pth"
         self.curve: list[float] = []  # validation score of every evaluated epoch
+        self.heap = HeapGrowth()
         self.earlier = 0.0  # training seconds of the earlier processes, if the run was resumed
         decay = config["ema_decay"] if self.validates else 0.0
         self.average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
@@ -106,15 +109,26 @@ class StageTrainer(Trainer):
             if on_epoch is not None:
                 on_epoch(self.stage, score)
 
-        begun = processes.from_first(self.last_file.is_file)
-        finished = self.config["resume"] and begun and self._restore_last()
+        with self._alone():
+            return self._run(valid_part, show_progress, on_epoch, after)
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """No other process trains the same stage in the same folder meanwhile. With ``resume`` one waits for it."""
+        first = processes.rank() == 0
+        return only_writer(self.last_file, bool(self.config["resume"])) if first else nullcontext()
+
+    def _run(self, valid_part: Any, show_progress: bool, on_epoch: OnEpoch | None, after: Any) -> dict[str, float]:
+        finished = self.config["resume"] and self._restore_last()
         if on_epoch is not None:
             for score in self.curve:
                 on_epoch(self.stage, score)
         if not finished:
             self.fit(None, valid_part, show_progress=show_progress, callback_fn=after)
             self._save_last(self.epochs - 1, self.best_valid_score, finished=True)
-        best = self._read(self.saved_model_file)
+        path = Path(self.saved_model_file)
+        best = processes.from_first(lambda: checkpoints.best_of(path, self.best_valid_result, self.device))
+        if best is None:
+            raise ConfigError("checkpoint_dir", str(path), "the best epoch cannot be read", "run the command again")
         self.model.load_state_dict(best["state_dict"])
         self.tensorboard.close()
         return best["valid"]
@@ -142,11 +156,14 @@ class StageTrainer(Trainer):
         with without_anomaly_mode():
             for batch in bar(f"{self.stage} {epoch_idx:>3}", show_progress)(batches):
                 total += self._step(batch)
+        self.heap.check()
         total = processes.total(total)
-        if not math.isfinite(total.item()):  # checked once per epoch: reading every loss would stall a GPU
-            problem = f"the loss is {total.item()} in epoch {epoch_idx} of stage {self.stage}"
-            raise ConfigError("learning_rate", self.learning_rate, problem, "make it smaller")
+        check_finite(total.item(), self.model, self._place(epoch_idx), self.learning_rate)
         return total.item()
+
+    def _place(self, epoch: int) -> str:
+        kept = f"; {self.last_file} has the epoch before" if epoch else ""
+        return f"in epoch {epoch} of stage {self.stage}{kept}"
 
     def _step(self, batch: Any) -> Tensor:
         self.optimizer.zero_grad()
@@ -205,19 +222,21 @@ class StageTrainer(Trainer):
         self._write(self.last_file, {**self._state(epoch), **progress})
 
     def _restore_last(self) -> bool:
-        """Restore the state of the last epoch. Return True if training had finished."""
-        last = self._read(self.last_file)
+        """Restore the state of the last epoch that is whole. Return True if training had finished."""
+        last = processes.from_first(self._last_good)  # the other processes need no access to its folder
+        if last is None:
+            return False
         self._restore(last)
         self.logger.info(f"{self.stage}: resumed after epoch {last['epoch']} from {self.last_file}")
         return bool(last["finished"]) or self.cur_step > self.stopping_step or self.start_epoch >= self.epochs
 
-    def _read(self, path: str | Path) -> dict[str, Any]:
-        """A checkpoint, read by the first process. The other processes need no access to its folder."""
-        return processes.from_first(lambda: checkpoints.load(path, self.device, field="resume"))
+    def _last_good(self) -> dict[str, Any] | None:
+        best = Path(self.saved_model_file) if self.validates else None
+        return checkpoints.last_good(self.last_file, best, self.device)
 
     def _write(self, path: str | Path, state: dict[str, Any]) -> None:
         if processes.rank() == 0:
-            checkpoints.save(Path(path), state)
+            checkpoints.save(Path(path), state, keep=True)
 
     def _restore(self, last: dict[str, Any]) -> None:
         names, earlier = list(self.model.state_dict()), list(last["state_dict"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.runtime.files import check_writable, replacing
+from recbole_raserec.runtime.files import check_writable, write_text
 
 _REPORTED = ("score", "stage", "validations", "finished", "backbone", "valid")
 
@@ -46,8 +47,7 @@ class Ledger:
 
     def write(self, point: dict[str, Any], trial: dict[str, Any]) -> None:
         """Store a trial."""
-        with replacing(self.folder / f"{point_key(point)}.json") as temporary:
-            temporary.write_text(json.dumps(trial, indent=1) + "\n", encoding="utf-8")
+        write_text(self.folder / f"{point_key(point)}.json", json.dumps(trial, indent=1) + "\n")
 
     def write_failures(self, results: Any, as_run: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         """Store the failed trials of Ray Tune's ResultGrid. The callback runs too early: it does not know the errors.
@@ -61,7 +61,8 @@ class Ledger:
                 self.write(result.config, failed)
 
     def _entries(self) -> list[tuple[Path, dict[str, Any]]]:
-        return [(path, json.loads(path.read_text(encoding="utf-8"))) for path in sorted(self.folder.glob("*.json"))]
+        found = [(path, _read(path)) for path in sorted(self.folder.glob("*.json"))]
+        return [(path, trial) for path, trial in found if trial is not None]
 
     def callback(self, as_run: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
         """A Ray Tune callback that stores trials, in the process of the search; ``as_run`` as in write_failures."""
@@ -75,7 +76,8 @@ class Ledger:
                 report = {name: last[name] for name in _REPORTED if name in last}
                 status = "finished" if report.get("finished") else "stopped early"
                 known = ledger.folder / f"{point_key(trial.config)}.json"
-                if known.is_file() and json.loads(known.read_text(encoding="utf-8"))["status"] != "failed":
+                earlier = _read(known) if known.is_file() else None
+                if earlier is not None and earlier["status"] != "failed":
                     return  # an earlier search stored it
                 point = as_run(trial.config)
                 seconds = round(last.get("time_total_s", 0.0), 1)
@@ -84,3 +86,18 @@ class Ledger:
                 ledger.write(trial.config, {"point": point, "status": status, **shown, **rest})
 
         return Writer()
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A stored trial. None, and a line in the log, if the file is damaged; then the trial is run again."""
+    try:
+        trial = json.loads(path.read_text(encoding="utf-8"))
+        is_whole = isinstance(trial["point"], dict) and isinstance(trial["status"], str)
+        is_whole = is_whole and (trial["score"] is None or isinstance(trial["score"], (int, float)))
+        if is_whole and (trial["status"] == "failed" or isinstance(trial["report"], dict)):
+            return trial
+        problem = "not a trial"
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        problem = type(error).__name__
+    logging.getLogger().warning(f"refused: {path} ({problem}); its trial is run again")
+    return None

@@ -10,8 +10,10 @@ from typing import Any
 
 import yaml
 
-from recbole_raserec.config.words import check_known, literal
+from recbole_raserec.config.words import check_known
 from recbole_raserec.errors import ConfigError
+from recbole_raserec.runtime.literals import literal
+from recbole_raserec.runtime.plain_yaml import load_yaml
 
 NUMBERS = {"uniform": 2, "loguniform": 2, "randint": 2, "quniform": 3}  # how many numbers each kind takes
 KINDS = ("choice", *NUMBERS)
@@ -81,7 +83,7 @@ def read_space(path: str | Path) -> list[Dimension]:
 
 def _yaml_lines(text: str, path: str | Path) -> list[tuple[str, str, Any]]:
     try:
-        content = yaml.safe_load(text)
+        content = load_yaml(text)
     except yaml.YAMLError as error:
         problem = " ".join(str(error).split())
         raise ConfigError("params_file", str(path), problem, "write lines like alpha: {uniform: [0.1, 0.9]}") from error
@@ -105,9 +107,17 @@ def _recbole_lines(text: str) -> list[tuple[str, str, Any]]:
         if kind == "choice" and isinstance(values, (list, tuple)):
             values = [literal(value) if isinstance(value, str) else value for value in values]
         if kind == "loguniform" and isinstance(values, tuple):
-            values = tuple(math.exp(value) for value in values)
+            values = _exponentials(name, values)
         lines.append((name, kind, values))
     return lines
+
+
+def _exponentials(name: str, values: tuple[Any, ...]) -> tuple[float, ...]:
+    try:
+        return tuple(math.exp(value) for value in values)
+    except (TypeError, OverflowError) as error:
+        problem = "not natural logarithms of numbers"
+        raise ConfigError(name, values, problem, f"for example {name} loguniform -8,0") from error
 
 
 def _dimension(name: str, kind: str, values: Any) -> Dimension:

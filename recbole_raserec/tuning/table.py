@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import csv
 import json
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from recbole_raserec.reporting.text import aligned
-from recbole_raserec.runtime.files import replacing
+from recbole_raserec.runtime.files import write_text, writing
 
 _SHOWN = 20  # rows printed; the files hold all trials
 
 
 def write_trials(folder: Path, trials: list[dict[str, Any]], best: dict[str, Any] | None) -> None:
     """Write trials.json, trials.csv and, if a trial finished, best.yaml."""
-    with replacing(folder / "trials.json") as temporary:
-        temporary.write_text(json.dumps(trials, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / "trials.json", json.dumps(trials, indent=1) + "\n")
     names = sorted({name for trial in trials for name in trial["point"]})
-    with replacing(folder / "trials.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with writing(folder / "trials.csv") as raw, TextIOWrapper(raw, "utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*names, "score", "backbone", "validations", "seconds", "status", "error"])
         for trial in trials:
             rest = [trial.get(name) for name in ("score", "backbone", "validations", "seconds", "status", "error")]
             writer.writerow([*(trial["point"].get(name) for name in names), *rest])
     if best is not None:
-        with replacing(folder / "best.yaml") as temporary:
-            head = "# The best of a search by validation; run: recbole-raserec run --config_files=" + str(folder.name)
-            temporary.write_text(f"{head}/best.yaml\n{yaml.safe_dump(best)}", encoding="utf-8")
+        head = "# The best of a search by validation; run: recbole-raserec run --config_files=" + str(folder.name)
+        write_text(folder / "best.yaml", f"{head}/best.yaml\n{yaml.safe_dump(best)}")
 
 
 def format_trials(trials: list[dict[str, Any]], metric: str) -> str:

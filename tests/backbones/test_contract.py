@@ -23,6 +23,8 @@ OURS = {"hidden_size": 16, "inner_size": 32, "hidden_dropout_prob": 0.0, "attn_d
 VARIANTS: dict[str, dict[str, object]] = {
     **{name: {"backbone": name} for name in backbone_names()},
     "SASRec with averages and cosines": {"backbone": "SASRec", "average_weight": 0.6, "score_tau": 0.2, **OURS},
+    "SASRec with filters": {"backbone": "SASRec", "average_weight": 0.6, "average_form": "filter", **OURS},
+    "HSTU": {"backbone": "HSTU", **OURS},
     "SASRec": {"backbone": "SASRec", **OURS},
     "DuoRec": {"backbone": "DuoRec", "contrast_weight": 0.0, **OURS},
 }
@@ -95,7 +97,18 @@ def lively(name, of_backbone):
 
 
 # Those that the README names, and ours; RecBole's others are slow.
-QUICK = {"SASRec", "DuoRec", "SASRec with averages and cosines", "GRU4Rec", "BERT4Rec", "NARM", "Caser", OTHER_LAYER}
+QUICK = {
+    "SASRec",
+    "DuoRec",
+    "SASRec with averages and cosines",
+    "SASRec with filters",
+    "HSTU",
+    "GRU4Rec",
+    "BERT4Rec",
+    "NARM",
+    "Caser",
+    OTHER_LAYER,
+}
 EVERY = [
     name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
     for name in [*sorted(set(VARIANTS) - REFUSED), OTHER_LAYER]

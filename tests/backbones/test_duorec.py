@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from recbole_raserec import SequenceDataset
+from recbole_raserec.backbones.blocks import blocks_of
 from recbole_raserec.backbones.duorec import DuoRec, SameTarget, info_nce
 from recbole_raserec.backbones.sasrec import SASRec
-from recbole_raserec.backbones.stack import blocks_of
 from recbole_raserec.data.batches import TARGET_AT, PackedLoader
 
 

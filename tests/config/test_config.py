@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from recbole_raserec import Config, ConfigError
-from recbole_raserec.config.words import literal
+from recbole_raserec.runtime.literals import literal
 from recbole_raserec.training import checkpoints
 
 
@@ -80,6 +80,7 @@ def test_defaults_are_recboles_and_ours():
         ("--valid_metric=MRR@10", "early stopping cannot watch"),
         ("--eval_args={'order':'RO'}", "leave-one-out by time"),
         ("--window_stride=51", "window_stride=51"),
+        ("--window_stride=wide", "window_stride='wide'"),
         ("--loss_type=BPR", "by cross entropy"),
         ("--nproc=0", "nproc=0"),
         ("--save_dataset=True", "save_dataset=True: .* would change nothing"),

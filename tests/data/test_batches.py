@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_raserec.data.batches import TARGET_SEQ, PackedLoader, batch_windows, training_windows
+from recbole_raserec.data.batches import TARGET_SEQ, PackedLoader, batch_windows, shortest_stride, training_windows
 from recbole_raserec.data.sequences import Sequences
 
 lengths_strategy = st.lists(st.integers(1, 40), min_size=1, max_size=12)
@@ -59,6 +60,27 @@ def test_a_longer_stride_holds_every_target_once_and_keeps_most_of_the_prefix(le
     for prefix, target in found:
         assert prefix[-1] == target - 1  # contiguous up to the target
         assert len(prefix) >= min(length_of[target], max_length - stride + 1)
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=12), st.integers(1, 60))
+def test_auto_is_the_smallest_stride_that_encodes_at_most_two_tokens_a_pair(lengths, max_length):
+    sequences = numbered(lengths)
+    pairs = len(sequences.train_part())
+
+    def tokens(stride):
+        return training_windows(sequences, max_length, stride).length.sum()
+
+    chosen = shortest_stride(sequences, max_length)
+    assert 1 <= chosen <= max_length
+    assert tokens(chosen) <= 2 * pairs
+    assert chosen == 1 or tokens(chosen - 1) > 2 * pairs
+    assert PackedLoader(sequences, "item_seq", max_length, 64, seed=0, stride="auto").stride == chosen
+
+
+def test_auto_ignores_sequences_without_weight():
+    long, short = numbered([400, 20]), numbered([20])
+    weighted = dataclasses.replace(long, weights=np.array([0.0, 1.0]))
+    assert shortest_stride(long, 50) > shortest_stride(weighted, 50) == shortest_stride(short, 50) == 1
 
 
 @given(lengths_strategy, st.integers(1, 50), st.integers(0, 5))

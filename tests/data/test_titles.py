@@ -95,13 +95,13 @@ def test_neither_file_changes_if_one_cannot_be_written(failing, monkeypatch):
     before = {path.name: path.read_bytes() for path in Path("out/d").iterdir()}
     opened = []
 
-    def full(path, mode):
+    def full(path, mode, *buffer):
         opened.append(path)
         if len(opened) == failing:
             raise OSError(28, "No space left on device")
-        return builtins.open(path, mode)
+        return builtins.open(path, mode, *buffer)
 
-    monkeypatch.setattr("recbole_raserec.data.convert.open", full, raising=False)
+    monkeypatch.setattr("recbole_raserec.runtime.files.open", full, raising=False)
     with pytest.raises(ConfigError, match="No space"):
         run(table(item=["a"], title=["new"]), EVENTS.assign(time=range(8, 0, -1)))
     assert {path.name: path.read_bytes() for path in Path("out/d").iterdir()} == before

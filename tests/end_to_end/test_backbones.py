@@ -22,7 +22,11 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize("backbone", SIZES)
+QUICK = {"SASRec", "BERT4Rec", "GRU4Rec"}  # one of ours, one on prefixes with a bias, one without
+EACH = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SIZES]
+
+
+@pytest.mark.parametrize("backbone", EACH)
 def test_raserec_is_compared_with_any_backbone_from_the_command_line(backbone, own_folder):
     words = f"run --model=RaSeRec --backbone={backbone} {SMALL} {SIZES[backbone]} --result_file=r.json"
     assert main(words.split()) == 0

@@ -1,4 +1,4 @@
-"""The examples do what the README says. They train, so `make test-all` runs them."""
+"""The examples do what the pages say. They train, so `make test-all` runs them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.examples import README, output_of
+from benchmarks.examples import README, blocks, output_of
 
 pytestmark = pytest.mark.slow
+
+
+def _without_seconds(text: str) -> list[str]:
+    return [line for line in text.splitlines() if not line.startswith("seconds: ")]
 
 
 def test_from_make_run_to_recommendations_with_reasons(tmp_path):
@@ -19,12 +23,31 @@ def test_from_make_run_to_recommendations_with_reasons(tmp_path):
     root = Path(README).parent
     words = ["--model=RaSeRec", "--dataset=ml-100k", "--result_file=result.json", "--show_progress=False"]
     subprocess.run([sys.executable, str(root / "run_recbole_raserec.py"), *words], cwd=tmp_path, check=True)
-    told = re.search(r"<!-- example -->\n```\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
-    assert told
-    assert output_of("recommend", folder=tmp_path) == told[1]
-    assert not output_of("recommend", folder=tmp_path).replace(told[1], "")  # nothing of the first call is left
+    for page, name, block in blocks(tmp_path / "result.json"):
+        told = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", page.read_text(encoding="utf-8"), re.S)
+        assert told
+        assert _without_seconds(told[1]) == _without_seconds(block)
+    example = next(block for _, name, block in blocks(tmp_path / "result.json") if name == "example")
+    assert example in README.read_text(encoding="utf-8")  # nothing of the first call is left
 
 
 def test_from_a_table_of_your_own(tmp_path):
     lines = output_of("own_csv", folder=tmp_path).splitlines()[-4:]
     assert ["part 5" in lines[0], "part 21" in lines[2]] == [True, True]
+
+
+def test_a_backbone_of_ones_own(tmp_path):
+    assert "RaSeRec on MeanOfLast, trained on ml-100k: 943 users" in output_of("own_backbone", folder=tmp_path)
+
+
+def test_stock_gru4rec_on_regenerated_rows(tmp_path):
+    printed = output_of("stock_gru4rec", folder=tmp_path)
+    before, after = map(float, re.search(r"GRU4Rec: ([\d.]+) regenerated: ([\d.]+)", printed).groups())
+    assert 0 < before <= 1
+    assert 0 < after <= 1
+
+
+def test_a_search_and_its_best(tmp_path):
+    printed = output_of("tune", folder=tmp_path)
+    assert "best: " in printed
+    assert "RaSeRec on SASRec, trained on ml-100k" in printed

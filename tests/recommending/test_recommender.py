@@ -3,10 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recbole_raserec import ConfigError, DataError, Recommender
 from recbole_raserec.data.histories import read_histories
 from recbole_raserec.evaluation.significance import unpack_ranks
+from recbole_raserec.recommending import answer
 from recbole_raserec.recommending.answer import View
 
 
@@ -39,6 +42,32 @@ def test_an_answer_does_not_depend_on_the_other_histories(recommender, histories
         mine = together[together["user"] == number]
         assert mine["item"].tolist() == frame["item"].tolist()
         assert mine["score"].tolist() == frame["score"].tolist()
+
+
+def test_a_vector_does_not_depend_on_its_place_or_its_company(recommender):
+    """Of every length, beside others of every length, and at every place of a block."""
+    rng = np.random.default_rng(0)
+    given = [[f"i{n}" for n in rng.integers(0, 60, length)] for length in range(1, 14)]
+    alone = np.concatenate([recommender.embed([history]) for history in given])
+    for turn in range(20):
+        order = np.random.default_rng(turn).permutation(
+            np.repeat(np.arange(len(given)), rng.integers(0, 4, len(given)))
+        )
+        if len(order):
+            assert np.array_equal(recommender.embed([given[n] for n in order]), alone[order])
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=80), st.sampled_from([8, 20, 50]))
+def test_the_shape_of_a_block_is_a_matter_of_the_own_length_alone(lengths, longest):
+    lengths = np.minimum(lengths, longest)
+    widths = answer._widths(lengths, longest)
+    assert (widths >= lengths).all() and widths.max() <= longest
+    seen = []
+    for block in answer._blocks(widths):
+        alone = next(answer._blocks(answer._widths(lengths[block[:1]], longest)))
+        assert len(block) == len(alone) and len(set(widths[block])) == 1
+        seen += block.tolist()
+    assert set(seen) == set(range(len(lengths)))
 
 
 def test_the_frame(recommender):
@@ -80,8 +109,8 @@ def test_frames_and_arrow_tables_are_lists(recommender):
         {"user": ["b", "a", "b", "a"], "item": ["i5", "i2", "i4", "i1"], "timestamp": [9, 7, 3, 5]},
     )
     by_lists = recommender.recommend([["i4", "i5"], ["i1", "i2"]], users=["b", "a"])
-    for given in (frame, pa.Table.from_pandas(frame)):
-        found = recommender.recommend(given)
+    for table in (frame, pa.Table.from_pandas(frame)):
+        found = recommender.recommend(table)
         for user in ("a", "b"):
             one, other = (f[f["user"] == user].reset_index(drop=True) for f in (found, by_lists))
             pd.testing.assert_frame_equal(one, other)

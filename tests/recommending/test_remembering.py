@@ -59,7 +59,7 @@ def test_a_new_item_is_recommended_where_it_was_chosen(recommender):
     assert "new" in recommender.items
     near, far = (recommender.recommend([h], k=61) for h in (HISTORY, ["i40", "i41", "i42"]))
     rank = [dict(zip(f["item"], f["rank"]))["new"] for f in (near, far)]
-    assert rank[0] <= 5
+    assert rank[0] <= 10  # of 61
     assert rank[0] < rank[1]
     assert recommender.title("new") == "new"
     assert recommender.recommend([[*HISTORY, "new"]], k=60)["item"].tolist().count("new") == 0

@@ -67,6 +67,17 @@ def test_every_part_is_seen_on_a_phone_and_on_a_screen(page_file, browser):
         tab.close()
 
 
+def test_figures_stand_beside_each_other_on_a_screen_and_are_light_on_paper(page_file, browser):
+    tab = browser.new_page(viewport={"width": WIDTHS["screen"], "height": 844}, color_scheme="dark")
+    tab.goto(page_file.as_uri())
+    first, second = tab.locator("#curves + .figures figure").evaluate_all(BOXES)
+    assert second[0] >= first[1]
+    ground = "() => getComputedStyle(document.body).backgroundColor"
+    assert tab.evaluate(ground) == "rgb(22, 24, 28)"
+    tab.emulate_media(media="print", color_scheme="dark")
+    assert tab.evaluate(ground) == "rgb(255, 255, 255)"
+
+
 def test_nothing_is_cut_on_paper(page_file, browser):
     tab = browser.new_page(viewport={"width": 700, "height": 990})  # A4 less its margins, 96 dots an inch
     tab.goto(page_file.as_uri())

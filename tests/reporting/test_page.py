@@ -39,7 +39,7 @@ def test_the_page_has_every_part_and_loads_nothing(results, capsys):
     text = Path("out/page.html").read_text()
     outline = Outline()
     outline.feed(text)
-    assert outline.ids == ["headline", "curves", "sensitivity", "groups", "drift", "memory-1", "runs"]
+    assert outline.ids == ["summary", "headline", "curves", "sensitivity", "groups", "drift", "memory-1", "runs"]
     assert outline.pictures == 2 + 2 + 2 + 2 + 2  # groups of one run of the sweep alone
     assert outline.loads == []
     assert outline.open == []
@@ -49,8 +49,13 @@ def test_the_page_has_every_part_and_loads_nothing(results, capsys):
     assert len(result["portrait"]["examples"]) == 5
     for user in result["portrait"]["examples"]:
         assert user["target"] in text
-    for alpha in ("0.2", "0.8"):
-        assert text.count(f"tiny, SASRec, seed 2020, alpha {alpha}") > 5  # rows of tables, lines, captions
+    name = "tiny, SASRec, seed 2020, alpha"
+    assert text.count(f"<td>{name} 0.2") == 2 * 3 - 1  # backbone and RaSeRec in two tables, and the table of runs
+    assert text.count(f"<td>{name} 0.8") == 1  # a run of a sweep is in the table of runs, and a row of its sweep
+    assert "<td>0.2</td>" in text
+    assert "<td>0.8</td>" in text
+    assert "1 more runs differ" in text
+    assert text.count("users can show") + text.count("retrieval h") + text.count("no gain in percent") == 2
     main(["report", results[0], *results, "--output=twice.html"])
     assert 'id="groups"' in Path("twice.html").read_text()
     main(["report", *results, "--output=again.html"])

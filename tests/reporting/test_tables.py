@@ -1,4 +1,4 @@
-"""The README's tables say what the result files say."""
+"""The tables of the pages say what the result files say."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import render, tables
+from benchmarks.front import front_table
 from benchmarks.headline import headline_tables, unearned
 from recbole_raserec.evaluation.significance import pack_ranks
 
@@ -85,6 +86,18 @@ def test_bold_figures_are_those_that_reach_the_published():
     assert lines[-1] == "| best printed, masked: Other, Another | | | | | | | .0250 | .0251 | | |"
 
 
+def test_the_readmes_table_has_both_bars():
+    runs = [result(seed, dict.fromkeys(SIDES, 0.03), preset=preset) for seed in (1, 2) for preset in (None, "full")]
+    assert front_table(runs, PUBLISHED).splitlines()[2:] == [
+        "| Data | SASRec, published | .0100 | .0100 | | |",
+        "| Data | SASRec, 2 seeds | .0300 ±.0000 | .0300 ±.0000 | .0300 ±.0000 | .0300 ±.0000 |",
+        "| Data | full pipeline, published | .0200 | .0300 | | |",
+        "| Data | full pipeline, 2 seeds | **.0300** ±.0000 | **.0300** ±.0000 | **.0300** ±.0000 | **.0300** ±.0000 |",
+        "| Data | best mean of seeds | | | | .0200 |",
+        "| Data | best printed figure | | | .0251 | .0250 |",
+    ]
+
+
 def test_a_bold_figure_below_its_bar_is_found():
     text = headline_tables([result(1, dict.fromkeys(SIDES, 0.03), preset="best")], PUBLISHED)
     assert unearned(text, PUBLISHED) == []
@@ -140,23 +153,21 @@ def test_what_an_older_memory_is_worth_is_told_share_by_share():
 
 
 @pytest.mark.slow
-def test_the_readme_holds_what_the_result_files_say(tmp_path, monkeypatch):
-    before = render.README.read_text(encoding="utf-8")
+def test_the_pages_hold_what_the_result_files_say(tmp_path, monkeypatch):
     blocks = re.compile(r"<!-- (\w+) -->.*?<!-- /\1 -->", re.S)
-    copy, page, memory = (tmp_path / name for name in ("README.md", "page.md", "memory.md"))
-    copy.write_text(blocks.sub(lambda block: block[0].replace(".0", ".9"), before), encoding="utf-8")  # to be put right
-    told = render.MEMORY.read_text(encoding="utf-8")
-    memory.write_text(blocks.sub(lambda block: block[0].replace(".0", ".9"), told), encoding="utf-8")
-    monkeypatch.setattr(render, "MEMORY", memory)
-    monkeypatch.setattr(render, "README", copy)
-    monkeypatch.setattr(render, "ALL_FIGURES", page)
+    before, names = {}, ("README", "BENCHMARKS", "ALL_FIGURES", "MEMORY", "PARAMETERS", "SERVING")
+    for name in names:
+        before[name] = getattr(render, name).read_text(encoding="utf-8")
+        copy = tmp_path / f"{name}.md"
+        wrong = blocks.sub(lambda block: block[0].replace(".0", ".9"), before[name])  # to be put right
+        copy.write_text("" if wrong == before[name] else wrong, encoding="utf-8")
+        monkeypatch.setattr(render, name, copy)
     monkeypatch.setattr(render, "draw", lambda *_: None)
-    page.write_text("")
-    with pytest.raises(SystemExit, match=r"README.md(?s:.*)page.md(?s:.*)memory.md(?s:.*)is bold"):
+    with pytest.raises(SystemExit, match="is bold") as found:
         render.main(["--check"])
+    assert all(f"{name}.md is not what" in str(found.value) for name in names)
     render.main([])
     with pytest.raises(SystemExit, match="0"):
         render.main(["--check"])
-    assert copy.read_text(encoding="utf-8") == before
-    assert memory.read_text(encoding="utf-8") == told
-    assert page.read_text(encoding="utf-8") == (render.RESULTS / "README.md").read_text(encoding="utf-8")
+    for name in names:
+        assert (tmp_path / f"{name}.md").read_text(encoding="utf-8") == before[name]

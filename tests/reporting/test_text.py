@@ -8,29 +8,45 @@ from pathlib import Path
 import pytest
 
 from recbole_raserec.reporting.result import Result
-from recbole_raserec.reporting.text import format_result
+from recbole_raserec.reporting.text import format_result, verdict
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "results" / "sensitivity" / "beauty-sasrec-default-2020.json"
 TABLE = """
-beauty: 22,363 users, 12,101 items, 198,502 interactions, 22,363 test users, seed 2020
-backbone SASRec; gain in percent with its 95 % interval over paired users
-
-test, unmasked                                              ndcg@10
-SASRec                                                       0.0500
-RaSeRec, memory of training pairs *                          0.0510
-  gain                                            +2.0 [-1.0, +5.0]
-RaSeRec, memory of training and validation pairs             0.0550
-  gain                                                        +10.0
-
-test, masked                                      ndcg@10
-SASRec                                             0.0000
-RaSeRec, memory of training pairs *                0.0510
-  gain                                                  -
-RaSeRec, memory of training and validation pairs   0.0550
-  gain                                                  -
-
-* the figures under raserec.test and improvement in the result file (memory_include_valid)
+RaSeRec on SASRec, trained on beauty: 22,363 users, 12,101 items, 198,502 interactions, seed 2020
+unmasked ndcg@10 0.0500 -> 0.0510, +2.0 % [-1.0, +5.0]: no difference that 22,363 users can show
+masked ndcg@10 0.0000 -> 0.0510, no gain in percent, because the backbone's is 0
+model and memory: saved/m.pth
 seconds: load 1, pretrain 61; peak memory 700 MiB
+
+test, unmasked                 ndcg@10
+SASRec                          0.0500
+RaSeRec, training pairs *       0.0510
+  gain, %                         +2.0
+    from                          -1.0
+    to                            +5.0
+RaSeRec, validation pairs too   0.0550
+  gain, %                        +10.0
+    from                             -
+    to                               -
+
+test, masked                   ndcg@10
+SASRec                          0.0000
+RaSeRec, training pairs *       0.0510
+  gain, %                            -
+    from                             -
+    to                               -
+RaSeRec, validation pairs too   0.0550
+  gain, %                            -
+    from                             -
+    to                               -
+
+gain: over the backbone on the same users, with the ends of its 95 % interval
+* this memory's figures are raserec.test and improvement in the result file (memory_include_valid)
+
+next (a line of h.jsonl is {"history": [ITEM, ITEM, ...]}):
+  recbole-raserec recommend --model_file=saved/m.pth --input=h.jsonl
+  recbole-raserec serve --model_file=saved/m.pth
+  recbole-raserec report r.json
 """
 
 
@@ -46,7 +62,10 @@ def result():
             "test": {protocol: {"ndcg@10": value} for protocol in ("unmasked", "masked")},
             "improvement": {"unmasked": {"ndcg@10": gains[memory]}, "masked": {"ndcg@10": [None, None, None]}},
         }
-    return {**content, "seconds": {"load": 1.2, "pretrain": 60.9}, "peak_rss_mib": 700.1}
+    content["raserec"]["test"] = content["raserec"]["test_by_memory"]["train"]["test"]
+    content["improvement"], content["improvement_masked"] = ({"ndcg@10": g} for g in (gains["train"], [None] * 3))
+    content["config"] |= {"result_file": "r.json"}
+    return {**content, "model_file": "saved/m.pth", "seconds": {"load": 1.2, "pretrain": 60.9}, "peak_rss_mib": 700.1}
 
 
 def test_the_table_of_a_result(result):
@@ -57,3 +76,22 @@ def test_the_mixture_stands_under_the_tables(result):
     result["raserec"]["mixture"] = {"weight": 0.3, "tau": 0.1, "tried": []}
     before, after = format_result(Result.from_json(result)).split("mixture by validation: weight 0.3, tau 0.1\n")
     assert before + after == TABLE.strip()
+
+
+@pytest.mark.parametrize(
+    ("interval", "words"),
+    [
+        ([5.8, 4.7, 7.1], "+5.8 % [+4.7, +7.1]: retrieval helps"),
+        ([-9.1, -16.5, -1.5], "-9.1 % [-16.5, -1.5]: retrieval hurts"),
+        ([1.0, 0.0, 2.0], "+1.0 % [+0.0, +2.0]: no difference that 1,943 users can show"),
+        ([3.0, None, None], "+3.0 % without an interval"),
+    ],
+)
+def test_words_follow_the_interval(interval, words):
+    assert verdict(interval, 1943) == words
+
+
+def test_a_run_prints_at_most_100_columns(result):
+    printed = json.loads((FILE.parent.parent / "amazon-sports-duorec-full-2020.json").read_text())
+    lines = format_result(Result.from_json({**printed, "model_file": "saved/ml-100k-RaSeRec-SASRec-3a68e14fac.pth"}))
+    assert max(map(len, lines.splitlines())) <= 100

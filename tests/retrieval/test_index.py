@@ -100,6 +100,21 @@ def test_an_exact_search_in_blocks_is_one_over_all_keys(monkeypatch, block):
     assert np.allclose(least, expected, atol=1e-6)
 
 
+def test_a_bank_tells_what_its_index_is_and_finds():
+    keys = clustered(0, 3000)
+    bank = bank_of(keys, index_factory="IVF8,SQ8", index_recall=0.9)
+    assert bank.index_facts() is None  # it is not built yet
+    nobody = np.full(5, 10**6)
+    bank.search(keys[:5], nobody, np.ones_like(nobody), 3)
+    facts = bank.index_facts()
+    assert facts["factory"] == "IVF8,SQ8"
+    assert facts["nprobe"] == faiss.extract_index_ivf(bank.index).nprobe
+    assert 0.9 <= facts["recall"] <= 1
+    exact = bank_of(keys)
+    exact.search(keys[:5], nobody, np.ones_like(nobody), 3)
+    assert exact.index_facts() is None
+
+
 def test_equally_near_keys_do_not_lower_the_recall():
     keys = np.repeat(clustered(0, 10), 50, axis=0)
     index = build_index(keys, "IVF2,Flat", 2)
@@ -281,3 +296,23 @@ def test_an_index_that_cannot_be_written_is_a_clear_error(tmp_path):
 def test_impossible_factories_are_clear_errors(factory):
     with pytest.raises(ConfigError, match="index_factory="):
         build_index(clustered(0, 50), factory, 1)
+
+
+@pytest.mark.parametrize(
+    ("size", "depth", "held"), [(1024, 1, 1), (1025, 1, 1), (5000, 3, 2000), (20_000, 15, 10**6), (62_000, 60, 10**6)]
+)
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_search_by_groups_is_the_search_of_faiss(monkeypatch, size, depth, held, ties):
+    monkeypatch.setattr(index_module, "_COSINES", held)
+    rng = np.random.default_rng(size)
+    keys = rng.integers(-1, 2, (size, 8)).astype(np.float32) if ties else clustered(size, size)
+    index = build_index(keys, "Flat", 1)
+    queries = normalise(np.concatenate([keys[-8:], clustered(1, 7)]))
+    assert size >= 8 * index_module._GROUP * depth and len(queries) > index_module._FEW  # or FAISS searches
+    rough, near = search_index(index, queries, depth)
+    expected, numbers = index.search(queries, depth)
+    np.testing.assert_allclose(rough, expected, atol=2e-6)
+    assert all(len(set(row)) == depth for row in near.tolist())
+    np.testing.assert_allclose(np.einsum("rd,rkd->rk", queries, normalise(keys)[near]), rough, atol=2e-6)
+    if not ties:
+        assert [set(row) for row in near.tolist()] == [set(row) for row in numbers.tolist()]

@@ -231,7 +231,15 @@ def write_batches(store: MemoryStore, n: int) -> None:
 def test_of_creators_at_once_one_wins_and_nobody_loses_memories(tmp_path):
     def create_and_add(n: int) -> None:
         store = MemoryStore(tmp_path / "m", D, "model")
-        first = Rows(np.ones(1), np.ones(1, int), np.ones(1, int), np.ones(1, int), np.zeros(1), np.ones((1, D)))
+        first = Rows(
+            np.ones(1),
+            np.ones(1, int),
+            np.ones(1, int),
+            np.ones(1, int),
+            np.zeros(1),
+            np.ones((1, D)),
+            np.full(1, np.nan),
+        )
         store.create(first, ["i"], [f"creator {n}"])
         write_batches(store, n)
 
@@ -366,7 +374,7 @@ def change(path: Path, statement: str) -> None:
         (
             lambda path: change(path, "PRAGMA user_version=9"),
             DataError,
-            "has format 9, and this version reads format 1",
+            "has format 9, and this version reads format 2",
         ),
         (lambda path: change(path, "DELETE FROM meta"), DataError, "has no properties"),
         (lambda path: change(path, "DROP TABLE memories"), DataError, "is not a memory store of this version"),

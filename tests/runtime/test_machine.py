@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 
 from recbole_raserec import __version__
@@ -24,6 +26,28 @@ def test_a_peak_is_the_largest_of_the_process_alone():
     before, after = map(float, done.stdout.split())
     assert before < held.nbytes / 2**20
     assert 200 < after - before < 300
+
+
+GROWN = """
+import numpy as np
+from recbole_raserec.runtime.machine import HeapGrowth, resident_mib
+heap = HeapGrowth()
+heap.check()
+for pieces in (1000, 6400):  # 61 and 390 MiB in pieces that the C library takes from its heap
+    blocks = [np.ones(8000) for _ in range(pieces)]
+    del blocks[:-1]  # the last one keeps the heap from shrinking
+    before = resident_mib()
+    heap.check()
+    print(before - resident_mib())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no malloc_trim")
+def test_freed_memory_goes_back_to_the_system_after_a_growth():
+    done = subprocess.run([sys.executable, "-c", GROWN], capture_output=True, text=True, check=True)
+    little, much = map(float, done.stdout.split())
+    assert little < 10
+    assert much > 300
 
 
 def test_the_machine_names_its_device_and_threads():

@@ -9,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_raserec import ConfigError, MemoryBank, RaSeRec, SequenceDataset, run
+from recbole_raserec import ConfigError, RaSeRec, SequenceDataset, run
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.batches import _share_of
+from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.recbole_faults import init_logger
 
@@ -50,8 +51,11 @@ def parameters(tiny_data, **more):
     "more",
     [
         {"backbone": "SASRec", **PACKED},
-        {"backbone": "DuoRec", "contrast_weight": 0.0, **PACKED},
-        {"backbone": "GRU4Rec", "embedding_size": 16, "hidden_size": 16, "dropout_prob": 0.0},
+        pytest.param({"backbone": "DuoRec", "contrast_weight": 0.0, **PACKED}, marks=pytest.mark.slow),
+        pytest.param(
+            {"backbone": "GRU4Rec", "embedding_size": 16, "hidden_size": 16, "dropout_prob": 0.0},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_two_processes_give_what_one_gives(more, tiny_data):

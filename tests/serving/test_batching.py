@@ -10,6 +10,7 @@ import pytest
 
 from recbole_raserec.data.histories import read_histories
 from recbole_raserec.errors import DataError
+from recbole_raserec.serving import batching
 from recbole_raserec.serving.batching import Batcher, Options
 from recbole_raserec.serving.problems import Refusal
 
@@ -74,6 +75,35 @@ def test_what_waits_is_answered_in_one_call(make, slow):
     assert [items(other) for other in others] == [[["b"], ["c", "d"]], [], [["e"], []]]
     assert slow.calls.get(timeout=60)[0] == [["b"], ["c", "d"], ["e"], []]
     assert batcher.waiting == 0
+
+
+def test_after_a_call_for_several_the_next_waits_for_as_many(make, slow, monkeypatch):
+    monkeypatch.setattr(batching, "_PAUSE", 1000.0)  # so that only a request, or the end, ends the waiting
+    monkeypatch.setattr(batching, "_PATIENCE", 1000.0)
+    batcher = make()
+    submit(batcher, "a")
+    assert slow.calls.get(timeout=60)[0] == [["a"]]  # alone: at once
+    submit(batcher, "b", "c", "d")
+    for _ in range(2):
+        slow.go.put(None)
+    assert slow.calls.get(timeout=60)[0] == [["b"], ["c"], ["d"]]
+    futures = [submit(batcher, letter) for letter in "efg"]
+    slow.go.put(None)
+    assert slow.calls.get(timeout=60)[0] == [["e"], ["f"], ["g"]]
+    assert [items(future) for future in futures] == [[["e"]], [["f"]], [["g"]]]
+    last = submit(batcher, "h")
+    slow.go.put(None)
+    batcher.close()  # ends the waiting, and what waits is answered
+    assert items(last) == [["h"]]
+
+
+def test_a_call_waits_no_longer_than_requests_keep_coming(make, slow):
+    batcher = make()
+    submit(batcher, "a", "b", "c")
+    slow.calls.get(timeout=60)
+    for _ in range(2):
+        slow.go.put(None)
+    assert items(submit(batcher, "d")) == [["d"]]  # the others never come
 
 
 def test_only_the_same_options_share_a_call(make, slow):

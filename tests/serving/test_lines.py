@@ -76,6 +76,14 @@ def test_remember_and_forget(command, trained, tmp_path, capsys):
     out = capsys.readouterr().out
     assert out.startswith("remembered 3\nforgot ")
     assert "new" not in recommender.recommend([["i3", "i4", "i5"]], k=20)["item"].tolist()
+    assert command("remember", "--max_per_owner=1", write(tmp_path / "a.jsonl", added)) == 2
+    assert "owner='eve'" in capsys.readouterr().err
+    count = len(recommender.memory)
+    assert command("remember", write(tmp_path / "a.jsonl", added)) == 0
+    assert command("forget", write(tmp_path / "f.jsonl", [{"added_since": "2020-01-01"}])) == 0
+    assert "forgot 3 memories" in capsys.readouterr().out
+    recommender.memory.refresh()
+    assert len(recommender.memory) == count
 
 
 @pytest.mark.parametrize(
@@ -94,8 +102,8 @@ def test_remember_and_forget(command, trained, tmp_path, capsys):
         ("remember", '{"history": ["i1"]}', "no next_item"),
         ("remember", '{"history": ["x9"], "next_item": "i1"}', "x9"),
         ("remember", '{"history": ["i1"], "next_item": "i1", "time": "soon"}', "time"),
-        ("forget", "{}", "owner or item"),
-        ("forget", '{"owner": "a", "item": "i1"}', "owner or item"),
+        ("forget", "{}", "one of owner, item and added_since"),
+        ("forget", '{"owner": "a", "item": "i1"}', "one of owner, item and added_since"),
     ],
 )
 def test_a_bad_line_is_named_and_changes_nothing(command, tmp_path, capsys, name, line, told):

@@ -36,7 +36,7 @@ def test_no_made_up_request_breaks_the_service(serve_in_thread, tmp_path, token)
     done = subprocess.run(words, capture_output=True, text=True, timeout=1200, env=environment)
     shown = "\n".join(line[:300] for line in done.stdout.splitlines()[-200:])
     assert done.returncode == 0, shown + done.stderr[-3000:]
-    assert "10 operations" in shown or "Tested: 10" in shown, shown
+    assert "11 operations" in shown or "Tested: 11" in shown, shown
     assert service.ask("GET", "/health/ready")[0] == 200
     page = service.ask("GET", "/metrics")[1]
     assert 'status="200"' in page

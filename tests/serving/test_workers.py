@@ -58,7 +58,7 @@ class Load:
                 connection.close()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_sigterm_under_load_answers_what_was_accepted(serve_in_process, trained, tmp_path, workers):
     process = serve_in_process(f"--workers={workers}")
     load = Load(process.port)

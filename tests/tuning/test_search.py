@@ -37,6 +37,7 @@ def space(tiny_data: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_and_its_best_is_what_run_gives(space, own_folder, capsys):
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, *TUNE.split(), "--output=out"], capture_output=True, check=False

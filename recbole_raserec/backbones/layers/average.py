@@ -1,4 +1,4 @@
-"""A causal moving average of each dimension, and a layer that combines it with attention, after BSARec."""
+"""Causal local layers (a moving average, a filter), and a layer that puts one beside attention, after BSARec."""
 
 from __future__ import annotations
 
@@ -11,22 +11,13 @@ from recbole_raserec.backbones.protocol import Shapes
 from recbole_raserec.nn.dropout import Dropout
 
 
-class MovingAverage(nn.Module):
-    """LayerNorm(x + dropout(low + b^2 (x - low))); low is the weighted mean of x and the positions before it.
-
-    The mean is over the last ``window`` positions. Shin et al., "An Attentive Inductive Bias for Sequential
-    Recommendation beyond the Self-Attention", AAAI 2024 (BSARec), use the low frequencies of the whole history
-    instead. A mean of the past is causal, so one packed window serves all its prefixes. The weights of the mean and
-    b are learned for each dimension. The initial weights are proportional to e^(-age / 5).
-    """
+class _Local(nn.Module):
+    """LayerNorm(x + dropout(mixed)), where ``mixed`` reads the last ``window`` positions of each dimension."""
 
     causal = True
 
-    def __init__(self, hidden_size: int, window: int, dropout: float, eps: float) -> None:
+    def __init__(self, hidden_size: int, dropout: float, eps: float) -> None:
         super().__init__()
-        age = torch.arange(window, dtype=torch.get_default_dtype())
-        self.logits = nn.Parameter((-0.2 * age)[:, None].repeat(1, hidden_size))  # [window, D]
-        self.high = nn.Parameter(torch.randn(hidden_size))  # b [D]
         self.norm, self.dropout = nn.LayerNorm(hidden_size, eps=eps), Dropout(dropout)
 
     def forward(self, tokens: Tensor, asking: Tensor, shapes: Shapes, selected: Tensor | None = None) -> Tensor:
@@ -40,22 +31,66 @@ class MovingAverage(nn.Module):
         return output if selected is None else output[selected]
 
     def _mix(self, x: Tensor, last: int) -> Tensor:
-        """[B, L, D] -> low + b^2 (x - low) [B, P, D] for the last P positions."""
-        length, size = x.shape[1:]
+        """[B, L, D] -> [B, P, D] for the last P positions."""
+        raise NotImplementedError
+
+
+class MovingAverage(_Local):
+    """A mean of the past: mixed = low + b^2 (x - low); low is the weighted mean of x and the positions before it.
+
+    The mean is over the last ``window`` positions. Shin et al., "An Attentive Inductive Bias for Sequential
+    Recommendation beyond the Self-Attention", AAAI 2024 (BSARec), use the low frequencies of the whole history
+    instead. A mean of the past is causal, so one packed window serves all its prefixes. The weights of the mean and
+    b are learned for each dimension. The initial weights are proportional to e^(-age / 5).
+    """
+
+    def __init__(self, hidden_size: int, window: int, dropout: float, eps: float) -> None:
+        super().__init__(hidden_size, dropout, eps)
+        age = torch.arange(window, dtype=torch.get_default_dtype())
+        self.logits = nn.Parameter((-0.2 * age)[:, None].repeat(1, hidden_size))  # [window, D]
+        self.high = nn.Parameter(torch.randn(hidden_size))  # b [D]
+
+    def _mix(self, x: Tensor, last: int) -> Tensor:
+        length = x.size(1)
         weights = self.logits.softmax(dim=0)  # [window, D], newest position first
-        kernel = weights[:length].flip(0).T[:, None]  # [D, 1, taps]
-        sums = F.conv1d(F.pad(x.transpose(1, 2), (kernel.size(2) - 1, 0)), kernel, groups=size).transpose(1, 2)
+        sums = _convolved(x, weights[:length])
         seen = torch.arange(length - last, length, device=x.device).clamp(max=len(weights) - 1)
         low = sums[:, -last:] / weights.cumsum(dim=0)[seen]  # a short history gives a mean of fewer positions
         return low + self.high**2 * (x[:, -last:] - low)
 
 
+class LocalFilter(_Local):
+    """A filter of the past: mixed = sum over ages k < ``window`` of w[k] x[t - k], a causal depthwise convolution.
+
+    Its ``window`` weights a dimension are free, so it can pass high frequencies as well as low ones. The filters of
+    Zhou et al., "Filter-enhanced MLP is All You Need for Sequential Recommendation", WWW 2022 (FMLP-Rec), are learned
+    too, but their Fourier transform reads the whole history, and so the future of a packed window.
+    """
+
+    def __init__(self, hidden_size: int, window: int, dropout: float, eps: float) -> None:
+        super().__init__(hidden_size, dropout, eps)
+        self.weights = nn.Parameter(0.02 * torch.randn(window, hidden_size))  # w [window, D], newest position first
+
+    def _mix(self, x: Tensor, last: int) -> Tensor:
+        return _convolved(x, self.weights[: x.size(1)])[:, -last:]
+
+
+def _convolved(x: Tensor, weights: Tensor) -> Tensor:
+    """[B, L, D], [K, D] -> [B, L, D]: each position's sum of ``weights[k]`` x[t - k]."""
+    kernel = weights.flip(0).T[:, None]  # [D, 1, K]
+    past = F.pad(x.transpose(1, 2), (len(weights) - 1, 0))
+    return F.conv1d(past, kernel, groups=x.size(2)).transpose(1, 2)
+
+
+LOCAL = {"mean": MovingAverage, "filter": LocalFilter}
+
+
 class AttentionBesideAverage(nn.Module):
-    """``weight`` x moving average + (1 - ``weight``) x attention: a causal version of BSARec's layer."""
+    """``weight`` x local layer + (1 - ``weight``) x attention: a causal version of BSARec's layer."""
 
     causal = True
 
-    def __init__(self, attention: CausalAttention, average: MovingAverage, weight: float) -> None:
+    def __init__(self, attention: CausalAttention, average: _Local, weight: float) -> None:
         super().__init__()
         self.attention, self.average, self.weight = attention, average, weight
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from recbole_raserec import SequenceDataset
 from recbole_raserec.backbones.encode import encode_prefixes
-from recbole_raserec.backbones.layers.average import MovingAverage
+from recbole_raserec.backbones.layers.average import LocalFilter, MovingAverage
 from recbole_raserec.backbones.sasrec import SASRec
 from recbole_raserec.data.batches import PackedLoader
 
@@ -37,6 +37,22 @@ def test_average_is_that_of_a_loop(window):
         torch.cat([block.flatten(0, 1) for block in some]) for some in (blocks, [blocks[0][:, -3:], blocks[1]])
     )
     found = module(hidden, asking, shapes)
+    torch.testing.assert_close(found, torch.stack(expected))
+
+
+@pytest.mark.parametrize("window", [1, 3, 20])
+def test_filter_is_that_of_a_loop(window):
+    torch.manual_seed(0)
+    module = shaken(LocalFilter(4, window, 0.5, 1e-12))
+    block = torch.randn(2, 7, 4).double()
+    expected = [
+        F.layer_norm(
+            row[at] + sum(module.weights[age] * row[at - age] for age in range(min(window, at + 1))),
+            (4,), module.norm.weight, module.norm.bias, 1e-12,
+        )
+        for row in block for at in range(4, 7)
+    ]  # fmt: skip
+    found = module(block.flatten(0, 1), block[:, -3:].flatten(0, 1), [(2, 7, 3)])
     torch.testing.assert_close(found, torch.stack(expected))
 
 

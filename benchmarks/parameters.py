@@ -1,0 +1,48 @@
+"""docs/parameters.md, from the table of parameters. ``python benchmarks/render.py`` writes it."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+from recbole_raserec.config.parameters import PARAMETERS
+from recbole_raserec.config.rows import AFFECTS, Parameter
+
+INTRODUCTION = """# Parameters
+
+Written by `python benchmarks/render.py` from [the table](../recbole_raserec/config/parameters.py) that the checks, the
+names of checkpoints and the report read. Users edit the same defaults in [properties/](../properties). Give one as
+`--name=value`, in a yaml file (`--config_files`) or in a `config_dict`; the priorities are RecBole's. An unknown name,
+a wrong type or a value out of range is an error before any work starts.
+
+The last column is the earliest stage that depends on a parameter; all later stages depend on it too:
+
+{stages}
+
+A parameter marked *fixed* is RecBole's and would change nothing here. Setting it is an error. A backbone of RecBole
+has RecBole's own parameters too."""
+
+
+def parameters_page() -> str:
+    """The page: a table for each part of the system."""
+    stages = "\n".join(f"- `{name}`: {meaning}" for name, meaning in AFFECTS.items())
+    parts: list[str] = [INTRODUCTION.format(stages=stages)]
+    for part, rows in groupby(sorted(PARAMETERS.values(), key=_place), key=lambda row: row.part):
+        lines = ["| parameter | default | meaning | source | affects |", "|---|---|---|---|---|", *map(_line, rows)]
+        parts += [f"## {part.capitalize()}", "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _place(row: Parameter) -> int:
+    """Where the part of ``row`` stands first in the table."""
+    return next(number for number, other in enumerate(PARAMETERS.values()) if other.part == row.part)
+
+
+def _line(row: Parameter) -> str:
+    problem = "" if row.range is None else f" It {row.range.problem}."
+    meaning = (row.meaning + problem + (" *Fixed.*" if row.fixed else "")).replace("|", "\\|")
+    return f"| `{row.name}` | {_shown(row.default)} | {meaning} | {row.source} | {row.affects} |"
+
+
+def _shown(default: Any) -> str:
+    return "" if default is None else f"`{default}`"

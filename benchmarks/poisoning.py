@@ -1,0 +1,347 @@
+"""How many memories must be added to push an item into people's lists? ``python benchmarks/poisoning.py --name=value``.
+
+  --model_file=FILE  a trained model
+  --data=FILE        the sequences that it was trained on, a user a line (user item item ..., oldest item first)
+  --users=1000       of them, drawn at random; a history is all items but the last
+  --share=0.01       of these users whose ten best items must hold the target
+  --seeds=2          of the targets and of the attackers' choices
+  --most=10000       memories that an attacker adds at most
+  --added=FILE       sequences with items that --data has not: what the defences cost those who add honestly
+  --output=FILE      benchmarks/results/poisoning.json
+
+An attacker adds memories that lead from a history to the target. ``random`` histories are those of any memories.
+``chosen`` ones come from an attacker who knows the model and how people's histories lie: each next one is where the
+most people are of whom none of the ones before is a neighbour, with one or five memories at the same place, whatever
+is best. The people whom the attacker knows are not those who are measured. Targets are an item that nobody knew, one of
+the tenth of items with the fewest interactions, and one of the middle tenth. One owner adds all, or each of many
+owners adds five. The figure is the fewest memories to a tenth, by bisection over the beginnings of one list. The
+model is measured as it is, and with a mixture over 200 memories.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from benchmarks import new_items, read_options  # noqa: E402
+from recbole_raserec import Recommender  # noqa: E402
+from recbole_raserec.data.histories import read_histories  # noqa: E402
+from recbole_raserec.model import NO_MIXTURE  # noqa: E402
+from recbole_raserec.recommending.answer import View  # noqa: E402
+from recbole_raserec.recommending.catalogue import catalogue  # noqa: E402
+from recbole_raserec.recommending.request import Request, numbered  # noqa: E402
+from recbole_raserec.retrieval.guard import Guard  # noqa: E402
+from recbole_raserec.retrieval.index import normalise  # noqa: E402
+from recbole_raserec.retrieval.mixture import Mixture  # noqa: E402
+from recbole_raserec.retrieval.segments import Segment, Tail  # noqa: E402
+from recbole_raserec.retrieval.snapshot import Snapshot  # noqa: E402
+from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
+from recbole_raserec.runtime.machine import machine, versions  # noqa: E402
+
+OPTIONS = {
+    "model_file": "", "data": "", "users": "1000", "share": "0.01", "seeds": "2", "most": "10000", "added": "",
+}  # fmt: skip
+K, EACH, KNOWN = 10, 5, 4000  # items of a list; memories of each of many owners; people whom the attacker knows
+NEW = "an item that nobody knew"
+COPIES = (1, 5)  # memories at one place that a choosing attacker tries
+Case = tuple[int, int, float, int, str]
+MIXTURES = (NO_MIXTURE, Mixture(weight=0.3, tau=0.3))  # the second is like those that validation chose for preset full
+DEPTH = 200  # memories that a mixture reads
+RECOMMENDED = {
+    "max_per_owner": 100, "votes_per_owner": 1, "new_item_owners": 3, "quarantine": 86_400, "max_adds": 60,
+}  # fmt: skip
+LIMITS: dict[str, dict[str, Any]] = {
+    "without": {},
+    **{name: {name: RECOMMENDED[name]} for name in ("max_per_owner", "votes_per_owner", "new_item_owners")},
+}
+LIMITS["all"] = {name: value for limit in LIMITS.values() for name, value in limit.items()}
+GUARDS = {name: Guard(**limits) for name, limits in LIMITS.items()}
+
+
+def main(argv: list[str]) -> None:
+    options = read_options(argv, {**OPTIONS, "output": str(HERE / "results" / "poisoning.json")})
+    for name in ("model_file", "data"):
+        if not Path(options[name]).is_file():
+            sys.exit(f"error: --{name}={options[name]!r}: there is no such file")
+    result = measure(options)
+    if options["added"]:
+        result["cost"] = cost(options)
+    with replacing(Path(options["output"])) as file:
+        file.write_text(json_line(result) + "\n", encoding="utf-8")
+
+
+def measure(options: dict[str, str]) -> dict[str, Any]:
+    """The fewest memories of each attack, with each defence."""
+    rows: list[dict[str, Any]] = []
+    for mixture in MIXTURES:
+        with tempfile.TemporaryDirectory() as folder:
+            recommender = Recommender.load(options["model_file"], store=Path(folder) / "none.memory")
+            stage = prepare(recommender, new_items.read(Path(options["data"])), int(options["users"]), mixture)
+        for seed in range(int(options["seeds"])):
+            for row in of_seed(stage, seed, int(options["most"]), float(options["share"])):
+                rows.append({"mixture_weight": mixture.weight, "seed": seed, **row})
+                print(rows[-1], flush=True)
+    data = Path(options["data"])
+    return {
+        "rows": rows,
+        "users": len(stage.request),
+        "memories": len(recommender.memory),
+        "memories_of_each_of_many": EACH,
+        "recommended": RECOMMENDED,
+        "mixtures": [asdict(mixture) for mixture in MIXTURES],
+        "options": {name: options[name] for name in ("users", "share", "seeds", "most")},
+        "model": stage.view.trained.digest,
+        "data": data.name,
+        "data_sha256": hashlib.sha256(data.read_bytes()).hexdigest(),
+        "versions": versions(),
+        "machine": machine("cpu"),
+    }
+
+
+def of_seed(stage: Stage, seed: int, most: int, share: float) -> Iterator[dict[str, Any]]:
+    """A row for each attack, target and number of owners."""
+    for attack, lists in attacks(stage, seed, most).items():
+        known: list[dict[Case, float]] = [{} for _ in lists]
+        for kind, target in targets(stage, seed).items():
+            for owners in ("one", "many"):
+                tried = [Attack(stage, keys, target, owners, share, seen) for keys, seen in zip(lists, known)]
+                found = [needed(attacker, most) for attacker in tried]
+                yield {
+                    "attack": attack,
+                    "target": kind,
+                    "owners": owners,
+                    **{name: best([of[name] for of in found]) for name in GUARDS},
+                    "share_of_most": max((s for one in tried if (s := one.share_of(most)) is not None), default=None),
+                }
+
+
+def needed(attack: Attack, most: int) -> dict[str, int | None]:
+    """The fewest memories with each limit. What fails without a limit is not tried with one."""
+    without = fewest(attack.reaches(Guard()), most)
+    found: dict[str, int | None] = {"without": without}
+    for name, guard in GUARDS.items():
+        limit = guard.max_per_owner if attack.owners == "one" and guard.max_per_owner else most
+        if name != "without":
+            found[name] = None if without is None or without > limit else fewest(attack.reaches(guard), limit)
+    return found
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attacker's list of memories, and the share of users to reach. ``known`` keeps what was measured."""
+
+    stage: Stage
+    keys: np.ndarray
+    target: int
+    owners: str
+    share: float
+    known: dict[Case, float]
+
+    def reaches(self, guard: Guard) -> Callable[[int], bool]:
+        """Whether the first n memories are enough."""
+        return lambda n: self.of(n, guard) >= self.share
+
+    def of(self, n: int, guard: Guard) -> float:
+        """The share of users after the first n memories."""
+        case = self.case(n, guard)
+        if case not in self.known:
+            of = Guard(votes_per_owner=case[2], new_item_owners=case[3])
+            self.known[case] = self.stage.share(self.keys[:n], self.target, self.owners, of)
+        return self.known[case]
+
+    def share_of(self, n: int) -> float | None:
+        """The share after n memories without a limit; None if fewer were enough, so that it was not measured."""
+        return self.known.get(self.case(n, Guard()))
+
+    def case(self, n: int, guard: Guard) -> Case:
+        """What the share depends on: memories, target, limits that bind, and the owners if they matter."""
+        votes = guard.votes_per_owner if self.owners == "one" or guard.votes_per_owner < EACH else 0.0
+        new = guard.new_item_owners if self.target >= self.stage.scores.shape[1] else 0
+        return n, self.target, votes, new, self.owners if votes or new else ""
+
+
+def best(found: list[int | None]) -> int | None:
+    """The smallest number, if there is one."""
+    return min((n for n in found if n is not None), default=None)
+
+
+@dataclass(frozen=True, eq=False)
+class Searched(Segment):
+    """The model's memories, whose neighbours of all measured users are known."""
+
+    found: np.ndarray = None  # type: ignore[assignment]
+
+    def search(self, queries: np.ndarray, owners: np.ndarray, lengths: np.ndarray, k: int) -> np.ndarray:
+        return self.found
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """The users who are measured, and their answers before the attack.
+
+    Attributes
+    ----------
+    view : the model and its own memories, of class Searched.
+    users : [B, D] augmented user vectors before the attack. A mixture changes the scores of neighbours' items only.
+    scores : [B, V] of the model's items before the attack.
+    least : [B] score of each user's K-th best item before the attack.
+    """
+
+    view: View
+    request: Request
+    vectors: np.ndarray
+    users: np.ndarray
+    scores: np.ndarray
+    least: np.ndarray
+
+    def share(self, keys: np.ndarray, target: int, owners: str, guard: Guard) -> float:
+        """The fraction of users whose list holds the target after memories with ``keys`` [n, D] were added."""
+        view = self.attacked(keys, target, owners, guard)
+        found = view.retrieve(self.vectors, self.request)
+        if not view.catalogue.allowed[target]:
+            return 0.0
+        new = target >= self.scores.shape[1]
+        score = self.users @ view.catalogue.scorer.items[target].numpy() if new else self.scores[:, target]
+        inside = score >= self.least
+        changed = np.flatnonzero((found >= len(view.snapshot.base)).any(axis=1))
+        for rows in np.array_split(changed, len(changed) // 512 + 1):
+            if len(rows):
+                scores = masked(view, self.request.take(rows), view.scores(self.vectors[rows], found[rows]))
+                inside[rows] = (scores > scores[:, target, None]).sum(axis=1) < K
+        seen = [target in items for items in self.request.items]
+        return float((inside & ~np.array(seen)).mean())
+
+    def attacked(self, keys: np.ndarray, target: int, owners: str, guard: Guard) -> View:
+        """The view after the addition."""
+        n, first = len(keys), len(self.view.trained.users)
+        tail, base = Tail(keys.shape[1]), self.view.snapshot.base
+        tail.append(
+            keys=keys, targets=np.full(n, target, np.int32), lengths=np.full(n, 5, np.int32), times=np.full(n, np.nan),
+            owners=(first + (np.arange(n) // EACH if owners == "many" else np.zeros(n))).astype(np.int32),
+            ids=len(base) + 1 + np.arange(n), added=np.ones(n),
+        )  # fmt: skip
+        snapshot = Snapshot(base, tail.segment(), guard)
+        return View(self.view.trained, snapshot, catalogue(self.view.trained, snapshot))
+
+
+def prepare(recommender: Recommender, sequences: new_items.Sequences, count: int, mixture: Mixture) -> Stage:
+    """Draw the users, and answer them once."""
+    model = recommender.view().trained.model
+    if mixture.weight:
+        model.mixture, model.depth = mixture, DEPTH
+    known = replace(recommender.view(), catalogue=catalogue(recommender.view().trained, recommender.view().snapshot))
+    names = [user for user, items in sequences.items() if len(items) > 2]
+    names = np.random.default_rng(0).choice(names, min(count, len(names)), replace=False).tolist()
+    given = read_histories([sequences[user][:-1] for user in names], names)
+    request = numbered(given, known.trained.items, known.trained.users, "ignore")
+    request = request.take(np.flatnonzero(~known.is_cold(request)))
+    vectors = known.encode(request)
+    found = known.retrieve(vectors, request)
+    blocks = [
+        masked(known, request.take(rows), known.scores(vectors[rows], found[rows])) for rows in known.blocks(request)
+    ]
+    scores, users = np.concatenate(blocks), known.users(vectors, found)
+    known.trained.items.add(NEW)
+    base = known.snapshot.base
+    snapshot = replace(known.snapshot, base=Searched(base.bank, base.ids, base.dead, base.added, found))
+    view = View(known.trained, snapshot, catalogue(known.trained, snapshot))
+    return Stage(view, request, vectors, users, scores, np.partition(scores, -K, axis=1)[:, -K])
+
+
+def masked(view: View, request: Request, scores: np.ndarray) -> np.ndarray:
+    """The scores of what may be recommended: no padding, and nothing of the history."""
+    scores[:, ~view.catalogue.allowed] = -np.inf
+    for row, items in enumerate(request.items):
+        scores[row, items] = -np.inf
+    return scores
+
+
+def targets(stage: Stage, seed: int) -> dict[str, int]:
+    """An item of each kind."""
+    counts, rng = stage.view.trained.counts, np.random.default_rng(seed)
+    order = 1 + np.argsort(counts[1:], kind="stable")
+    tenth = len(order) // 10
+    new = stage.view.trained.items.find(NEW)
+    assert new is not None
+    return {"new": new, "rare": int(rng.choice(order[:tenth])), "median": int(rng.choice(order[5 * tenth : 6 * tenth]))}
+
+
+def attacks(stage: Stage, seed: int, most: int) -> dict[str, list[np.ndarray]]:
+    """Lists of keys [most, D] that each attacker tries."""
+    keys, rng = stage.view.snapshot.base.bank.keys, np.random.default_rng(seed)
+    return {"random": [keys[rng.integers(0, len(keys), most)]], "chosen": chosen_keys(stage, rng, most)}
+
+
+def chosen_keys(stage: Stage, rng: np.random.Generator, most: int) -> list[np.ndarray]:
+    """The places near most people whom the attacker knows, each as often as one of ``COPIES``."""
+    bank, places = stage.view.snapshot.base.bank, stage.view.trained.model.depth
+    last = np.flatnonzero(np.r_[bank.owners[1:] != bank.owners[:-1], True])
+    last = last[~np.isin(bank.owners[last], stage.request.owners)]
+    people = bank.keys[rng.choice(last, min(KNOWN, len(last)), replace=False)]
+    near = bank.search(people, np.full(len(people), -1), np.zeros(len(people), np.int64), places)
+    reach = bank.cosines(people, near)[:, -1]  # from which on a memory is a neighbour
+    candidates = bank.keys[rng.choice(len(bank), min(KNOWN, len(bank)), replace=False)]
+    covers = normalise(candidates) @ normalise(people).T >= reach  # [candidates, people]
+    order = candidates[cover(covers)]
+    order = np.tile(order, (-(-most // len(order)), 1))
+    return [np.repeat(order, copies, axis=0)[:most] for copies in COPIES]
+
+
+def cover(covers: np.ndarray) -> list[int]:
+    """The rows of ``covers`` [C, P], each the one with the most columns that no row before has, until all are had."""
+    chosen, left, gain = [], np.ones(covers.shape[1], bool), covers.sum(axis=1)
+    while gain.max() > 0:
+        chosen.append(int(gain.argmax()))
+        now = covers[chosen[-1]] & left
+        gain = gain - covers[:, now].sum(axis=1)
+        left &= ~now
+    return chosen
+
+
+def fewest(succeeds: Callable[[int], bool], most: int) -> int | None:
+    """The smallest n from 1 to ``most`` that succeeds, if more never do worse; None if ``most`` fails."""
+    low, high = 0, 10
+    while not succeeds(min(high, most)):
+        if high >= most:
+            return None
+        low, high = high, high * 3 if str(high)[0] == "1" else high // 3 * 10
+    high = min(high, most)
+    while high - low > max(1, high // 10):  # to a tenth
+        middle = (low + high) // 2
+        low, high = (low, middle) if succeeds(middle) else (middle, high)
+    return high
+
+
+def cost(options: dict[str, str]) -> dict[str, Any]:
+    """R@20 of items that training never saw and of the others, with each limit, when people add what they chose."""
+    sequences, found = new_items.read(Path(options["added"])), {}
+    for name, limits in LIMITS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            recommender = Recommender.load(options["model_file"], store=Path(folder) / "cost.memory", **limits)
+            chosen = {item for items in sequences.values() for item in items} - set(recommender.items)
+            added = new_items.add(recommender, sequences, chosen)
+            recall = {}
+            for kind in ("new", "others"):
+                users = [user for user, items in sequences.items() if len(items) > 2]
+                users = [user for user in users if (sequences[user][-1] in chosen) == (kind == "new")]
+                users = users[: int(options["users"])]
+                recall[kind] = float(np.mean(new_items.hits(recommender, sequences, users, 1, 20)))
+        found[name] = {"memories": added, **recall}
+        print(name, found[name], flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(sys.argv[1:])

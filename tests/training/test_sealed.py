@@ -1,0 +1,97 @@
+"""A damaged checkpoint is refused, and training goes on from the one before to the same bits."""
+
+from __future__ import annotations
+
+import io
+import logging
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_raserec.errors import ConfigError
+from recbole_raserec.runtime.files import before, only_writer
+from recbole_raserec.training import checkpoints
+from recbole_raserec.training.backbone import pretrain
+
+STATE = {"w": torch.arange(50.0), "deep": {"n": 1}}
+
+
+def damaged(path: Path, cut: bool = False) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data[: len(data) // 3] if cut else data)
+
+
+def test_every_byte_is_protected():
+    path, rng = Path("x.pth"), random.Random(0)
+    checkpoints.save(path, STATE)
+    whole = path.read_bytes()
+    assert checkpoints.load(path, "cpu")["w"].tolist() == STATE["w"].tolist()
+    for at in [*range(0, len(whole), 17), *range(len(whole) - 100, len(whole))]:
+        flipped = bytearray(whole)
+        flipped[at] ^= 1 << rng.randrange(8)
+        for content in (flipped, whole[:at]):
+            path.write_bytes(content)
+            with pytest.raises(ConfigError):
+                checkpoints.load(path, "cpu")
+
+
+def test_a_file_of_an_earlier_version_loads():
+    older = io.BytesIO()
+    torch.save({"format": 1, **STATE}, older)
+    Path("old.pth").write_bytes(older.getvalue())
+    assert checkpoints.load("old.pth", "cpu")["deep"] == {"n": 1}
+
+
+def test_the_one_before_is_kept(caplog):
+    path = Path("x.pth")
+    for number in range(3):
+        checkpoints.save(path, {"n": number}, keep=True)
+    assert checkpoints.load(before(path), "cpu")["n"] == 1
+    damaged(path)
+    with caplog.at_level(logging.WARNING):
+        assert [state["n"] for state in checkpoints.candidates(path, "cpu")] == [1]
+    assert "refused" in caplog.text and "x.pth" in caplog.text and "checksum" in caplog.text
+
+
+@pytest.mark.parametrize("which", ["last", "best", "last and best", "all"])
+def test_training_goes_on_from_what_is_whole(which, make_config, tiny):
+    from recbole_raserec import RaSeRec
+
+    _, dataset, _ = tiny
+    digests = []
+    for _ in range(2):
+        config = make_config(epochs=3, resume=True, learning_rate=0.01)
+        torch.manual_seed(1)
+        model = RaSeRec(config, dataset)
+        valid = pretrain(config, model, dataset).valid
+        digests.append((checkpoints.weights_digest(model.backbone.state_dict()), valid))
+        files = sorted(Path("saved").glob("tiny-*-pretrain-*.pth*"))
+        for path in files:
+            is_last = ".last" in path.name
+            is_before = path.name.endswith(".before")
+            if which == "all" or (not is_before and ("last" if is_last else "best") in which):
+                damaged(path, cut=is_last)
+    assert digests[0] == digests[1]
+
+
+def test_two_runs_do_not_write_one_stage():
+    second = only_writer(Path("saved/x.pth"), wait=False)
+    with only_writer(Path("saved/x.pth"), wait=False), pytest.raises(ConfigError, match="another run is writing"):
+        second.__enter__()
+    with only_writer(Path("saved/x.pth"), wait=False):
+        pass
+
+
+def test_a_weight_that_is_not_finite_is_not_saved(make_config, tiny):
+    from recbole_raserec.training.backbone import backbone_trainer
+    from recbole_raserec.training.course import check_finite
+
+    _, dataset, model = tiny
+    stage = backbone_trainer(make_config(), model, dataset)
+    with torch.no_grad():
+        next(stage.model.parameters()).fill_(float("inf"))
+    with pytest.raises(ConfigError, match=r"a weight is not finite in epoch 1 of stage pretrain.*last\.pth"):
+        check_finite(1.0, stage.model, stage._place(1), 0.001)
