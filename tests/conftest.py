@@ -23,7 +23,6 @@ EXACT = {
     "safeguard": False,
     "retrieval_strength": 1.0,
     "popularity_adjustment": 0.0,
-    "finetune_popularity_exponent": 0.0,
 }
 SMALL_MODEL = {**EXACT, "hidden_size": 16, "inner_size": 32, "MAX_ITEM_LIST_LENGTH": 8, "cross_inner_size": 32}
 

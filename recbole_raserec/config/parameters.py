@@ -158,11 +158,10 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
     ("fine-tuning", "here", "finetune"): (
         Parameter(
             "finetune_popularity_exponent",
-            0.25,
+            0.0,
             "b; a pair weighs (training count of its target)^-b.",
             ranges.SHARE,
             newer=True,
-            before=0.0,
         ),
     ),
     ("fine-tuning", "RaSeRec", "finetune"): (

@@ -12,8 +12,8 @@ from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks
 from recbole_raserec.evaluation.significance import gains, z_of
 
 OVERALL = 0.0  # least z of each metric of all users
-GROUP = -1.0  # least z of the watched metric of each group
-PROOF = 1.64  # least z of the watched metric, both protocols together: a one-sided 95 % bound above 0
+GROUP = -1.64  # least z of the watched metric of each group: no group falls significantly (one-sided 5 %)
+PROOF = 1.0  # least z of the watched metric, both protocols together
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Safeguard:
 
     - All users: no metric is below the backbone's under either protocol (z >= ``OVERALL``).
     - The watched metric gains in the sum of both protocols (z >= ``PROOF``).
-    - Each quintile of item popularity and each history length: the watched metric does not fall under either protocol
-      (z >= ``GROUP``).
+    - Each quintile of item popularity and each history length: the watched metric does not fall significantly under
+      either protocol (z >= ``GROUP``).
 
     The rule is stricter than "nothing falls significantly" (z >= -2). In a small data set nothing is significant, so
     that rule lets pass what then costs test users (ml-100k: docs/safeguard.md). Standard errors grow as users become

@@ -33,7 +33,7 @@ SMALL = (
     "--show_progress=False --gpu_id= "
 )
 # The paper's form, which these figures are of; the defaults are newer.
-EXACT = "--safeguard=False --retrieval_strength=1 --popularity_adjustment=0 --finetune_popularity_exponent=0 "
+EXACT = "--safeguard=False --retrieval_strength=1 --popularity_adjustment=0 --mixture_weight=0 "
 OURS = "--hidden_size=16 --inner_size=32 "
 REGENERATED = (
     "--regenerate=DR4SR --memory=pairs,patterns --mixture_weight=[0,0.1] --pattern_min_support=20 "

@@ -13,7 +13,7 @@ from recbole_raserec.cli import main
 from recbole_raserec.evaluation.significance import unpack_ranks
 
 # The paper's form: memories always have their full part in the scores.
-EXACT = {"safeguard": False, "retrieval_strength": 1.0, "popularity_adjustment": 0.0}
+EXACT = {"safeguard": False, "retrieval_strength": 1.0, "popularity_adjustment": 0.0, "mixture_weight": 0.0}
 METRICS = [f"{metric}@{k}" for metric in ("recall", "ndcg") for k in (5, 10, 20)]
 
 
