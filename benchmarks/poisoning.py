@@ -37,7 +37,7 @@ import torch  # noqa: E402
 from benchmarks import new_items, read_options  # noqa: E402
 from recbole_raserec import Recommender  # noqa: E402
 from recbole_raserec.data.histories import read_histories  # noqa: E402
-from recbole_raserec.model import NO_MIXTURE  # noqa: E402
+from recbole_raserec.retrieval.combination import NO_MIXTURE, Combination  # noqa: E402
 from recbole_raserec.recommending.answer import View  # noqa: E402
 from recbole_raserec.recommending.catalogue import catalogue  # noqa: E402
 from recbole_raserec.recommending.request import Request, numbered  # noqa: E402
@@ -239,7 +239,7 @@ def prepare(recommender: Recommender, sequences: new_items.Sequences, count: int
     """Draw the users, and answer them once."""
     model = recommender.view().trained.model
     if mixture.weight:
-        model.mixture, model.depth = mixture, DEPTH
+        model.combination, model.depth = Combination(mixture), DEPTH
     known = replace(recommender.view(), catalogue=catalogue(recommender.view().trained, recommender.view().snapshot))
     names = [user for user, items in sequences.items() if len(items) > 2]
     names = np.random.default_rng(0).choice(names, min(count, len(names)), replace=False).tolist()

@@ -18,6 +18,7 @@ from recbole_raserec.data.prefix_feat import PREFIX_LENGTH
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.nn.softmax import catalogue_cross_entropy, negatives_for
 from recbole_raserec.retrieval.attention import RetrievalAugmentation
+from recbole_raserec.retrieval.combination import FULL, Combination
 from recbole_raserec.retrieval.explain import Reasons
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.retrieval.mixture import Mixture, Votes, cosines
@@ -25,8 +26,6 @@ from recbole_raserec.retrieval.neighbours import Neighbours
 
 if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model does not need
     from recbole_raserec.config.config import Config
-
-NO_MIXTURE = Mixture(0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,9 @@ class Scorer:
     Attributes
     ----------
     augmentation : the cross attention. It reads the ``top_k`` nearest memories; the mixture reads all given memories.
-    item_vectors, item_bias : [V, D], and [V] or None.
+    strength : of the augmentation, see :class:`~recbole_raserec.retrieval.combination.Combination`.
+    item_vectors, item_bias : [V, D], and [V] or None. The bias has the backbone's bias and the popularity adjustment,
+        so every way from vectors to scores has both.
     """
 
     augmentation: RetrievalAugmentation
@@ -44,6 +45,7 @@ class Scorer:
     mixture: Mixture
     item_vectors: Tensor
     item_bias: Tensor | None
+    strength: float = 1.0
 
     @cached_property
     def items(self) -> Tensor:
@@ -51,11 +53,13 @@ class Scorer:
         return scored_items(self.item_vectors, self.item_bias)
 
     def augment(self, h: Tensor, neighbours: Neighbours | None) -> Tensor:
-        """User vectors h [B, D] of the backbone and their memories -> h~ [B, D]. Without memories h~ = h."""
-        if neighbours is None or neighbours.is_empty:
+        """User vectors h [B, D] of the backbone and their memories -> h + strength (h~ - h); without memories h."""
+        if neighbours is None or neighbours.is_empty or self.strength == 0:
             return h
         near = neighbours.nearest(self.top_k)
-        return self.augmentation(h, near.vectors, self.item_vectors[near.items], near.real, near.weights)
+        memories = near.vectors, self.item_vectors[near.items], near.real, near.weights
+        augmented = self.augmentation(h, *memories)
+        return augmented if self.strength == 1 else torch.lerp(h, augmented, self.strength)
 
     def users(self, h: Tensor, neighbours: Neighbours | None = None) -> Tensor:
         """Augmented user vectors for the product with :attr:`items`: [B, D] -> [B, D] or [B, D + 1]."""
@@ -67,7 +71,7 @@ class Scorer:
         Parameters
         ----------
         h : [B, D] user vectors of the backbone.
-        neighbours : their memories; with None the scores are those of the backbone.
+        neighbours : their memories; with None the scores are the backbone's, less the adjustment.
         out : [V, B] buffer for the scores.
         """
         scores = self.products(h, neighbours, out)
@@ -95,11 +99,12 @@ class Scorer:
         """Where the score of an item comes from, for one history: h [1, D] and its memories."""
         near = neighbours.nearest(self.top_k)
         score = float(self.users(h, neighbours)[0] @ self.items[item])
-        own = float(self.augmentation.own(near.real, near.weights)) * float(h[0] @ self.item_vectors[item])
+        share = 1 - self.strength * (1 - float(self.augmentation.own(near.real, near.weights)))
+        own = share * float(h[0] @ self.item_vectors[item])
         memories = near.vectors, self.item_vectors[near.items], near.real, near.weights
         shares, parts = self.augmentation.parts(h, *memories)
         votes = cosines(h, neighbours)
-        added, trust = parts[0] @ self.item_vectors[item], neighbours.weights
+        added, trust = self.strength * (parts[0] @ self.item_vectors[item]), neighbours.weights
         return Reasons.of(score, own, shares[0], added, votes[0], self.mixture, None if trust is None else trust[0])
 
 
@@ -119,7 +124,7 @@ class RaSeRec(SequentialRecommender):
         super().__init__(config, dataset)
         self.top_k: int = config["top_k"]
         self.depth = max(self.top_k, config["mixture_top_k"]) if any(config["mixture_weight"]) else self.top_k
-        self.mixture = NO_MIXTURE  # until the validation part chooses one
+        self.combination = FULL  # until the validation part chooses one
         self.negatives = negatives_for(config["softmax_negatives"], self.n_items)
         self.backbone = build_backbone(config, dataset)
         width = self.item_vectors.shape[1]
@@ -138,16 +143,30 @@ class RaSeRec(SequentialRecommender):
             layer_norm_eps=config["cross_layer_norm_eps"],
         )
         self.memory: MemoryBank | None = None
+        # [V] log(1 + training count). Not in the checkpoints: the data set and the model file have the counts.
+        self.log_counts: Tensor
+        self.register_buffer("log_counts", torch.zeros(self.n_items), persistent=False)
 
     @property
     def item_vectors(self) -> Tensor:
         """[V, D] item vectors of the backbone."""
         return self.backbone.item_vectors
 
-    def scorer(self, mixture: Mixture | None = None) -> Scorer:
-        """A scorer with the current weights, and with ``mixture`` or else the model's own mixture."""
-        bias = self.backbone.item_bias
-        return Scorer(self.augmentation, self.top_k, mixture or self.mixture, self.item_vectors, bias)
+    @property
+    def mixture(self) -> Mixture:
+        """That of the model's combination."""
+        return self.combination.mixture
+
+    def count_items(self, counts: Tensor) -> None:
+        """Set the training count [V] of each item, for the popularity adjustment."""
+        self.log_counts.copy_(torch.log1p(counts.to(self.log_counts)))
+
+    def scorer(self, combination: Combination | None = None) -> Scorer:
+        """A scorer with the current weights, and with ``combination`` or else the model's own."""
+        how, bias = combination or self.combination, self.backbone.item_bias
+        if how.adjustment:
+            bias = (0 if bias is None else bias) - how.adjustment * self.log_counts
+        return Scorer(self.augmentation, self.top_k, how.mixture, self.item_vectors, bias, how.strength)
 
     def freeze_backbone(self) -> None:
         """Its weights get no gradient from now on."""
@@ -169,11 +188,11 @@ class RaSeRec(SequentialRecommender):
         """[B, L], [B], [B] -> user vectors of the backbone [B, D], without augmentation."""
         return self.backbone(item_seq, item_seq_len, users)
 
-    def loss(self, h: Tensor, neighbours: Neighbours | None, targets: Tensor) -> Tensor:
-        """Mean over [B] of -log softmax(h~ . E^T)[target]."""
-        scorer = self.scorer()
+    def loss(self, h: Tensor, neighbours: Neighbours | None, targets: Tensor, each: Tensor | None = None) -> Tensor:
+        """Mean over [B] of -log softmax(h~ . E^T)[target], times the weights ``each`` [B] if they are given."""
+        scorer = self.scorer(FULL)
         users = scorer.users(h, neighbours)
-        return catalogue_cross_entropy(users, scorer.items, targets, self.negatives) / len(targets)
+        return catalogue_cross_entropy(users, scorer.items, targets, self.negatives, each) / len(targets)
 
     # -- RecBole's interface -------------------------------------------------------------------------
 

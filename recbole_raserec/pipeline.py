@@ -79,7 +79,7 @@ def run(
             with timed(seconds, "drift"):
                 drift = rank_drift(reader, remembered.memory, ranked.queries, config["drift_shares"], block)
         raserec.remember(ranked.memory)  # for RecBole's own calls
-        shown = portrait(raserec.scorer(), ranked, data, config["seed"]) if config["portrait"] else None
+        shown = portrait(raserec, ranked, data, config["seed"]) if config["portrait"] else None
     if processes.rank() > 0:
         return None
     model_file = save_model(config, raserec, ranked.memory, data)

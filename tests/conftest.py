@@ -18,7 +18,13 @@ from recbole_raserec import Config, RaSeRec, Recommender, SequenceDataset, conve
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
-SMALL_MODEL = {"hidden_size": 16, "inner_size": 32, "MAX_ITEM_LIST_LENGTH": 8, "cross_inner_size": 32}
+# The paper's form: memories always have their full part in the scores. The defaults have a safeguard.
+EXACT = {
+    "safeguard": False,
+    "retrieval_strength": 1.0,
+    "popularity_adjustment": 0.0,
+}
+SMALL_MODEL = {**EXACT, "hidden_size": 16, "inner_size": 32, "MAX_ITEM_LIST_LENGTH": 8, "cross_inner_size": 32}
 
 
 @pytest.fixture(autouse=True)

@@ -134,6 +134,36 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("mixture_tau", [0.2], "Temperatures of the memories' cosines.", types=_NUMBERS),
         Parameter("mixture_top_k", 200, "Memories that the mixture reads.", ranges.COUNT),
     ),
+    ("safeguard", "here", "mixture"): (
+        Parameter("safeguard", True, "Memories are used only as far as no user group loses.", newer=True, before=False),
+        Parameter(
+            "retrieval_strength",
+            [0.25, 0.5, 1.0],
+            "s of h + s (h~ - h); the best of a list is kept.",
+            types=_NUMBERS,
+            newer=True,
+            before=[1.0],
+        ),
+    ),
+    ("safeguard", "arXiv 2007.07314", "mixture"): (
+        Parameter(
+            "popularity_adjustment",
+            [0.0, 0.1, 0.2],
+            "Scores lose this times log(1 + count); the best is kept.",
+            types=_NUMBERS,
+            newer=True,
+            before=[0.0],
+        ),
+    ),
+    ("fine-tuning", "here", "finetune"): (
+        Parameter(
+            "finetune_popularity_exponent",
+            0.0,
+            "b; a pair weighs (training count of its target)^-b.",
+            ranges.SHARE,
+            newer=True,
+        ),
+    ),
     ("fine-tuning", "RaSeRec", "finetune"): (
         Parameter("finetune_epochs", 50, "Most epochs of fine-tuning.", ranges.COUNT),
         Parameter("finetune_learning_rate", 0.001, "Size of Adam's steps.", ranges.POSITIVE),
@@ -202,7 +232,7 @@ PARAMETERS: dict[str, Parameter] = {
 }
 
 # What the lack of a newer parameter means, in the runs and results that are older than it.
-NEWER: dict[str, Any] = {name: row.default for name, row in PARAMETERS.items() if row.newer}
+NEWER: dict[str, Any] = {name: row.earlier for name, row in PARAMETERS.items() if row.newer}
 
 
 def affects(name: str) -> str:

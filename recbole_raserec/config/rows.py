@@ -12,7 +12,7 @@ AFFECTS = {
     "backbone": "the backbone's training",
     "memory": "what the memory bank holds, or what is found in it",
     "finetune": "fine-tuning",
-    "mixture": "the mixture, which needs no training",
+    "mixture": "how memories and scores are combined, which needs no training",
     "report": "only which figures a result shows",
     "nothing": "neither weights nor figures",
 }
@@ -32,7 +32,9 @@ class Parameter:
         something is regenerated. "backbone": it exists only if the backbone's yaml file names it.
     source : the paper with its section, the library, or "here".
     affects : a key of ``AFFECTS``: the earliest stage that depends on it. All later stages depend on it too.
-    newer : it is newer than some runs, whose names must not change. A fingerprint leaves it out at its default.
+    newer : it is newer than some runs, whose names must not change. A fingerprint leaves it out at the value that it
+        had in these runs.
+    before : that value, of a newer parameter; None means its default.
     """
 
     name: str
@@ -46,3 +48,9 @@ class Parameter:
     source: str = ""
     affects: str = ""
     newer: bool = False
+    before: Any = None
+
+    @property
+    def earlier(self) -> Any:
+        """The value in runs that are older than the parameter."""
+        return self.default if self.before is None else self.before

@@ -71,6 +71,10 @@ class Sequences:
         at = spans(self.offsets[: self.original], length)
         return Sequences(self.items[at], offsets_of(length), self.users[: self.original])
 
+    def training_counts(self, item_num: int) -> Array:
+        """[V] how often each item occurs in :meth:`training_only`."""
+        return np.bincount(self.training_only().items, minlength=item_num)
+
     def without_generated(self) -> Sequences:
         """The original sequences with all their items."""
         number = self.original

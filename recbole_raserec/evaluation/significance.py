@@ -79,6 +79,26 @@ def improvements(
     return {p: paired_improvement(base.of(p), new.of(p), metrics, resampling) for p in PROTOCOLS}
 
 
+def gains(base: Ranks, new: Ranks, metrics: Metrics) -> dict[tuple[str, str], np.ndarray]:
+    """What each user [R] gains in each metric under each protocol: ``{("masked", "ndcg@10"): ...}``."""
+    deepest = metrics.depth + 1
+    return {
+        (protocol, name): value[np.minimum(new.of(protocol), deepest) - 1]
+        - value[np.minimum(base.of(protocol), deepest) - 1]
+        for name, value in rank_values(metrics).items()
+        for protocol in PROTOCOLS
+    }
+
+
+def z_of(gain: np.ndarray) -> float:
+    """The mean of the users' gains [R] in standard errors; 0 where nobody's figure changes.
+
+    The variance is that about 0, as if nothing was gained. So R users who all lose alike have no infinite z, but -R^.5.
+    """
+    total = float(gain.sum())
+    return total / float(np.sqrt((gain**2).sum())) if total else 0.0
+
+
 def pack_ranks(ranks: np.ndarray, depth: int) -> str:
     """Ranks [R] as text for a result file, so other runs can be paired with them.
 

@@ -63,7 +63,7 @@ def explain(view: View, request: Request, item: int) -> Explanation:
         "length": snapshot.lengths(rows),
         "time": snapshot.times(rows),
     }
-    why = sentence(*people(rows, snapshot.targets(rows), owners, item))
+    why = sentence(*people(rows, snapshot.targets(rows), owners, item), view.trained.model.combination.retrieves)
     return Explanation(
         *named, why, reasons.score, reasons.own, reasons.constant, pd.DataFrame(columns, columns=_COLUMNS)
     )
@@ -72,8 +72,9 @@ def explain(view: View, request: Request, item: int) -> Explanation:
 def sentences(view: View, best: Best) -> list[str]:
     """The reason of each recommendation."""
     targets, owners = view.snapshot.targets(best.found), view.snapshot.owners(best.found)
+    used = view.trained.model.combination.retrieves
     return [
-        sentence(*people(best.found[row], targets[row], owners[row], item))
+        sentence(*people(best.found[row], targets[row], owners[row], item), used)
         for row, item in zip(best.row.tolist(), best.item.tolist())
     ]
 

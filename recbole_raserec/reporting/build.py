@@ -18,11 +18,14 @@ from recbole_raserec.reporting.result import (
     DataPart,
     DriftPart,
     MemoryPart,
+    OptionalRaSeRecPart,
     RaSeRecPart,
     Result,
 )
+from recbole_raserec.retrieval.combination import Combination
 from recbole_raserec.runtime.machine import machine, peak_rss_mib, versions
 from recbole_raserec.training.backbone import Pretrained
+from recbole_raserec.training.choose import Choice
 from recbole_raserec.training.finetune import Finetuned
 from recbole_raserec.training.rank import Ranked
 
@@ -60,8 +63,8 @@ def build_result(
         "test": by_memory[headline]["test"],
         "test_by_memory": by_memory,
     }
-    if finetuned.mixture is not None:
-        raserec["mixture"] = {**asdict(finetuned.mixture), "tried": finetuned.tried}
+    if finetuned.choice is not None:
+        raserec.update(_choice_part(finetuned.choice))
     test = both_protocols(ranks["backbone"], metrics)
     return Result(
         version=VERSION,
@@ -101,6 +104,20 @@ def build_result(
         model_file=str(model_file),
         index=ranked.memory.index_facts(),
     )
+
+
+def _choice_part(choice: Choice) -> OptionalRaSeRecPart:
+    """The chosen mixture, and what else was chosen if that is not the paper's form."""
+    combination = choice.combination
+    part: OptionalRaSeRecPart = {"mixture": {**asdict(combination.mixture), "tried": choice.tried}}
+    if choice.note or combination != Combination(combination.mixture):
+        part["choice"] = {
+            "retrieval": combination.retrieves,
+            "strength": combination.strength,
+            "popularity_adjustment": combination.adjustment,
+            "note": choice.note,
+        }
+    return part
 
 
 def _data_part(dataset: SequenceDataset) -> DataPart:

@@ -10,7 +10,8 @@ import torch
 
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.evaluation.ranking import Ranks
-from recbole_raserec.model import Scorer
+from recbole_raserec.model import RaSeRec
+from recbole_raserec.retrieval.combination import BACKBONE
 from recbole_raserec.retrieval.explain import people, sentence
 from recbole_raserec.retrieval.memory import MemoryBank, normalise
 from recbole_raserec.retrieval.neighbours import NO_MEMORY
@@ -68,7 +69,7 @@ def plane(
     }
 
 
-def portrait(scorer: Scorer, ranked: Ranked, dataset: Any, seed: int) -> dict[str, Any]:
+def portrait(model: RaSeRec, ranked: Ranked, dataset: Any, seed: int) -> dict[str, Any]:
     """``{"neighbourhood": ..., "plane": ..., "examples": [...]}`` of the memory that the headline figures are of.
 
     The examples are users drawn at random, not chosen.
@@ -81,7 +82,7 @@ def portrait(scorer: Scorer, ranked: Ranked, dataset: Any, seed: int) -> dict[st
     queries, memory = ranked.queries, ranked.memory
     assert queries.indices is not None
     part, vectors, found = queries.prefixes, queries.vectors.numpy(), queries.indices.numpy()
-    here = queries.to(scorer.item_vectors.device, found.shape[1])
+    here = queries.to(model.item_vectors.device, found.shape[1])
     cosine = memory.cosines(vectors, found)
     base, new = ranked.ranks["backbone"], ranked.ranks[ranked.headline]
     name = item_names(dataset)
@@ -91,7 +92,7 @@ def portrait(scorer: Scorer, ranked: Ranked, dataset: Any, seed: int) -> dict[st
         "plane": plane(vectors, found, memory, base, new, seed),
         "examples": [
             {
-                "reasons": _reasons(memory, found[row], best["raserec"]),
+                "reasons": _reasons(memory, found[row], best["raserec"], model.combination.retrieves),
                 "history": [name(item) for item in _history(part, row)],
                 "target": name(part.targets[row]),
                 "rank": {"backbone": int(base.unmasked[row]), "raserec": int(new.unmasked[row])},
@@ -102,7 +103,7 @@ def portrait(scorer: Scorer, ranked: Ranked, dataset: Any, seed: int) -> dict[st
                     if m != NO_MEMORY
                 ],
             }
-            for row, best in ((row, _best(scorer, here, row)) for row in rows)
+            for row, best in ((row, _best(model, here, row)) for row in rows)
         ],
     }
 
@@ -126,17 +127,17 @@ def _history(part: Prefixes, row: int) -> np.ndarray:
     return part.sequences.items[max(part.sequences.offsets[part.sequence[row]], stop - SHOWN_HISTORY) : stop]
 
 
-def _reasons(memory: MemoryBank, found: np.ndarray, items: list[int]) -> list[str]:
+def _reasons(memory: MemoryBank, found: np.ndarray, items: list[int], used: bool) -> list[str]:
     """Why each of ``items`` is recommended to the user whose memories are ``found`` [K]."""
-    return [sentence(*people(found, memory.targets[found], memory.owners[found], item)) for item in items]
+    return [sentence(*people(found, memory.targets[found], memory.owners[found], item), used) for item in items]
 
 
 @torch.no_grad()
-def _best(scorer: Scorer, queries: Queries, row: int) -> dict[str, list[int]]:
+def _best(model: RaSeRec, queries: Queries, row: int) -> dict[str, list[int]]:
     """The items with the highest scores of the backbone and of RaSeRec for a row."""
     h, neighbours = queries[torch.tensor([row], device=queries.vectors.device)]
     found = {}
-    for side, memories in (("backbone", None), ("raserec", neighbours)):
-        scores = scorer(h, memories)[1:, 0]  # without padding
+    for side, combination in (("backbone", BACKBONE), ("raserec", model.combination)):
+        scores = model.scorer(combination)(h, neighbours)[1:, 0]  # without padding
         found[side] = (scores.topk(min(SHOWN_ITEMS, len(scores))).indices + 1).tolist()
     return found

@@ -41,11 +41,14 @@ class MemoryPart(TypedDict):
     improvement: dict[str, dict[str, list[float | None]]]
 
 
-class _OptionalRaSeRecPart(TypedDict, total=False):
+class OptionalRaSeRecPart(TypedDict, total=False):
+    """The chosen mixture with all that was ``tried``; and what else was chosen, with the safeguard's ``note``."""
+
     mixture: dict[str, Any]
+    choice: dict[str, Any]
 
 
-class RaSeRecPart(BackbonePart, _OptionalRaSeRecPart):
+class RaSeRecPart(BackbonePart, OptionalRaSeRecPart):
     """Like the backbone's part. ``test`` uses ``memory``; ``test_by_memory`` has an entry for each of ``MEMORIES``."""
 
     memory: str

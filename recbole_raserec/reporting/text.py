@@ -18,13 +18,14 @@ def format_result(result: Result) -> str:
         lines += ["", *aligned(_rows(result, protocol))]
     lines += ["", "gain: over the backbone on the same users, with the ends of its 95 % interval"]
     lines.append("* this memory's figures are raserec.test and improvement in the result file (memory_include_valid)")
-    if mixture := result.raserec.get("mixture"):
+    mixture = result.raserec.get("mixture")
+    if mixture and (mixture["weight"] or "choice" not in result.raserec):
         lines.append(f"mixture by validation: weight {mixture['weight']}, tau {mixture['tau']}")
     return "\n".join([*lines, *_next_commands(result)])
 
 
 def summary(result: Result) -> list[str]:
-    """Five lines: what was trained, what retrieval gave under each protocol, where the model lies, what it took."""
+    """What was trained, what retrieval gave under each protocol and why, where the model lies, what it took."""
     data, metric = result.dataset, str(result.config["valid_metric"]).lower()
     counts = f"{data['users']:,} users, {data['items']:,} items, {data['interactions']:,} interactions"
     trained = f"{result.raserec['name']} on {result.backbone['name']}, trained on {data['name']}"
@@ -32,6 +33,8 @@ def summary(result: Result) -> list[str]:
     for protocol, gains in zip(PROTOCOLS, (result.improvement, result.improvement_masked)):
         before, after = (part["test"][protocol][metric] for part in (result.backbone, result.raserec))
         lines.append(f"{protocol} {metric} {before:.4f} -> {after:.4f}, {verdict(gains[metric], result.test_users)}")
+    if (choice := result.raserec.get("choice")) and choice["note"]:
+        lines.append(f"safeguard: {choice['note']}")
     lines.append(f"model and memory: {result.model_file or 'not written'}")
     lines.append(f"{format_seconds(result.seconds)}; peak memory {result.peak_rss_mib:.0f} MiB")
     return [part for line in lines for part in textwrap.wrap(line, WIDTH, break_long_words=False)]

@@ -17,6 +17,7 @@ from recbole_raserec.data.sequences import Prefixes, Sequences
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.evaluation.ranking import Ranks
 from recbole_raserec.model import RaSeRec
+from recbole_raserec.retrieval.combination import BACKBONE
 from recbole_raserec.runtime import processes
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.course import Course, OnEpoch
@@ -73,7 +74,7 @@ class BackboneStage(StageTrainer):
 
     def rank(self, part: Prefixes, show_progress: bool) -> Ranks:
         queries = Queries(part, torch.from_numpy(encode_part(self.raserec, part)).to(self.device))
-        return rank_queries(self.raserec.scorer(), queries, self.config["eval_batch_size"], show_progress)
+        return rank_queries(self.raserec.scorer(BACKBONE), queries, self.config["eval_batch_size"], show_progress)
 
 
 class BackboneTrainer(BackboneStage):

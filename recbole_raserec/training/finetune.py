@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from itertools import product
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from recbole_raserec.config.config import Config
-from recbole_raserec.evaluation.metrics import Metrics, both_protocols
 from recbole_raserec.evaluation.ranking import Ranks
 from recbole_raserec.model import RaSeRec
-from recbole_raserec.retrieval.mixture import Mixture
+from recbole_raserec.retrieval.combination import FULL
 from recbole_raserec.runtime import processes
 from recbole_raserec.training import checkpoints
+from recbole_raserec.training.choose import Choice, candidates, choose
 from recbole_raserec.training.course import Course, OnEpoch
-from recbole_raserec.training.queries import Queries, rank_mixtures, rank_queries
+from recbole_raserec.training.queries import Queries, rank_queries
 from recbole_raserec.training.remember import Remembered
 from recbole_raserec.training.stage import StageTrainer
 
 
 class FinetuneTrainer(StageTrainer):
-    """Trains the augmentation module on cached queries and neighbours. No step encodes or searches."""
+    """Trains the augmentation module on cached queries and neighbours. No step encodes or searches.
 
-    def __init__(self, config: Config, model: RaSeRec, data_sha256: str, queries: Queries) -> None:
+    ``each`` [R] is the weight of each pair in the loss; None means 1 for each.
+    """
+
+    def __init__(
+        self, config: Config, model: RaSeRec, data_sha256: str, queries: Queries, each: Tensor | None = None
+    ) -> None:
         super().__init__(
             config,
             model.augmentation,
@@ -40,6 +45,7 @@ class FinetuneTrainer(StageTrainer):
         self.learning_rate = config["finetune_learning_rate"]
         self.optimizer = self._build_optimizer(weight_decay=0.0)
         self.targets = torch.from_numpy(queries.prefixes.targets).to(self.device)
+        self.each = None if each is None else each.to(self.device)
 
     def batches(self, epoch: int) -> Iterable[Tensor]:
         order = torch.randperm(len(self.targets)).to(self.device)  # each epoch has its own seed
@@ -49,7 +55,8 @@ class FinetuneTrainer(StageTrainer):
         mine = batch[processes.rank() :: processes.size()]
         if len(mine) == 0:
             return self.zero_loss()
-        return self.raserec.loss(*self.queries[mine], self.targets[mine]) * (len(mine) / len(batch))
+        each = None if self.each is None else self.each[mine]
+        return self.raserec.loss(*self.queries[mine], self.targets[mine], each) * (len(mine) / len(batch))
 
     def rank(self, part: Queries, show_progress: bool) -> Ranks:
         self.raserec.eval()
@@ -58,52 +65,50 @@ class FinetuneTrainer(StageTrainer):
 
 @dataclass(frozen=True)
 class Finetuned:
-    """The results of fine-tuning apart from the weights and the mixture, which are in the model.
+    """The results of fine-tuning apart from the weights and the combination, which are in the model.
 
     Attributes
     ----------
-    valid : validation metrics of the best epoch, with the chosen mixture.
-    mixture : the chosen mixture; None if no weight above 0 was tried.
-    tried : each tried mixture, with its validation metric under both protocols.
+    valid : validation metrics of the best epoch, with the chosen combination.
+    choice : of the combination; None if there was nothing to choose.
     """
 
     valid: dict[str, float]
     course: Course
-    mixture: Mixture | None = None
-    tried: list[dict[str, float]] = field(default_factory=list)
+    choice: Choice | None = None
 
 
 def finetune(
     config: Config, model: RaSeRec, data_sha256: str, remembered: Remembered, on_epoch: OnEpoch | None = None
 ) -> Finetuned:
-    """Train the augmentation; the model ends at its best epoch, with the mixture that validates best."""
+    """Train the augmentation; the model ends at its best epoch, with the combination that validates best."""
     model.freeze_backbone()
+    model.count_items(torch.from_numpy(remembered.counts))
     train = remembered.train.to(config["device"], model.top_k)
     valid = remembered.valid.to(config["device"], model.depth)
-    stage = FinetuneTrainer(config, model, data_sha256, train)
+    each = popularity_weights(train.prefixes.targets, remembered.counts, config["finetune_popularity_exponent"])
+    stage = FinetuneTrainer(config, model, data_sha256, train, each)
     metrics = stage.run(valid, bool(config["show_progress"]), on_epoch)
-    pairs = product(config["mixture_weight"], config["mixture_tau"])
-    mixtures = list(dict.fromkeys(Mixture(weight, tau if weight else 1.0) for weight, tau in pairs))
-    if not any(mixture.weight for mixture in mixtures):
+    if not config["safeguard"] and candidates(config) == [FULL]:
         return Finetuned(metrics, stage.course)
-    return _with_best_mixture(config, model, valid, mixtures, stage.course)
-
-
-def _with_best_mixture(
-    config: Config, model: RaSeRec, valid: Queries, mixtures: list[Mixture], course: Course
-) -> Finetuned:
-    """Keep the mixture with the best sum of the validation metric over both protocols.
-
-    A larger weight can raise the unmasked figures and lower the masked ones (Beauty: docs/tried.md).
-    """
-    metrics, block, show_progress = Metrics.of(config), config["eval_batch_size"], bool(config["show_progress"])
     model.eval()
-    ranks = rank_mixtures(model.scorer(), mixtures, valid, block, show_progress)
-    found = {mixture: both_protocols(each, metrics) for mixture, each in zip(mixtures, ranks)}
-    tried = [
-        {**asdict(mixture), **{protocol: of[metrics.watched] for protocol, of in found[mixture].items()}}
-        for mixture in mixtures
-    ]
-    best = max(mixtures, key=lambda mixture: sum(of[metrics.watched] for of in found[mixture].values()))
-    model.mixture = best
-    return Finetuned(found[best]["unmasked"], course, best, tried)
+    choice = choose(config, model, valid, remembered.counts)
+    model.combination = choice.combination
+    return Finetuned(choice.valid, stage.course, choice)
+
+
+def popularity_weights(targets: np.ndarray, counts: np.ndarray, exponent: float) -> Tensor | None:
+    """[R] weights of pairs in the loss, (training count of the target)^-exponent, with the mean 1.
+
+    Rare targets are trained on with more weight, so the memories do not serve the popular items alone. None if the
+    exponent is 0.
+
+    Parameters
+    ----------
+    targets : [R] items.
+    counts : [V] training interactions of each item; above 0 for each target.
+    """
+    if not exponent:
+        return None
+    weights = counts[targets].astype(np.float64) ** -exponent
+    return torch.from_numpy(weights / weights.mean()).float()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import torch
 from recbole_raserec.data.titles import read_titles
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.model import RaSeRec
+from recbole_raserec.retrieval.combination import Combination
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.retrieval.mixture import Mixture
 from recbole_raserec.retrieval.names import Names
@@ -32,7 +33,7 @@ class TrainedModel:
 
     Attributes
     ----------
-    model : with its weights and mixture, in evaluation mode.
+    model : with its weights and combination, in evaluation mode.
     memory : the bank that the headline figures are of.
     users, items : numbers of the tokens that the model knows.
     titles : title of each item [V]; empty where the data set has none.
@@ -71,10 +72,10 @@ def save_model(config: Config, model: RaSeRec, memory: MemoryBank, dataset: Sequ
             "data_sha256": dataset.sha256,
             "state_dict": model.state_dict(),
             "memory": memory.tensors(),
-            "mixture": asdict(model.mixture),
+            **model.combination.plain(),
             "item_tokens": items,
             "item_titles": [titles.get(token, "") for token in items],
-            "item_counts": torch.from_numpy(np.bincount(sequences.training_only().items, minlength=len(items))),
+            "item_counts": torch.from_numpy(sequences.training_counts(len(items))),
             "user_tokens": _tokens(dataset, dataset.uid_field)[: int(sequences.users[: sequences.original].max()) + 1],
             "user_num": dataset.user_num,
         },
@@ -108,7 +109,10 @@ def _rebuild(state: dict[str, Any], device: torch.device | str) -> TrainedModel:
     items = Names(state["item_tokens"])
     model = RaSeRec(config, _Sizes(config, state["user_num"], len(items)))  # type: ignore[arg-type]
     model.load_state_dict(state["state_dict"])
-    model.mixture = Mixture(**state["mixture"])
+    model.count_items(state["item_counts"])
+    # Files of earlier versions have only the mixture.
+    how = {name: state[name] for name in ("strength", "adjustment") if name in state}
+    model.combination = Combination(Mixture(**state["mixture"]), **how)
     model.freeze_backbone()
     columns = {name: column.cpu().numpy() for name, column in state["memory"].items()}
     memory = MemoryBank(**columns, index_factory=config["index_factory"], index_nprobe=config["index_nprobe"])

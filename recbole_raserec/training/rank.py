@@ -9,6 +9,7 @@ import torch
 
 from recbole_raserec.data.sequences import Sequences
 from recbole_raserec.evaluation.ranking import MEMORIES, Ranks
+from recbole_raserec.retrieval.combination import BACKBONE, Combination
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.training.queries import Queries, rank_queries
 from recbole_raserec.training.remember import Reader
@@ -52,7 +53,7 @@ def rank(reader: Reader, sequences: Sequences, memory: MemoryBank, include_valid
     """
     test, valid, headline = sequences.test_part(), sequences.valid_part(), headline_memory(include_valid)
     vectors = reader.encode(test)
-    ranks = {"backbone": _rank(reader, Queries(test, torch.from_numpy(vectors)), block)}
+    ranks = {"backbone": _rank(reader, Queries(test, torch.from_numpy(vectors)), block, BACKBONE)}
     both = memory.join(reader.bank(valid, reader.encode(valid, "encode memory")))
     searched = {}
     for name, held in zip(MEMORIES, (memory, both)):
@@ -82,8 +83,9 @@ def rank_drift(
     return found
 
 
-def _rank(reader: Reader, queries: Queries, block: int) -> Ranks:
+def _rank(reader: Reader, queries: Queries, block: int, combination: Combination | None = None) -> Ranks:
+    """Ranks by the model's own combination, or by another one."""
     model = reader.model
     model.eval()
     here = queries.to(model.item_vectors.device, model.depth)
-    return rank_queries(model.scorer(), here, block, reader.show_progress)
+    return rank_queries(model.scorer(combination), here, block, reader.show_progress)

@@ -60,11 +60,13 @@ class Remembered:
     ----------
     memory : the bank of training pairs, patterns or both.
     train, valid : the parts with the nearest memories of every row.
+    counts : [V] training interactions of each item.
     """
 
     memory: MemoryBank
     train: Queries
     valid: Queries
+    counts: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -101,4 +103,5 @@ def remember(reader: Reader, sequences: Sequences, settings: BankSettings) -> Re
         memory=memory,
         train=reader.search(memory, train, vectors, "search train", reader.model.top_k),
         valid=reader.search(memory, valid, reader.encode(valid), "search valid"),
+        counts=sequences.training_counts(reader.model.n_items),
     )

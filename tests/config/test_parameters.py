@@ -28,6 +28,12 @@ def plain():
     return Config("RaSeRec", "tiny")
 
 
+def test_the_data_sets_of_published_figures_keep_the_settings_of_these_figures():
+    for name in dataset_names():
+        found = Config("RaSeRec", name).plain()
+        assert all(found[key] == value for key, value in NEWER.items()) == name.startswith("amazon-")
+
+
 @pytest.mark.parametrize("file", DEFAULTS, ids=lambda file: file.stem)
 def test_a_yaml_of_defaults_is_the_table(file, plain):
     types = dict(re.findall(r"^(\w+):.*?# \((\w+)\)", file.read_text(), re.MULTILINE))
@@ -108,9 +114,9 @@ def test_a_report_tells_runs_apart_by_what_changes_their_figures():
     assert [(name, len(series)) for name, series in sweeps([run(), run(alpha=0.1, nproc=2)])] == [("alpha", 2)]
 
 
-def test_a_newer_parameter_at_its_default_changes_no_name_and_no_label():
-    assert NEWER["index_recall"] == 0.0
-    now = Config("RaSeRec", "tiny").plain()
+def test_a_newer_parameter_at_its_earlier_value_changes_no_name_and_no_label():
+    assert (NEWER["index_recall"], NEWER["safeguard"], NEWER["retrieval_strength"]) == (0.0, False, [1.0])
+    now = {**Config("RaSeRec", "tiny").plain(), **NEWER}
     old = {name: value for name, value in now.items() if name not in NEWER}
     for stage in ("regenerate", "pretrain", "finetune", "raserec"):
         assert fingerprint(now, "data", stage) == fingerprint(old, "data", stage)
@@ -127,6 +133,6 @@ def test_a_newer_parameter_at_its_default_changes_no_name_and_no_label():
 
 def test_names_of_runs_are_those_of_the_first_release():
     """Checkpoints and results of earlier runs are found by these names. The stride was 1 before it was auto."""
-    plain = Config("RaSeRec", "tiny", arguments=["--window_stride=1"]).plain()
+    plain = {**Config("RaSeRec", "tiny", arguments=["--window_stride=1"]).plain(), **NEWER}
     names = [fingerprint(plain, "data", stage) for stage in ("pretrain", "finetune", "raserec")]
     assert names == ["6045f6ae7e", "e9c15742db", "8c7b346f2b"]

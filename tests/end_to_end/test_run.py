@@ -12,6 +12,8 @@ from recbole_raserec import Config, Recommender, SequenceDataset, run
 from recbole_raserec.cli import main
 from recbole_raserec.evaluation.significance import unpack_ranks
 
+# The paper's form: memories always have their full part in the scores.
+EXACT = {"safeguard": False, "retrieval_strength": 1.0, "popularity_adjustment": 0.0, "mixture_weight": 0.0}
 METRICS = [f"{metric}@{k}" for metric in ("recall", "ndcg") for k in (5, 10, 20)]
 
 
@@ -23,6 +25,7 @@ def ml100k(tmp_path_factory):
     os.chdir(folder)
     try:
         words = "run --model=RaSeRec --dataset=ml-100k --epochs=3 --finetune_epochs=2 --window_stride=50"
+        words += "".join(f" --{name}={value}" for name, value in EXACT.items())
         code = main([*words.split(), "--result_file=out/r.json", "--show_progress=False", "--train_batch_size=512"])
     finally:
         os.chdir(here)
@@ -156,6 +159,7 @@ def test_the_mixture_that_validates_best_is_kept(tiny_data):
         "finetune_epochs": 2,
         "resume": True,
         "mixture_tau": 0.1,
+        **EXACT,
     }
     weights, found = (0.0, 0.3, 0.4), {}
     for weight in weights:  # the same trained model, since the mixture needs no training
@@ -174,7 +178,7 @@ def test_the_mixture_that_validates_best_is_kept(tiny_data):
 
 def test_drift_is_measured_on_older_memories_and_changes_nothing_else(tiny_data):
     parameters = {"data_path": str(tiny_data), "show_progress": False, "epochs": 2, "finetune_epochs": 4, "top_k": 3}
-    parameters |= {"learning_rate": 0.01, "alpha": 0.0}  # so the retrieved memories decide the ranking
+    parameters |= {**EXACT, "learning_rate": 0.01, "alpha": 0.0}  # so the retrieved memories decide the ranking
     plain = run("RaSeRec", "tiny", config_dict=parameters)
     result = run("RaSeRec", "tiny", config_dict={**parameters, "drift_shares": [1, 0.5]})
     half, whole = result["drift"]

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+
+from recbole_raserec import Recommender
 
 HEADS = 2
 
@@ -73,7 +76,9 @@ def scores_of(items: np.ndarray, state: dict[str, Any], w: dict[str, np.ndarray]
     inner = gelu(linear(first, w, f"{of}feed_forward.inner"))
     between = norm(first + linear(inner, w, f"{of}feed_forward.outer"), w, f"{of}feed_forward.norm")
     second = attention(between, sequences, targets, w, f"{of}second.", config["attn_tau"])
-    scores = table @ (config["alpha"] * h + (1 - config["alpha"]) * second)
+    augmented = config["alpha"] * h + (1 - config["alpha"]) * second
+    scores = table @ (h + state["strength"] * (augmented - h))
+    scores -= state["adjustment"] * np.log(1 + state["item_counts"].numpy())
     scores[0] = -np.inf
     if weight:
         votes = np.zeros(len(scores))
@@ -83,8 +88,12 @@ def scores_of(items: np.ndarray, state: dict[str, Any], w: dict[str, np.ndarray]
     return scores, close
 
 
-def test_recommendations_are_those_of_plain_numpy(trained, recommender, histories):
-    state = torch.load(trained.path, weights_only=True)
+@pytest.mark.parametrize(("strength", "adjustment"), [(1.0, 0.0), (0.4, 0.3), (0.0, 0.0)])
+def test_recommendations_are_those_of_plain_numpy(trained, histories, tmp_path, strength, adjustment):
+    state = {**torch.load(trained.path, weights_only=True), "strength": strength, "adjustment": adjustment}
+    torch.save(state, tmp_path / "walks.pth")
+    recommender = Recommender.load(tmp_path / "walks.pth")
+    histories = histories if strength == 1 else histories[:200]
     w = {name: value.double().numpy() for name, value in state["state_dict"].items()}
     number = {token: n for n, token in enumerate(state["item_tokens"])}
     histories = [history for history in histories if history]
@@ -103,3 +112,4 @@ def test_recommendations_are_those_of_plain_numpy(trained, recommender, historie
         if not close:  # only single precision may decide, between scores that are as good as equal
             np.testing.assert_allclose(scores[found], scores[expected], atol=2e-5)
     assert excused <= len(histories) / 100
+    recommender.memory.close()

@@ -10,6 +10,7 @@ from recbole_raserec import run
 @pytest.fixture
 def results(tiny_data: Path) -> list[str]:
     fixed = {"data_path": str(tiny_data), "show_progress": False, "epochs": 2, "finetune_epochs": 2, "resume": True}
+    fixed |= {"safeguard": False, "retrieval_strength": 1.0, "popularity_adjustment": 0.0}  # so memories have a part
     files = []
     for number, alpha in enumerate((0.2, 0.8)):
         files.append(f"r{number}.json")

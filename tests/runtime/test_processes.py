@@ -43,6 +43,7 @@ def parameters(tiny_data, **more):
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     fixed = {"data_path": str(tiny_data), "show_progress": False, "epochs": 2, "finetune_epochs": 2, "top_k": 3}
+    fixed |= {"safeguard": False, "retrieval_strength": 1.0, "popularity_adjustment": 0.0}  # so memories have a part
     return {**fixed, "gpu_id": "", "port": str(port), "train_batch_size": 64, "cross_dropout_prob": 0.0, **more}
 
 

@@ -1,0 +1,73 @@
+"""The rule that refuses a ranking by which somebody would lose against the backbone, from paired validation users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recbole_raserec.evaluation.groups import length_groups, popularity_groups
+from recbole_raserec.evaluation.metrics import Metrics
+from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks
+from recbole_raserec.evaluation.significance import gains, z_of
+
+OVERALL = 0.0  # least z of each metric of all users
+GROUP = -1.64  # least z of the watched metric of each group: no group falls significantly (one-sided 5 %)
+PROOF = 1.0  # least z of the watched metric, both protocols together
+
+
+@dataclass(frozen=True)
+class Safeguard:
+    """Compares rankings of the validation users with the backbone's ranking of the same users.
+
+    A ranking passes if all of this holds. z is the mean gain over the users, in standard errors.
+
+    - All users: no metric is below the backbone's under either protocol (z >= ``OVERALL``).
+    - The watched metric gains in the sum of both protocols (z >= ``PROOF``).
+    - Each quintile of item popularity and each history length: the watched metric does not fall significantly under
+      either protocol (z >= ``GROUP``).
+
+    The rule is stricter than "nothing falls significantly" (z >= -2). In a small data set nothing is significant, so
+    that rule lets pass what then costs test users (ml-100k: docs/safeguard.md). Standard errors grow as users become
+    fewer, so the gain that has to be proved grows too.
+
+    Attributes
+    ----------
+    base : ranks [R] of the backbone.
+    groups : the rows [R] bool of each group.
+    """
+
+    base: Ranks
+    groups: dict[str, np.ndarray]
+    metrics: Metrics
+
+    @classmethod
+    def of(
+        cls, base: Ranks, targets: np.ndarray, lengths: np.ndarray, counts: np.ndarray, metrics: Metrics
+    ) -> Safeguard:
+        """The safeguard of users with these targets [R] and history lengths [R], and training counts [V] of items."""
+        of_items = popularity_groups(targets, np.repeat(np.arange(len(counts)), counts), len(counts))
+        groups = {f"items of {name}": rows for name, rows in of_items.items() if name.startswith("quintile")}
+        groups |= {f"histories of {name}": rows for name, rows in length_groups(lengths).items()}
+        return cls(base, {name: rows for name, rows in groups.items() if rows.any()}, metrics)
+
+    def refusal(self, new: Ranks) -> str | None:
+        """Why the ranks ``new`` [R] do not pass, in words; None if they pass."""
+        found = gains(self.base, new, self.metrics)
+        least = min(found, key=lambda name: z_of(found[name]))
+        if z_of(found[least]) < OVERALL:
+            return _falls(*least, "all users", found[least])
+        watched = self.metrics.watched
+        proof = z_of(np.sum([found[protocol, watched] for protocol in PROTOCOLS], axis=0))
+        if proof < PROOF:
+            return f"the gain in {watched} is not proved ({proof:.1f} standard errors)"
+        for group, rows in self.groups.items():
+            for protocol in PROTOCOLS:
+                gain = found[protocol, watched][rows]
+                if z_of(gain) < GROUP:
+                    return _falls(protocol, watched, group, gain)
+        return None
+
+
+def _falls(protocol: str, metric: str, who: str, gain: np.ndarray) -> str:
+    return f"{protocol} {metric} of {who} falls by {-z_of(gain):.1f} standard errors"
