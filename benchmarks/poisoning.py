@@ -37,10 +37,10 @@ import torch  # noqa: E402
 from benchmarks import new_items, read_options  # noqa: E402
 from recbole_raserec import Recommender  # noqa: E402
 from recbole_raserec.data.histories import read_histories  # noqa: E402
-from recbole_raserec.retrieval.combination import NO_MIXTURE, Combination  # noqa: E402
 from recbole_raserec.recommending.answer import View  # noqa: E402
 from recbole_raserec.recommending.catalogue import catalogue  # noqa: E402
 from recbole_raserec.recommending.request import Request, numbered  # noqa: E402
+from recbole_raserec.retrieval.combination import NO_MIXTURE, Combination  # noqa: E402
 from recbole_raserec.retrieval.guard import Guard  # noqa: E402
 from recbole_raserec.retrieval.index import normalise  # noqa: E402
 from recbole_raserec.retrieval.mixture import Mixture  # noqa: E402
