@@ -83,11 +83,15 @@ def test_after_a_call_for_several_the_next_waits_for_as_many(make, slow, monkeyp
     batcher = make()
     submit(batcher, "a")
     assert slow.calls.get(timeout=60)[0] == [["a"]]  # alone: at once
-    submit(batcher, "b", "c", "d")
+    several = submit(batcher, "b", "c", "d")
     for _ in range(2):
         slow.go.put(None)
     assert slow.calls.get(timeout=60)[0] == [["b"], ["c"], ["d"]]
-    futures = [submit(batcher, letter) for letter in "efg"]
+    assert items(several) == [["b"], ["c"], ["d"]]  # the thread is free
+    futures = [submit(batcher, "e")]
+    with pytest.raises(queue.Empty):
+        slow.calls.get(timeout=0.3)
+    futures += [submit(batcher, letter) for letter in "fg"]
     slow.go.put(None)
     assert slow.calls.get(timeout=60)[0] == [["e"], ["f"], ["g"]]
     assert [items(future) for future in futures] == [[["e"]], [["f"]], [["g"]]]
