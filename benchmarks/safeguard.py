@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 from benchmarks import read_options  # noqa: E402
 from recbole_raserec.evaluation.metrics import Metrics  # noqa: E402
 from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks  # noqa: E402
-from recbole_raserec.evaluation.safeguard import OVERALL, PROOF  # noqa: E402
+from recbole_raserec.evaluation.safeguard import GAIN, OVERALL  # noqa: E402
 from recbole_raserec.evaluation.significance import gains, unpack_ranks, z_of  # noqa: E402
 from recbole_raserec.reporting.result import Result, read_result  # noqa: E402
 
@@ -32,8 +32,8 @@ USERS, SHARES = (450, 943, 5000), (1.0, 0.6, 0.35)
 RULES = {
     "nothing falls significantly": (-1.96, -9.0),
     "no metric below": (0.0, -9.0),
-    "the rule in use": (OVERALL, PROOF),
-    "and a proof of 1.64 standard errors": (0.0, 1.64),
+    "the rule in use": (OVERALL, GAIN),
+    "and a gain of 1.64 standard errors": (0.0, 1.64),
     "half a standard error above": (0.5, 1.64),
 }
 

@@ -13,7 +13,7 @@ from recbole_raserec.evaluation.significance import gains, z_of
 
 OVERALL = 0.0  # least z of each metric of all users
 GROUP = -1.64  # least z of the watched metric of each group: no group falls significantly (one-sided 5 %)
-PROOF = 1.0  # least z of the watched metric, both protocols together
+GAIN = 1.0  # least z of the watched metric, both protocols together
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,13 @@ class Safeguard:
     A ranking passes if all of this holds. z is the mean gain over the users, in standard errors.
 
     - All users: no metric is below the backbone's under either protocol (z >= ``OVERALL``).
-    - The watched metric gains in the sum of both protocols (z >= ``PROOF``).
+    - The watched metric gains in the sum of both protocols (z >= ``GAIN``).
     - Each quintile of item popularity and each history length: the watched metric does not fall significantly under
       either protocol (z >= ``GROUP``).
 
     The rule is stricter than "nothing falls significantly" (z >= -2). In a small data set nothing is significant, so
     that rule lets pass what then costs test users (ml-100k: docs/safeguard.md). Standard errors grow as users become
-    fewer, so the gain that has to be proved grows too.
+    fewer, so the gain that has to be shown grows too.
 
     Attributes
     ----------
@@ -58,9 +58,9 @@ class Safeguard:
         if z_of(found[least]) < OVERALL:
             return _falls(*least, "all users", found[least])
         watched = self.metrics.watched
-        proof = z_of(np.sum([found[protocol, watched] for protocol in PROTOCOLS], axis=0))
-        if proof < PROOF:
-            return f"the gain in {watched} is not proved ({proof:.1f} standard errors)"
+        gained = z_of(np.sum([found[protocol, watched] for protocol in PROTOCOLS], axis=0))
+        if gained < GAIN:
+            return f"the gain in {watched} is too small ({gained:.1f} standard errors)"
         for group, rows in self.groups.items():
             for protocol in PROTOCOLS:
                 gain = found[protocol, watched][rows]

@@ -106,10 +106,10 @@ def _row(each: Combination, figures: dict[str, float], refused: str | None) -> d
 def _note(best: Combination, allowed: int, tried: int) -> str:
     if not best.retrieves:
         return (
-            f"no retrieval: under each of {tried} combinations the validation part shows a loss, or no certain gain, "
+            f"no retrieval: under each of {tried} combinations the validation part shows a loss, or too small a gain, "
             "against the backbone, so the backbone's scores are kept"
         )
     return (
         f"retrieval with strength {best.strength:g} and popularity adjustment {best.adjustment:g}: the best of the "
-        f"{allowed} of {tried} combinations under which the validation part shows no loss"
+        f"{allowed} of {tried} combinations under which the validation part shows no significant loss"
     )
