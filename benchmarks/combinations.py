@@ -77,10 +77,9 @@ def measure(trained: TrainedModel, sequences: Any, listed: list[Combination], me
     }
     queries = searched(trained, drawn(sequences.test_part()))
     of_base, resampling, test = ranks(trained, queries, BACKBONE), Resampling(2000, seed=0), {}
-    train_items = sequences.training_only().items
     for name, each in named.items():
         new = ranks(trained, queries, each)
-        groups = group_metrics(of_base, new, queries.prefixes, train_items, len(counts), metrics, resampling)
+        groups = group_metrics(of_base, new, queries.prefixes, counts, metrics, resampling)
         test[name] = {
             "combination": asdict(each),
             "metrics": both_protocols(new, metrics),

@@ -15,7 +15,7 @@ QUINTILES = 5
 HEAD = 0.2  # fraction of the items, the most frequent ones
 
 
-def popularity_groups(targets: np.ndarray, train_targets: np.ndarray, item_num: int) -> dict[str, np.ndarray]:
+def popularity_groups(targets: np.ndarray, counts: np.ndarray) -> dict[str, np.ndarray]:
     """The rows of each popularity group of the target: ``{name: [R] bool}``.
 
     Items are sorted by their number of occurrences in training, ties by id. Quintile 1 is the rarest fifth of the
@@ -24,17 +24,16 @@ def popularity_groups(targets: np.ndarray, train_targets: np.ndarray, item_num: 
     Parameters
     ----------
     targets : [R] items to predict.
-    train_targets : every item occurrence in training.
-    item_num : V, including padding.
+    counts : [V] occurrences of each item in training, including padding's.
     """
-    frequency = np.bincount(train_targets, minlength=item_num)[1:]
-    order = np.empty(item_num - 1, np.int64)
-    order[np.argsort(frequency, kind="stable")] = np.arange(item_num - 1)
-    place = order[targets - 1] / max(item_num - 1, 1)  # 0 rarest .. < 1 most frequent
+    number = len(counts) - 1
+    order = np.empty(number, np.int64)
+    order[np.argsort(counts[1:], kind="stable")] = np.arange(number)
+    place = order[targets - 1] / max(number, 1)  # 0 rarest .. < 1 most frequent
     head = place >= 1 - HEAD
     quintile = np.minimum((place * QUINTILES).astype(int), QUINTILES - 1)
     groups = {"head": head, "tail": ~head}
-    return groups | {f"quintile {number + 1}": quintile == number for number in range(QUINTILES)}
+    return groups | {f"quintile {fifth + 1}": quintile == fifth for fifth in range(QUINTILES)}
 
 
 def length_groups(lengths: np.ndarray) -> dict[str, np.ndarray]:
@@ -48,8 +47,7 @@ def group_metrics(
     base: Ranks,
     new: Ranks,
     part: Prefixes,
-    train_targets: np.ndarray,
-    item_num: int,
+    counts: np.ndarray,
     metrics: Metrics,
     resampling: Resampling,
 ) -> dict[str, dict[str, Any]]:
@@ -59,7 +57,7 @@ def group_metrics(
     ``improvement``. A group without users is left out.
     """
     kinds = {
-        "item_popularity": popularity_groups(part.targets, train_targets, item_num),
+        "item_popularity": popularity_groups(part.targets, counts),
         "history_length": length_groups(part.lengths),
     }
     return {

@@ -46,7 +46,7 @@ class Safeguard:
         cls, base: Ranks, targets: np.ndarray, lengths: np.ndarray, counts: np.ndarray, metrics: Metrics
     ) -> Safeguard:
         """The safeguard of users with these targets [R] and history lengths [R], and training counts [V] of items."""
-        of_items = popularity_groups(targets, np.repeat(np.arange(len(counts)), counts), len(counts))
+        of_items = popularity_groups(targets, counts)
         groups = {f"items of {name}": rows for name, rows in of_items.items() if name.startswith("quintile")}
         groups |= {f"histories of {name}": rows for name, rows in length_groups(lengths).items()}
         return cls(base, {name: rows for name, rows in groups.items() if rows.any()}, metrics)

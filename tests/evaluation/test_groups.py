@@ -15,7 +15,7 @@ METRICS = Metrics(("Recall", "NDCG"), topk=(5,), decimals=6, watched="ndcg@5")
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.lists(st.integers(1, 9), min_size=1, max_size=10))
 def test_each_row_is_in_one_quintile_and_in_head_or_tail(train, targets):
-    groups = popularity_groups(np.array(targets), np.array(train), 10)
+    groups = popularity_groups(np.array(targets), np.bincount(train, minlength=10))
     quintiles = np.array([rows for name, rows in groups.items() if name.startswith("quintile")])
     assert (quintiles.sum(axis=0) == 1).all()
     assert (groups["head"] != groups["tail"]).all()
@@ -37,8 +37,7 @@ def test_groups_have_their_own_users_metrics():
     sequences = Sequences.from_sorted(np.repeat([1, 2, 3], [4, 4, 12]), np.r_[[1, 1, 1, 1], [1, 1, 1, 2], range(1, 13)])
     part = sequences.test_part()
     base, new = Ranks(np.array([9, 9, 1]), np.array([9, 9, 1])), Ranks(np.array([1, 9, 1]), np.array([1, 9, 1]))
-    train_targets = sequences.training_only().items
-    groups = group_metrics(base, new, part, train_targets, 13, METRICS, Resampling(100, seed=0))
+    groups = group_metrics(base, new, part, sequences.training_counts(13), METRICS, Resampling(100, seed=0))
     assert set(groups["history_length"]) == {"1-4", "10-19"}
     short = groups["history_length"]["1-4"]
     assert short["users"] == 2
