@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,10 +44,16 @@ def test_kills_at_every_boundary_and_at_random(tmp_path):
 def test_a_signal_ends_a_run_with_its_code(number, code, tiny_data, own_folder):
     words = "run --model=RaSeRec --dataset=tiny --epochs=100000 --stopping_step=100000 --show_progress=False"
     program = [sys.executable, "-c", "from recbole_raserec.cli import script; script()", *words.split()]
-    running = subprocess.Popen([*program, f"--data_path={tiny_data}"], stderr=subprocess.PIPE, text=True)
-    while running.poll() is None and not list(own_folder.glob("saved/*.last.pth")):
-        time.sleep(0.02)  # until the first epoch is kept
-    running.send_signal(number)
-    _, error = running.communicate()
+    # A shell's background job, and so a suite that is one, ignores SIGINT; its children would too.
+    heed = partial(signal.signal, number, signal.SIG_DFL)
+    more = {"stderr": subprocess.PIPE, "text": True, "preexec_fn": heed}
+    with subprocess.Popen([*program, f"--data_path={tiny_data}"], **more) as running:
+        try:
+            while running.poll() is None and not list(own_folder.glob("saved/*.last.pth")):
+                time.sleep(0.02)  # until the first epoch is kept
+            running.send_signal(number)
+            _, error = running.communicate(timeout=120)
+        finally:
+            running.kill()
     assert (running.returncode, "interrupted" in error) == (code, True), error
     assert "--resume=True" in error

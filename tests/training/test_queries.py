@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from recbole_raserec import run
 from recbole_raserec.runtime.ray import connected
@@ -8,6 +9,7 @@ from recbole_raserec.training import queries
 from recbole_raserec.training.queries import encode_part
 
 
+@pytest.mark.slow  # decoding on Ray is its faster sister
 def test_encoding_on_ray_is_encoding_here(tiny, tiny_data, monkeypatch):
     _, dataset, model = tiny
     part = dataset.sequences.train_part()
