@@ -20,6 +20,7 @@ print(before, peak_rss_mib())
 """
 
 
+@pytest.mark.slow
 def test_a_peak_is_the_largest_of_the_process_alone():
     held = np.ones(2**27)  # 1 GiB, which the process below does not have
     done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)

@@ -84,6 +84,7 @@ def scores_of_own_rows(settings):
     return processes.gather(own)
 
 
+@pytest.mark.slow
 def test_under_recboles_own_processes_each_ranks_rows_stay_its_own(tiny_data, monkeypatch):
     settings = parameters(tiny_data)
     place = processes.place(2, -1, 0, "localhost", settings["port"])
@@ -93,6 +94,7 @@ def test_under_recboles_own_processes_each_ranks_rows_stay_its_own(tiny_data, mo
     np.testing.assert_array_equal(together, np.concatenate([first, scores_of_own_rows(settings)]))
 
 
+@pytest.mark.slow
 def test_an_error_in_the_processes_is_the_users_error(tiny_data):
     with pytest.raises(ConfigError, match="make it smaller"):
         run("RaSeRec", "tiny", config_dict=parameters(tiny_data, nproc=2, learning_rate=1e30, **PACKED))
