@@ -74,9 +74,10 @@ def run_command(command: str, folder: Path, model: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that the pages name: orders.csv, Beauty.txt, its data set, and a model of ml-100k."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with the files that the pages name (orders.csv, Beauty.txt, its data set), and a model of ml-100k."""
     place = tmp_path_factory.mktemp("pages")
+    (place / "properties").symlink_to(ROOT / "properties")  # as in a clone
     orders = (f"c{c},part {(c + day) % 30},2024-01-{day + 1:02}" for c in range(60) for day in range(4 + c % 9))
     (place / "orders.csv").write_text("customer,product,date\n" + "\n".join(orders) + "\n")
     rows = (" ".join(str((c + step) % 30 + 1) for step in range(5 + c % 9)) for c in range(60))
@@ -91,12 +92,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     convert = "recbole-raserec convert --input=Beauty.txt --format=sequences --dataset=amazon-beauty"
     run_command(convert, place, "")
     run_command("recbole-raserec run --model=RaSeRec --dataset=ml-100k --result_file=result.json", place, "")
-    return place
+    return place, json.loads((place / "result.json").read_text())["model_file"]  # a page may write the file again
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_blocks_of_a_page_run(page, folder):
-    model = json.loads((folder / "result.json").read_text())["model_file"]
+def test_the_blocks_of_a_page_run(page, trained):
+    folder, model = trained
     for language, block in blocks(page):
         if language == "python":
             prelude = PRELUDE.get(page.stem, "").replace("MODEL", repr(model))
