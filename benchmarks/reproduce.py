@@ -1,6 +1,6 @@
 """Train the runs of the tables, one result file per run: ``python benchmarks/reproduce.py``.
 
-  --runs=all          which runs, with commas: headline, ablation, sensitivity, or names of runs
+  --runs=all          which runs, with commas: headline, ablation, backbones, sensitivity, or names of runs
   --seeds=2020,2021,2022
   --data_path=dataset folder where ``recbole-raserec convert`` wrote the data sets
   --output=FOLDER     benchmarks/results
@@ -68,6 +68,13 @@ ABLATION = {
     "amazon-beauty-sasrec-dr4sr-mined": f"{DR4SR} --memory=patterns",
     "amazon-beauty-sasrec-original-both": "--dataset=amazon-beauty --memory=pairs,patterns",
 }
+# Backbones that the published tables do not have, at the settings of preset full
+BACKBONES = {
+    "amazon-beauty-hstu-full": "--dataset=amazon-beauty --backbone=HSTU --preset=full --attn_dropout_prob=0",
+    "amazon-beauty-sasrec-filter-full": (
+        "--dataset=amazon-beauty --preset=full --average_weight=0.7 --average_form=filter"
+    ),
+}
 # The headline paper's Figure 2, at its rate of fine-tuning, with values below and above its alpha .5 and top_k 20
 SWEPT = {"alpha": (0.1, 0.3, 0.7, 0.9), "top_k": (5, 10, 50)}
 PAPER = "--dataset=amazon-beauty --finetune_learning_rate=0.001"
@@ -79,8 +86,10 @@ SENSITIVITY = {
         for value in values
     },
 }
-ALL = {**HEADLINE, **ABLATION, **SENSITIVITY}
-GROUPS = {"headline": HEADLINE, "ablation": ABLATION, "sensitivity": SENSITIVITY, "all": ALL}
+ALL = {**HEADLINE, **ABLATION, **BACKBONES, **SENSITIVITY}
+GROUPS = {
+    "headline": HEADLINE, "ablation": ABLATION, "backbones": BACKBONES, "sensitivity": SENSITIVITY, "all": ALL,
+}  # fmt: skip
 
 
 def main(argv: list[str]) -> None:
