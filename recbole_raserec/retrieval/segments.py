@@ -93,6 +93,7 @@ class Segment:
 
 _OF_BANK = ("keys", "targets", "owners", "lengths", "times")
 _COLUMNS = ("ids", "dead", "added")
+_SPARSE, _FEW = 2, 100  # a tail of more than twice as many memories as count, and as these, leaves the others out
 
 
 def whole(bank: MemoryBank, ids: np.ndarray, added: np.ndarray | None = None) -> Segment:
@@ -138,9 +139,14 @@ class Tail:
     def kill(self, ids: np.ndarray) -> None:
         """Delete the memories of ``ids``. Segments that were taken before keep them."""
         rows = self.segment().find(ids)
-        if len(rows):
-            self.columns["dead"] = self.columns["dead"].copy()
-            self.columns["dead"][rows] = True
+        if not len(rows):
+            return
+        self.columns["dead"] = self.columns["dead"].copy()
+        self.columns["dead"][rows] = True
+        alive = ~self.columns["dead"][: self.size]
+        if self.size > _SPARSE * max(_FEW, np.count_nonzero(alive)):  # a search would go through all the deleted ones
+            self.columns = {name: column[: self.size][alive] for name, column in self.columns.items()}
+            self.size = len(self.columns["ids"])
 
     def segment(self) -> Segment:
         """The memories as they are now."""

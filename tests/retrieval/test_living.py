@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.retrieval import living as living_module
+from recbole_raserec.retrieval import segments
 from recbole_raserec.retrieval.living import IndexSettings, LivingMemory
 from recbole_raserec.retrieval.memory import MemoryBank, normalise
 from recbole_raserec.retrieval.names import Names
@@ -196,6 +197,7 @@ def tell(steps: list[int], seed: int, large: int) -> None:
     folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(living_module, "_LARGE", large)
+        patch.setattr(segments, "_FEW", 2)
         try:
             with closing(Story(folder, seed)) as story:
                 for step in steps:
@@ -379,6 +381,20 @@ def test_adding_copies_no_older_memory(tmp_path):
     after = living.snapshot()
     assert after.base is before.base
     assert np.shares_memory(after.tail.bank.keys, before.tail.bank.keys)
+
+
+def test_memories_that_come_and_go_leave_no_rows_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(segments, "_FEW", 4)
+    rng = np.random.default_rng(0)
+    living, stay = open_living(tmp_path / "m", []), random_memories(rng, 1, 6)
+    add(living, stay)
+    before = living.snapshot()
+    for turn in range(20):
+        living.add(vectors(rng, 3, True), ["i1"] * 3, [f"guest {turn}"] * 3, [1] * 3, [None] * 3)
+        assert living.forget(owner=f"guest {turn}") == 3
+        assert len(living.snapshot().tail) <= 15
+    check(living, living.snapshot(), stay, rng)
+    check(living, before, stay, rng)
 
 
 def test_threads_read_while_one_writes(tmp_path):
