@@ -19,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks import service_tables, size_tables, tables  # noqa: E402
+from benchmarks import reliability_tables, service_tables, size_tables, tables  # noqa: E402
 from benchmarks.front import front_table, reasons  # noqa: E402
 from benchmarks.headline import headline_tables, unearned  # noqa: E402
 from benchmarks.parameters import parameters_page  # noqa: E402
@@ -30,8 +30,8 @@ README = HERE.parent / "README.md"
 RESULTS = HERE / "results"
 ALL_FIGURES = RESULTS / "README.md"
 DOCS = HERE.parent / "docs"
-BENCHMARKS, MEMORY, PARAMETERS, SERVING, SIZE = (
-    DOCS / f"{name}.md" for name in ("benchmarks", "memory", "parameters", "serving", "size")
+BENCHMARKS, MEMORY, PARAMETERS, RELIABILITY, SERVING, SIZE = (
+    DOCS / f"{name}.md" for name in ("benchmarks", "memory", "parameters", "reliability", "serving", "size")
 )
 ABOUT = (
     "Written by `python benchmarks/render.py` from the files beside it. Means over the seeds and half their range; "
@@ -94,10 +94,13 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
     text = BENCHMARKS.read_text(encoding="utf-8")
     for name, block in blocks(results, headline, [read_result(file) for file in swept], bench, published).items():
         text = replace_block(text, name, block)
-    texts = {file: file.read_text(encoding="utf-8") for file in (MEMORY, SERVING, SIZE)}
+    texts = {file: file.read_text(encoding="utf-8") for file in (MEMORY, RELIABILITY, SERVING, SIZE)}
     for place, name, file, table in (
         (MEMORY, "newitems", "new-items.json", tables.new_items_table),
         (MEMORY, "poisoning", "poisoning.json", service_tables.poisoning_table),
+        (RELIABILITY, "faults", "kills-pipeline.json", reliability_tables.faults_table),
+        (RELIABILITY, "fuzz", "fuzz.json", reliability_tables.fuzz_table),
+        (SERVING, "recommender", "serving.json", service_tables.recommender_table),
         (SERVING, "speed", "serving_http.json", service_tables.speed_table),
         (SIZE, "endtoend", "end_to_end.json", size_tables.end_to_end_table),
         (SIZE, "strides", "long-histories.json", size_tables.stride_table),

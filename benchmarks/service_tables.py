@@ -1,4 +1,4 @@
-"""The tables of docs/memory.md and docs/serving.md on poisoning and on the speed of the service."""
+"""The tables of docs/memory.md and docs/serving.md on poisoning, and on the speed of a recommender and its service."""
 
 from __future__ import annotations
 
@@ -57,6 +57,39 @@ def _cost(result: dict[str, Any]) -> str:
     count = next(iter(result["cost"].values()))["memories"]
     first = f"What the limits cost when people add honestly ({count:,} memories of what they chose):"
     return "\n".join([first, "", *lines])
+
+
+def recommender_table(result: dict[str, Any]) -> str:
+    """A trained model in Python: latency, throughput, recall and memory, by number of memories and index."""
+    head = "| memories | index | p50, ms | p99, ms | histories a second | recall@20 | index built, s | resident, MiB |"
+    lines = [head, "|---" * 8 + "|"]
+    for row in sorted(result["rows"], key=lambda row: (row["memories"], row["index_factory"])):
+        single, exact = row["single_ms"], row["recall"] == 1
+        index = f"{row['index_factory']}{', which is exact here' if exact and row['index_factory'] == 'auto' else ''}"
+        speed = f"{single['p50']:.1f} | {single['p99']:.1f} | {row['batch_a_second']:,.0f}"
+        recall = "exact" if exact else cell(row["recall"])
+        lines.append(
+            f"| {row['memories']:,} | {index} | {speed} | {recall} | {row['index_s']:.1f} | {row['resident_mib']:,} |"
+        )
+    return "\n".join(lines) + "\n\n" + _peers(next(row for row in result["rows"] if row["size"] == 0))
+
+
+def _peers(row: dict[str, Any]) -> str:
+    """The other figures of the model's own memories, and the peers that answered the same users."""
+    adds = f"{row['adds_a_second']:,.0f} durable additions a second in batches of 100"
+    said = f"Loading takes {row['load_s']:.2f} s; {adds}."
+    peers = {
+        "recbole": "RecBole's `full_sort_topk` of SASRec with the same weights",
+        "implicit": "implicit's `recommend`",
+    }
+    for name, label in peers.items():
+        if name in row:
+            found = row[name]["single_ms"]
+            said += (
+                f" {label}: p50 {found['p50']:.1f}, p99 {found['p99']:.1f} ms, "
+                f"{row[name]['batch_a_second']:,.0f} a second."
+            )
+    return said
 
 
 def speed_table(result: dict[str, Any]) -> str:

@@ -20,6 +20,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from recbole_raserec.runtime.room import free_mib
+
 _TIMEOUT = 120  # seconds to import a package; torch takes some ten on a cold disk
 _FREE_MIB = {"disk": 500, "memory": 2048}  # a run on Amazon Beauty needs less
 
@@ -126,21 +128,13 @@ def _gpu(report: Report) -> None:
 
 
 def _space(report: Report) -> None:
-    free = {"disk": shutil.disk_usage(Path.cwd()).free / 2**20, "memory": _free_memory_mib()}
+    free = {"disk": shutil.disk_usage(Path.cwd()).free / 2**20, "memory": free_mib()}
     report.facts["free_mib"] = {name: None if value is None else round(value) for name, value in free.items()}
     for name, least in _FREE_MIB.items():
         value = free[name]
         if value is not None and value < least:
             mend = "free some, or work in another folder" if name == "disk" else "close other programs"
             report.problem(f"{value:.0f} MiB of {name} are free, and a run may need {least}", mend)
-
-
-def _free_memory_mib() -> float | None:
-    status = Path("/proc/meminfo")
-    for line in status.read_text().splitlines() if status.is_file() else ():
-        if line.startswith("MemAvailable"):
-            return int(line.split()[1]) / 2**10
-    return None
 
 
 def _writable(report: Report) -> None:

@@ -13,7 +13,7 @@ from recbole_raserec import _HOME
 PACKAGE = Path(recbole_raserec.__file__).parent
 # From the ground up. A room imports only from itself and from the rooms before it.
 FLOORS = (
-    "errors", "doctor", "nn", "runtime", "config", "data", "evaluation", "backbones", "retrieval", "model", "training",
+    "errors", "nn", "runtime", "doctor", "config", "data", "evaluation", "backbones", "retrieval", "model", "training",
     "regeneration", "reporting", "pipeline", "tuning", "recommending", "recommender", "serving", "cli",
     "__main__",
 )  # fmt: skip

@@ -11,6 +11,8 @@ from typing import Any
 from recbole.utils import set_color
 from tqdm import tqdm
 
+from recbole_raserec.runtime.room import out_of_memory
+
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
@@ -26,9 +28,15 @@ def bar(label: str, show: bool) -> Progress:
 
 @contextmanager
 def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Add the wall-clock seconds of the block to ``seconds[stage]``, and log a line."""
+    """Add the wall-clock seconds of the block to ``seconds[stage]``, and log a line.
+
+    Raises
+    ------
+    ConfigError : the stage is out of memory.
+    """
     start = perf_counter()
-    yield
+    with out_of_memory(stage):
+        yield
     took = perf_counter() - start
     logging.getLogger().info(f"{stage}: {took:.1f} s")
     seconds[stage] = seconds.get(stage, 0.0) + took
