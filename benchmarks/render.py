@@ -97,6 +97,7 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
     texts = {file: file.read_text(encoding="utf-8") for file in (MEMORY, SERVING, SIZE)}
     for place, name, file, table in (
         (MEMORY, "newitems", "new-items.json", tables.new_items_table),
+        (MEMORY, "living", "living.json", tables.living_table),
         (MEMORY, "poisoning", "poisoning.json", service_tables.poisoning_table),
         (SERVING, "speed", "serving_http.json", service_tables.speed_table),
         (SIZE, "endtoend", "end_to_end.json", size_tables.end_to_end_table),
