@@ -97,6 +97,7 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
     texts = {file: file.read_text(encoding="utf-8") for file in (MEMORY, RELIABILITY, SERVING, SIZE)}
     for place, name, file, table in (
         (MEMORY, "newitems", "new-items.json", tables.new_items_table),
+        (MEMORY, "living", "living.json", tables.living_table),
         (MEMORY, "poisoning", "poisoning.json", service_tables.poisoning_table),
         (RELIABILITY, "faults", "kills-pipeline.json", reliability_tables.faults_table),
         (RELIABILITY, "fuzz", "fuzz.json", reliability_tables.fuzz_table),

@@ -269,3 +269,33 @@ def new_items_table(result: dict) -> str:
         f"users, who are ranked among more items then: {cell(others['before'])} before, {cell(others['after'])} after."
     )
     return "\n".join(lines) + "\n\n" + text
+
+
+def living_table(result: dict) -> str:
+    """The figures of the three memories of a split by time, and what the living one gains over the frozen one."""
+    labels = {
+        "backbone": "no memory", "train": "training pairs", "train+valid": "all pairs until the test begins (frozen)",
+        "living": "all pairs until the moment of the test pair (living)",
+    }  # fmt: skip
+    lines = ["| settings | memory | N@10 | R@10 | N@10, masked | R@10, masked |", "|---" * 6 + "|"]
+    for variant, found in result["variants"].items():
+        for name, label in labels.items():
+            figures = [
+                cell(sum(row[name][protocol][metric] for row in found["rows"]) / len(found["rows"]))
+                for protocol in PROTOCOLS
+                for metric in ("ndcg@10", "recall@10")
+            ]
+            lines.append(f"| {variant} | {label} | {' | '.join(figures)} |")
+    first = next(iter(result["variants"].values()))
+    text = (
+        f"{first['dataset']['name']}, shares {result['options']['shares']} of the interactions, "
+        f"{first['test_users']:,} test users, {len(first['rows'])} seeds."
+    )
+    told = [
+        f"{variant}, {name}: N@10 " + ", ".join(
+            f"{interval(*found['gains'][name][protocol]['ndcg@10'])} % {protocol}" for protocol in PROTOCOLS
+        )
+        for variant, found in result["variants"].items()
+        for name in found["gains"]
+    ]  # fmt: skip
+    return "\n".join([text, "", *lines, "", *(f"- {line}" for line in told)])

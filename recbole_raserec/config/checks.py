@@ -41,9 +41,18 @@ def check_values(final: dict[str, Any], given: set[str]) -> None:
             raise ConfigError(
                 name, final[name], "names nothing", f"give one number or several, for example --{name}=0.2"
             )
+    _check_time_shares(final["time_shares"])
     final["memory"] = _names("memory", final["memory"], MEMORY_PARTS)
     if final["regenerate"] is not None:
         check_known("regenerate", final["regenerate"], REGENERATIONS)
+
+
+def _check_time_shares(value: Any) -> None:
+    given = value if isinstance(value, (list, tuple)) else [value]
+    numbers = [share for share in given if isinstance(share, FLOAT) and not isinstance(share, bool) and 0 < share < 1]
+    if not len(numbers) == len(given) == 3 or not math.isclose(sum(numbers), 1):
+        problem = "must be three positive numbers whose sum is 1: training, validation and test"
+        raise ConfigError("time_shares", value, problem, "for example --time_shares=[0.8,0.1,0.1]")
 
 
 def check_type(name: str, value: Any, default: Any) -> Any:

@@ -59,6 +59,10 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("benchmark_filename", None, "Files that are split already.", fixed=True),
         Parameter("data_path", "dataset/", "Folder of the data sets.", affects="nothing"),
     ),
+    ("data", "here", "rows"): (
+        Parameter("split", "leave_one_out", "leave_one_out, or time: no future of others.", ranges.SPLIT, newer=True),
+        Parameter("time_shares", [0.8, 0.1, 0.1], "Training, validation, test of time.", types=_SHARES, newer=True),
+    ),
     ("training", "RecBole", "rows"): (
         Parameter("epochs", 300, "Most epochs of the backbone.", ranges.COUNT, affects="backbone"),
         Parameter("stopping_step", 10, "Patience, in validations.", ranges.NOT_NEGATIVE, affects="backbone"),

@@ -8,6 +8,7 @@ import logging
 import os
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from recbole_raserec.data.atomic_files import check_header, check_no_missing
 from recbole_raserec.data.prefix_feat import PrefixFeat
 from recbole_raserec.data.requirements import check_splittable
 from recbole_raserec.data.sequences import Prefixes, Sequences
+from recbole_raserec.data.splits import BY_TIME, by_time
 from recbole_raserec.errors import DataError
 from recbole_raserec.runtime.recbole_faults import fill_nan, pandas_that_recbole_knows
 
@@ -30,7 +32,7 @@ _SECONDS = "seconds"  # name of a column while RecBole sorts
 
 
 class SequenceDataset(SequentialDataset):
-    """RecBole data set with the training, validation and test parts of RecBole's leave-one-out.
+    """RecBole data set with the parts of RecBole's leave-one-out, or with those of a split by time.
 
     The interactions of a user are sorted by time, and ties keep the file order, exactly as in RecBole.
     RecBole compares timestamps as float32. ``recbole-raserec convert`` writes rows that are already sorted.
@@ -77,6 +79,9 @@ class SequenceDataset(SequentialDataset):
         users, items = (self.inter_feat[field].numpy() for field in (self.uid_field, self.iid_field))
         self.sequences = Sequences.from_sorted(users, items, self._seconds)
         check_splittable(self.sequences.lengths, source=self.dataset_name)
+        if self.config["split"] == BY_TIME:
+            shares, offsets = self.config["time_shares"], self.sequences.offsets
+            self.sequences = replace(self.sequences, split=by_time(offsets, self._seconds, shares, self.dataset_name))
 
     def _is_sorted(self) -> bool:
         """Whether the rows are sorted by user, then by time."""

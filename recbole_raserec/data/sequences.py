@@ -1,4 +1,4 @@
-"""Item sequences as two flat arrays, and the leave-one-out parts as indices into them.
+"""Item sequences as two flat arrays, and the parts of a split as indices into them.
 
 Nothing is padded or copied per prefix. A data set of n interactions takes O(n) memory.
 RecBole's ``data_augmentation`` takes O(50 n).
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recbole_raserec.data.ragged import offsets_of, ragged_arange, spans
+from recbole_raserec.data.splits import Split, leave_one_out
 
 Array = np.ndarray
 
@@ -27,6 +28,7 @@ class Sequences:
     generated : number of generated sequences; they are the last ones. All their items are training items.
     weights : [U] weight of each sequence's pairs in the loss; None means 1 for each.
     times : [n] time of each item in seconds, NaN where it has none; None means that no item has one.
+    split : the parts of the original sequences; None means leave-one-out.
     """
 
     items: Array
@@ -35,6 +37,7 @@ class Sequences:
     generated: int = 0
     weights: Array | None = None
     times: Array | None = None
+    split: Split | None = None
 
     @classmethod
     def from_sorted(cls, users: Array, items: Array, times: Array | None = None) -> Sequences:
@@ -50,15 +53,14 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.users)
 
-    def train_lengths(self) -> Array:
-        """[U] number of items that training may see: all except the held-out items (RecBole's LS split).
+    @property
+    def parts(self) -> Split:
+        """The parts of the original sequences."""
+        return self.split or leave_one_out(self.lengths[: self.original])
 
-        RecBole splits the n - 1 (prefix, target) pairs of a user and always leaves one for training. With n >= 4
-        items it holds out a validation and a test item, with n = 3 only a test item, with n = 2 nothing.
-        """
-        held_out = np.clip(self.lengths - 2, 0, 2)
-        held_out[self.original :] = 0
-        return self.lengths - held_out
+    def train_lengths(self) -> Array:
+        """[U] number of items that training may see. It may see all items of a generated sequence."""
+        return np.r_[self.parts.train, self.lengths[self.original :]]
 
     @property
     def original(self) -> int:
@@ -78,7 +80,9 @@ class Sequences:
     def without_generated(self) -> Sequences:
         """The original sequences with all their items."""
         number = self.original
-        return Sequences(self.items[: self.offsets[number]], self.offsets[: number + 1], self.users[:number])
+        return Sequences(
+            self.items[: self.offsets[number]], self.offsets[: number + 1], self.users[:number], split=self.split
+        )
 
     def recent(self, max_length: int) -> Sequences:
         """The last ``max_length`` items of each sequence."""
@@ -102,14 +106,31 @@ class Sequences:
         return part.take(np.flatnonzero(self.weights[part.sequence] > 0))
 
     def valid_part(self) -> Prefixes:
-        """One pair for every original sequence of at least four items; its target is the second last item."""
-        owner = np.flatnonzero(self.lengths[: self.original] >= 4)
-        return Prefixes(self, owner, self.offsets[1:][owner] - 2)
+        """The validation pair of every original sequence that has one."""
+        return self._pairs_at(self.parts.valid)
 
     def test_part(self) -> Prefixes:
-        """One pair for every original sequence of at least three items; its target is the last item."""
-        owner = np.flatnonzero(self.lengths[: self.original] >= 3)
-        return Prefixes(self, owner, self.offsets[1:][owner] - 1)
+        """The test pair of every original sequence that has one."""
+        return self._pairs_at(self.parts.test)
+
+    def known_part(self) -> Prefixes:
+        """Every pair that is later than training and known when the test part begins."""
+        return self._pairs_between(self.parts.train, self.parts.known)
+
+    def later_part(self) -> Prefixes:
+        """Every pair that becomes known while the test part lasts, the test pairs among them."""
+        return self._pairs_between(self.parts.known, self.lengths[: self.original])
+
+    def _pairs_at(self, place: Array) -> Prefixes:
+        owner = np.flatnonzero(place >= 0)
+        return Prefixes(self, owner, self.offsets[owner] + place[owner])
+
+    def _pairs_between(self, first: Array, end: Array) -> Prefixes:
+        """The pairs whose targets are at the places from ``first`` to before ``end`` ([U] each)."""
+        first = np.maximum(first, 1)  # the first item has no history
+        counts = np.maximum(end - first, 0)
+        owner = np.repeat(np.arange(len(counts)), counts)
+        return Prefixes(self, owner, spans(self.offsets[:-1][: len(counts)] + first, counts))
 
 
 @dataclass(frozen=True)

@@ -159,4 +159,5 @@ def extend(sequences: Sequences, rows: GeneratedRows, parts: Sequence[str], weig
         generated=len(rows),
         weights=np.r_[own, theirs].astype(np.float32),
         times=None if sequences.times is None else np.r_[sequences.times, np.full(len(rows.items), np.nan)],
+        split=sequences.split,
     )

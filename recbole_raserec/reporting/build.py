@@ -11,7 +11,7 @@ from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.evaluation.groups import group_metrics
 from recbole_raserec.evaluation.metrics import Metrics, both_protocols
-from recbole_raserec.evaluation.ranking import MEMORIES, PROTOCOLS, Ranks
+from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks
 from recbole_raserec.evaluation.significance import Resampling, improvements, pack_ranks
 from recbole_raserec.reporting.result import (
     VERSION,
@@ -55,7 +55,11 @@ def build_result(
     ranks, headline = ranked.ranks, ranked.headline
     courses = {"pretrain": pretrained.course, "finetune": finetuned.course}
     trained = {stage: course for stage, course in courses.items() if course is not None}
-    by_memory = {memory: _compared(ranks["backbone"], ranks[memory], metrics, resampling) for memory in MEMORIES}
+    by_memory = {
+        memory: _compared(ranks["backbone"], found, metrics, resampling)
+        for memory, found in ranks.items()
+        if memory != "backbone"
+    }
     raserec: RaSeRecPart = {
         "name": config["model"],
         "memory": headline,
@@ -84,7 +88,7 @@ def build_result(
         test_users=len(ranks["backbone"].unmasked),
         test_ranks={
             system: {protocol: pack_ranks(ranks[system].of(protocol), metrics.depth) for protocol in PROTOCOLS}
-            for system in ("backbone", *MEMORIES)
+            for system in ("backbone", *by_memory)
         },
         seconds={
             stage: round(value + (trained[stage].earlier if stage in trained else 0.0), 2)

@@ -49,7 +49,10 @@ class OptionalRaSeRecPart(TypedDict, total=False):
 
 
 class RaSeRecPart(BackbonePart, OptionalRaSeRecPart):
-    """Like the backbone's part. ``test`` uses ``memory``; ``test_by_memory`` has an entry for each of ``MEMORIES``."""
+    """Like the backbone's part. ``test`` uses ``memory``.
+
+    ``test_by_memory`` has an entry for each of ``MEMORIES``, and with split=time one for ``LIVING``.
+    """
 
     memory: str
     test_by_memory: dict[str, MemoryPart]

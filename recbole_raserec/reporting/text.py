@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from recbole_raserec.evaluation.ranking import MEMORIES, PROTOCOLS
+from recbole_raserec.evaluation.ranking import LIVING, MEMORIES, PROTOCOLS
 from recbole_raserec.reporting.result import Result
 from recbole_raserec.runtime.progress import format_seconds
 
@@ -64,8 +64,9 @@ def _rows(result: Result, protocol: str) -> list[list[str]]:
     backbone, raserec = result.backbone, result.raserec
     base = backbone["test"][protocol]
     rows = [[f"test, {protocol}", *base], [backbone["name"], *_values(base)]]
-    for memory, label in MEMORIES.items():
-        found = raserec["test_by_memory"][memory]
+    labels = {**MEMORIES, LIVING: "all older pairs"}
+    for memory, found in raserec["test_by_memory"].items():
+        label = labels[memory]
         star = " *" if memory == raserec["memory"] else ""
         rows.append([f"{raserec['name']}, {label}{star}", *_values(found["test"][protocol])])
         gains = [found["improvement"][protocol][metric] for metric in base]

@@ -110,6 +110,7 @@ class MemoryBank:
         k: int,
         progress: Progress = iter,
         hidden: np.ndarray | None = None,
+        before: np.ndarray | None = None,
     ) -> np.ndarray:
         """The ``k`` nearest memories of each query by cosine, without leaks.
 
@@ -122,6 +123,7 @@ class MemoryBank:
         users, lengths : [Q] user of each query, and number of items in its prefix.
         k : number of memories to find.
         hidden : [N] bool, memories that are never returned, as if they were leaks.
+        before : [Q] a time for each query: a memory of this time or a later one is not returned.
 
         Returns
         -------
@@ -138,10 +140,12 @@ class MemoryBank:
             # If leaks or ties fill the result of a query, it is searched again, twice as deep.
             blocks = _blocks(rows, min(_QUERIES, _CANDIDATES // depth))
             complete = [
-                self._search_block(queries, users, lengths, block, depth, found, hidden) for block in progress(blocks)
+                self._search_block(queries, users, lengths, block, depth, found, hidden, before)
+                for block in progress(blocks)
             ]
             rows = rows[~np.concatenate(complete)]
             enough = k + self._count_leaks(users[rows], lengths[rows]) + _TIES + shut
+            enough += 0 if before is None else (self.times >= before[rows].min(initial=np.inf)).sum()
             rows = rows[depth < np.minimum(enough, len(self))]
             depth, progress = min(2 * depth, len(self)), iter
         return found
@@ -155,6 +159,7 @@ class MemoryBank:
         depth: int,
         found: np.ndarray,
         hidden: np.ndarray | None,
+        before: np.ndarray | None,
     ) -> np.ndarray:
         """Fill ``found[rows]`` from the ``depth`` nearest. Return [R] whether no deeper memory can belong there."""
         k = found.shape[1]
@@ -163,6 +168,8 @@ class MemoryBank:
         leak = (self.owners[near] == users[rows, None]) & (self.lengths[near] >= lengths[rows, None])
         if hidden is not None:
             leak |= hidden[near]
+        if before is not None:
+            leak |= self.times[near] >= before[rows, None]
         cosine = np.where(leak, -np.inf, self.cosines(queries[rows], near))
         order = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
         best = np.take_along_axis(cosine, order, axis=1)

@@ -85,11 +85,22 @@ def _encode_rows(shared: tuple[Any, Prefixes, torch.device], ends: tuple[int, in
     return encode_prefixes(backbone.to(device), part.take(np.arange(*ends)))
 
 
-def search_part(memory: MemoryBank, part: Prefixes, vectors: np.ndarray, k: int, progress: Progress = iter) -> Queries:
-    """The part with the ``k`` nearest memories of each row. Several processes divide the rows among them."""
+def search_part(
+    memory: MemoryBank,
+    part: Prefixes,
+    vectors: np.ndarray,
+    k: int,
+    progress: Progress = iter,
+    before: np.ndarray | None = None,
+) -> Queries:
+    """The part with the ``k`` nearest memories of each row. Several processes divide the rows among them.
+
+    ``before`` [R] limits the memories of each row to those that are older.
+    """
 
     def search(rows: np.ndarray) -> np.ndarray:
-        return memory.search(vectors[rows], part.users[rows], part.lengths[rows], k, progress)
+        limit = None if before is None else before[rows]
+        return memory.search(vectors[rows], part.users[rows], part.lengths[rows], k, progress, before=limit)
 
     found = processes.by_share(search, len(part))
     return Queries(part, torch.from_numpy(vectors), torch.from_numpy(found), memory)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from recbole_raserec.data.sequences import Sequences
-from recbole_raserec.evaluation.ranking import MEMORIES, Ranks
+from recbole_raserec.evaluation.ranking import LIVING, MEMORIES, Ranks
 from recbole_raserec.retrieval.combination import BACKBONE, Combination
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.training.queries import Queries, rank_queries
@@ -21,7 +21,8 @@ class Ranked:
 
     Attributes
     ----------
-    ranks : ``backbone``, and by what the memory holds ``train`` and ``train+valid``.
+    ranks : ``backbone``, and by what the memory holds ``train`` and ``train+valid``; under a split by time also
+        ``living``.
     headline : which of the latter two the headline figures are of.
     queries : the test part, searched in the memory of the headline.
     """
@@ -45,21 +46,28 @@ def headline_memory(include_valid: bool) -> str:
 def rank(reader: Reader, sequences: Sequences, memory: MemoryBank, include_valid: bool, block: int) -> Ranked:
     """Rank the test part.
 
+    Under a split by time the living memory has, for each row, every pair that is older than the row. Nothing is
+    trained anew.
+
     Parameters
     ----------
-    memory : of training pairs; the validation pairs are joined to a copy.
+    memory : of training pairs; the pairs that are known when the test begins are joined to a copy.
     include_valid : whether the headline figures are of that copy.
     block : most rows ranked at once.
     """
-    test, valid, headline = sequences.test_part(), sequences.valid_part(), headline_memory(include_valid)
+    test, known, headline = sequences.test_part(), sequences.known_part(), headline_memory(include_valid)
     vectors = reader.encode(test)
     ranks = {"backbone": _rank(reader, Queries(test, torch.from_numpy(vectors)), block, BACKBONE)}
-    both = memory.join(reader.bank(valid, reader.encode(valid, "encode memory")))
+    both = memory.join(reader.bank(known, reader.encode(known, "encode memory")))
     searched = {}
     for name, held in zip(MEMORIES, (memory, both)):
         queries = reader.search(held, test, vectors, f"search {name}")
         ranks[name] = _rank(reader, queries, block)
         searched[name] = queries
+    if sequences.split is not None:
+        later = sequences.later_part()
+        living = both.join(reader.bank(later, reader.encode(later, "encode memory")))
+        ranks[LIVING] = _rank(reader, reader.search(living, test, vectors, "search living", before=test.times), block)
     return Ranked(ranks, headline, searched[headline])
 
 

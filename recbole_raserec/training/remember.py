@@ -47,9 +47,20 @@ class Reader:
         columns = keys, part.targets, part.users, part.lengths, part.times
         return MemoryBank(*columns, self.index_factory, self.index_nprobe, self.index_recall)
 
-    def search(self, memory: MemoryBank, part: Prefixes, vectors: np.ndarray, label: str, k: int = 0) -> Queries:
-        """The part with the ``k`` nearest memories of each row; the default is the number that ranking reads."""
-        return search_part(memory, part, vectors, k or self.model.depth, bar(label, self.show_progress))
+    def search(
+        self,
+        memory: MemoryBank,
+        part: Prefixes,
+        vectors: np.ndarray,
+        label: str,
+        k: int = 0,
+        before: np.ndarray | None = None,
+    ) -> Queries:
+        """The part with the ``k`` nearest memories of each row; the default is the number that ranking reads.
+
+        ``before`` [R] limits the memories of each row to those that are older.
+        """
+        return search_part(memory, part, vectors, k or self.model.depth, bar(label, self.show_progress), before)
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,20 @@ def test_of_equally_near_memories_the_first_are_found_however_many_are_sought(si
         assert row.tolist() == expected + [NO_MEMORY] * (40 - len(expected))
 
 
+@given(st.integers(1, 120), st.integers(1, 30), st.integers(0, 10**6))
+def test_a_time_for_each_query_leaves_out_what_is_not_older(size, k, seed):
+    rng = np.random.default_rng(seed)
+    times = np.where(rng.random(size) < 0.2, np.nan, rng.integers(0, 9, size))
+    bank = dataclasses.replace(random_bank(rng, size, 3), times=times)
+    queries, before = rng.normal(size=(6, 4)).astype(np.float32), rng.integers(0, 10, 6).astype(float)
+    who, lengths = rng.integers(1, 4, 6), rng.integers(1, 9, 6)
+    found = bank.search(queries, who, lengths, k, before=before)
+    for row, query, user, length, limit in zip(found, queries, who, lengths, before):
+        whole = brute_force(bank, query, user, length, size)
+        expected = [n for n in whole if np.isnan(times[n]) or times[n] < limit][:k]
+        assert row.tolist() == expected + [NO_MEMORY] * (k - len(expected))
+
+
 def test_the_deeper_second_round_is_needed_and_taken(monkeypatch):
     """The nearest 300 memories are a user's own later memories. All of them are leaks."""
     rng = np.random.default_rng(0)

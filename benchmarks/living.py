@@ -1,0 +1,80 @@
+"""What is a memory worth that goes on while the model stays? ``python benchmarks/living.py``.
+
+  --dataset=ml-100k     a data set with times
+  --data_path=          its folder; ml-100k is in RecBole's package
+  --seeds=2020,2021,2022
+  --shares=0.8,0.1,0.1  of the interactions, in the order of time: training, validation, test
+  --output=FILE         benchmarks/results/living.json
+
+With split=time a model is trained on what happened before one moment, and each user's first interaction after a later
+moment is predicted. Three memories are compared under the same weights: the training pairs; these and all pairs up to
+the later moment (frozen); and these and all pairs that are older than the one to predict (living). ``paper`` is
+retrieval at full strength; ``default`` has the safeguard, which chooses on the validation part.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+import numpy as np  # noqa: E402
+
+from benchmarks import read_options  # noqa: E402
+from recbole_raserec import run  # noqa: E402
+from recbole_raserec.evaluation.metrics import Metrics  # noqa: E402
+from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks  # noqa: E402
+from recbole_raserec.evaluation.significance import Resampling, improvements, unpack_ranks  # noqa: E402
+from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
+
+OPTIONS = {"dataset": "ml-100k", "data_path": "", "seeds": "2020,2021,2022", "shares": "0.8,0.1,0.1"}
+PAPER = {"safeguard": False, "retrieval_strength": 1.0, "popularity_adjustment": 0.0}
+VARIANTS: dict[str, dict[str, Any]] = {"paper": PAPER, "default": {}}
+SYSTEMS = ("backbone", "train", "train+valid", "living")
+PAIRS = {"living over frozen": ("train+valid", "living"), "living over backbone": ("backbone", "living")}
+
+
+def main(argv: list[str]) -> None:
+    options = read_options(argv, {**OPTIONS, "output": str(HERE / "results" / "living.json")})
+    with tempfile.TemporaryDirectory() as folder:
+        variants = {name: measure(options, {**more, "checkpoint_dir": folder}) for name, more in VARIANTS.items()}
+    with replacing(Path(options["output"])) as file:
+        file.write_text(json_line({"options": options, "variants": variants}) + "\n", encoding="utf-8")
+
+
+def measure(options: dict[str, str], more: dict[str, Any]) -> dict[str, Any]:
+    """The figures of each seed, and gains over the same users, means of all seeds."""
+    place = {"data_path": options["data_path"]} if options["data_path"] else {}
+    fixed = {"split": "time", "time_shares": [float(share) for share in options["shares"].split(",")]}
+    results = []
+    for seed in map(int, options["seeds"].split(",")):
+        settings = {**fixed, **place, **more, "seed": seed, "resume": True, "show_progress": False}
+        results.append(run("RaSeRec", options["dataset"], config_dict=settings))
+    first = results[0]
+    ranks = {system: pooled(results, system) for system in SYSTEMS}
+    metrics = Metrics.of(first["config"])
+    gains = {
+        name: improvements(ranks[base], ranks[new], metrics, Resampling.of(first["config"]))
+        for name, (base, new) in PAIRS.items()
+    }
+    rows = [{"seed": result["seed"], "backbone": result["backbone"]["test"], **memories(result)} for result in results]
+    facts = {name: first[name] for name in ("dataset", "test_users", "config", "versions", "machine")}
+    return {**facts, "rows": rows, "gains": gains}
+
+
+def memories(result: Any) -> dict[str, Any]:
+    return {name: part["test"] for name, part in result["raserec"]["test_by_memory"].items()}
+
+
+def pooled(results: list[Any], system: str) -> Ranks:
+    """The ranks of the same users under each seed, [S, R]."""
+    packed = [result["test_ranks"][system] for result in results]
+    return Ranks(*(np.stack([unpack_ranks(each[protocol]) for each in packed]) for protocol in PROTOCOLS))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

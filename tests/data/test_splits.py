@@ -1,0 +1,99 @@
+"""The parts of a split by time: what a brute force over the interactions says, and no future in the past."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from recbole_raserec import DataError, run
+from recbole_raserec.data.sequences import Sequences
+from recbole_raserec.data.splits import by_time
+
+SHARES = [0.6, 0.2, 0.2]
+
+
+def sequences_of(stories: list[list[int]]) -> Sequences:
+    """Users with interactions at these times; the items only count up."""
+    users = np.repeat(np.arange(1, len(stories) + 1), [len(story) for story in stories])
+    times = np.concatenate([np.sort(story) for story in stories]).astype(float)
+    whole = Sequences.from_sorted(users, np.arange(1, len(times) + 1), times)
+    split = by_time(whole.offsets, times, SHARES, "data")
+    return Sequences(whole.items, whole.offsets, whole.users, times=times, split=split)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.lists(st.integers(0, 40), min_size=1, max_size=8), min_size=2, max_size=8))
+def test_the_parts_are_those_of_brute_force(stories):
+    try:
+        found = sequences_of(stories)
+    except DataError:
+        assume(False)
+    times = np.sort(np.concatenate(stories))
+    first, second = (times[min(round(share * len(times)), len(times) - 1)] for share in (0.6, 0.8))
+    pairs = [  # sequence, time of the target, position of the target
+        (n, int(found.times[at]), at)
+        for n in range(len(stories))
+        for at in range(found.offsets[n] + 1, found.offsets[n + 1])
+    ]
+
+    def positions(low: float, high: float) -> list[int]:
+        return [at for _, time, at in pairs if low <= time < high]
+
+    assert found.train_part().target_at.tolist() == positions(-1, first)
+    assert found.known_part().target_at.tolist() == positions(first, second)
+    assert found.later_part().target_at.tolist() == positions(second, np.inf)
+    for part, low, high in ((found.valid_part(), first, second), (found.test_part(), second, np.inf)):
+        inside = [(n, at) for n, time, at in pairs if low <= time < high]
+        assert list(zip(part.sequence.tolist(), part.target_at.tolist())) == [
+            (n, min(at for m, at in inside if m == n)) for n in dict.fromkeys(n for n, _ in inside)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("times", "says"),
+    [
+        ([0, 1, 2, 3, 0, 1, 2], "only number each user's items"),
+        ([1, 2, 3, 4, 1, 2, 3], "only number each user's items"),
+        ([1, 2, np.nan, 4, 1, 2, 3], "timestamps are missing"),
+        ([5, 5, 5, 5, 5, 5, 5], "no pair for training"),
+        ([1, 2, 3, 4, 10, 11, 12], "no pair for validation"),
+    ],
+)
+def test_times_that_cannot_be_split_are_an_error(times, says):
+    with pytest.raises(DataError, match=says):
+        by_time(np.array([0, 4, 7]), np.array(times, float), [0.5, 0.1, 0.4], "data")
+
+
+def write(folder, rows: list[tuple[int, int, int]]) -> None:
+    (folder / "timed").mkdir()
+    lines = [f"u{user}\ti{item}\t{time}" for user, item, time in rows]
+    head = "user_id:token\titem_id:token\ttimestamp:float"
+    (folder / "timed" / "timed.inter").write_text("\n".join([head, *lines]) + "\n")
+
+
+SMALL = {
+    "hidden_size": 16, "inner_size": 16, "epochs": 2, "finetune_epochs": 1, "show_progress": False, "split": "time",
+    "time_shares": [0.6, 0.2, 0.2], "top_k": 3, "bootstrap_samples": 100, "result_file": "result.json",
+    "safeguard": False, "retrieval_strength": 1.0, "popularity_adjustment": 0.0,
+}  # fmt: skip
+
+
+def test_a_run_has_a_third_memory_that_grows_with_the_test(own_folder, capsys):
+    rng = np.random.default_rng(0)
+    write(own_folder, [
+        (user, int(rng.integers(30)), int(begin + step))
+        for user, begin in enumerate(rng.integers(0, 100, 60))
+        for step in range(8)
+    ])  # fmt: skip
+    result = run("RaSeRec", "timed", config_dict={**SMALL, "data_path": str(own_folder)})
+    assert list(result["raserec"]["test_by_memory"]) == ["train", "train+valid", "living"]
+    assert "RaSeRec, all older pairs" in capsys.readouterr().out
+    content = json.loads((own_folder / "result.json").read_text())
+    assert set(content["test_ranks"]) == {"backbone", "train", "train+valid", "living"}
+    other = run("RaSeRec", "timed", config_dict={**SMALL, "data_path": str(own_folder), "time_shares": [0.5, 0.3, 0.2]})
+    assert other["test_users"] == result["test_users"]  # the test begins at the same moment
+    assert other["backbone"]["valid"] != result["backbone"]["valid"]
