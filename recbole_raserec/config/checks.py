@@ -48,9 +48,9 @@ def check_values(final: dict[str, Any], given: set[str]) -> None:
 
 
 def _check_time_shares(value: Any) -> None:
-    given = value if isinstance(value, (list, tuple)) else [value]
-    numbers = [share for share in given if isinstance(share, FLOAT) and not isinstance(share, bool) and 0 < share < 1]
-    if not len(numbers) == len(given) == 3 or not math.isclose(sum(numbers), 1):
+    given = list(value) if isinstance(value, (list, tuple)) else [value]
+    are_numbers = all(isinstance(share, FLOAT) and not isinstance(share, bool) for share in given)
+    if len(given) != 3 or not are_numbers or min(given) <= 0 or not math.isclose(sum(given), 1):
         problem = "must be three positive numbers whose sum is 1: training, validation and test"
         raise ConfigError("time_shares", value, problem, "for example --time_shares=[0.8,0.1,0.1]")
 
