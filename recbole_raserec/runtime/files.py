@@ -90,12 +90,13 @@ def sync(path: str | Path) -> None:
 
 
 @contextmanager
-def only_writer(path: Path, wait: bool) -> Iterator[None]:
+def only_writer(path: Path, wait: bool, *others: Path) -> Iterator[None]:
     """Hold the lock of ``path``. It ends with the process, also when that is killed.
 
     Parameters
     ----------
     wait : wait until another process gives the lock back; else its lock is an error.
+    others : further files that only the holder writes.
 
     Raises
     ------
@@ -109,7 +110,8 @@ def only_writer(path: Path, wait: bool) -> Iterator[None]:
         raise ConfigError("checkpoint_dir", str(path.parent), f"no lock ({error.strerror})", "give another") from error
     try:
         _lock(handle, path, wait)
-        _remove_left(path)  # whoever has nothing more to write does it here only
+        for each in (path, *others):
+            _remove_left(each)  # whoever has nothing more to write does it here only
         yield
     finally:
         os.close(handle)

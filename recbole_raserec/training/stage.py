@@ -114,8 +114,8 @@ class StageTrainer(Trainer):
 
     def _alone(self) -> AbstractContextManager[None]:
         """No other process trains the same stage in the same folder meanwhile. With ``resume`` one waits for it."""
-        first = processes.rank() == 0
-        return only_writer(self.last_file, bool(self.config["resume"])) if first else nullcontext()
+        files = self.last_file, bool(self.config["resume"]), Path(self.saved_model_file)
+        return only_writer(*files) if processes.rank() == 0 else nullcontext()
 
     def _run(self, valid_part: Any, show_progress: bool, on_epoch: OnEpoch | None, after: Any) -> dict[str, float]:
         finished = self.config["resume"] and self._restore_last()

@@ -77,6 +77,17 @@ def test_training_goes_on_from_what_is_whole(which, make_config, tiny):
     assert digests[0] == digests[1]
 
 
+def test_what_a_killed_run_left_beside_either_checkpoint_is_removed(make_config, tiny):
+    _, dataset, model = tiny
+    pretrain(make_config(epochs=2), model, dataset)
+    for path in sorted(Path("saved").glob("tiny-*-pretrain-*.pth")):
+        for end in (".kept", ".abcd1234"):
+            path.with_name(f".{path.name}{end}").write_bytes(path.read_bytes()[:9])
+    pretrain(make_config(epochs=2, resume=True), model, dataset)
+    left = [path.name for path in Path("saved").iterdir() if path.name.startswith(".")]
+    assert all(name.endswith(".lock") for name in left), left
+
+
 def test_two_runs_do_not_write_one_stage():
     second = only_writer(Path("saved/x.pth"), wait=False)
     with only_writer(Path("saved/x.pth"), wait=False), pytest.raises(ConfigError, match="another run is writing"):
