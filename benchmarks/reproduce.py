@@ -70,8 +70,8 @@ ABLATION = {
 }
 # Backbones that the published tables do not have, at the settings of preset full
 BACKBONES = {
-    "amazon-beauty-hstu-full": "--dataset=amazon-beauty --backbone=HSTU --preset=full --attn_dropout_prob=0",
-    "amazon-beauty-sasrec-filter-full": (
+    "backbones/beauty-hstu-full": "--dataset=amazon-beauty --backbone=HSTU --preset=full --attn_dropout_prob=0",
+    "backbones/beauty-sasrec-filter-full": (
         "--dataset=amazon-beauty --preset=full --average_weight=0.7 --average_form=filter"
     ),
 }

@@ -64,7 +64,7 @@ def recommender_table(result: dict[str, Any]) -> str:
     head = "| memories | index | p50, ms | p99, ms | histories a second | recall@20 | index built, s | resident, MiB |"
     lines = [head, "|---" * 8 + "|"]
     for row in sorted(result["rows"], key=lambda row: (row["memories"], row["index_factory"])):
-        single, exact = row["single_ms"], row["recall"] == 1
+        single, exact = row["single_ms"], row["index_factory"] == "Flat" or not row["size"]
         index = f"{row['index_factory']}{', which is exact here' if exact and row['index_factory'] == 'auto' else ''}"
         speed = f"{single['p50']:.1f} | {single['p99']:.1f} | {row['batch_a_second']:,.0f}"
         recall = "exact" if exact else cell(row["recall"])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from recbole_raserec.evaluation.metrics import Metrics
+from recbole_raserec.evaluation.ranking import MEMORIES_BY_TIME
 from recbole_raserec.evaluation.significance import Resampling, paired_improvement, unpack_ranks
 
 Run = Mapping[str, Any]  # the content of a result file
@@ -273,10 +274,7 @@ def new_items_table(result: dict) -> str:
 
 def living_table(result: dict) -> str:
     """The figures of the three memories of a split by time, and what the living one gains over the frozen one."""
-    labels = {
-        "backbone": "no memory", "train": "training pairs", "train+valid": "all pairs until the test begins (frozen)",
-        "living": "all pairs until the moment of the test pair (living)",
-    }  # fmt: skip
+    labels = {"backbone": "no memory", **MEMORIES_BY_TIME}
     lines = ["| settings | memory | N@10 | R@10 | N@10, masked | R@10, masked |", "|---" * 6 + "|"]
     for variant, found in result["variants"].items():
         for name, label in labels.items():

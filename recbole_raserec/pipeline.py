@@ -23,10 +23,11 @@ from recbole_raserec.runtime.files import check_outputs, check_writable
 from recbole_raserec.runtime.progress import timed
 from recbole_raserec.runtime.ray import connected
 from recbole_raserec.runtime.recbole_faults import init_logger, quieten
-from recbole_raserec.runtime.room import check_room
+from recbole_raserec.runtime.room import out_of_memory
 from recbole_raserec.training.backbone import MakeTrainer, backbone_trainer, pretrain
 from recbole_raserec.training.finetune import finetune
-from recbole_raserec.training.model_file import checkpoints_mib, memory_mib, save_model
+from recbole_raserec.training.model_file import checkpoints_mib, save_model
+from recbole_raserec.training.needs import check_memory
 from recbole_raserec.training.rank import rank, rank_drift
 from recbole_raserec.training.remember import BankSettings, Reader, remember
 
@@ -103,11 +104,12 @@ def load(config: Config, seconds: dict[str, float] | None = None) -> tuple[Seque
 
 
 def build_model(config: Config, data: SequenceDataset) -> RaSeRec:
-    """A new model with seeded weights. Raise ConfigError if there is no room for its checkpoints or its training."""
+    """A new model with seeded weights. Raise ConfigError if there is no room for it, or for what follows."""
     init_seed(config["seed"], config["reproducibility"])  # here, because regeneration may have used random numbers
-    model = RaSeRec(config, data).to(config["device"])
+    with out_of_memory("model"):
+        model = RaSeRec(config, data).to(config["device"])
     check_writable("checkpoint_dir", config["checkpoint_dir"], checkpoints_mib(model, data))
-    check_room(memory_mib(model, data), str(config["device"]), "hidden_size", config["hidden_size"])
+    check_memory(config, model, data)
     return model
 
 

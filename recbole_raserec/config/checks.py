@@ -126,7 +126,7 @@ def _check_protocol(final: dict[str, Any], given: set[str]) -> None:
     if protocol["mode"] in ({"valid": "full", "test": "full"}, {"valid": "full"}, {"test": "full"}):
         protocol["mode"] = "full"
     if protocol != only:
-        problem = "this plugin evaluates only leave-one-out by time with full ranking"
+        problem = "this plugin ranks all items, with leave-one-out by time or with split=time"
         raise ConfigError("eval_args", final["eval_args"], problem, f"leave it out, or give {only}")
     final["eval_args"] = dict(only)
     for name, row in PARAMETERS.items():

@@ -15,7 +15,7 @@ _NONE = type(None)
 _TEXT, _DICT, _NAMES = (str, _NONE), (dict, _NONE), (str, list, tuple, _NONE)
 _NUMBERS, _SHARES = (float, int, list, tuple, _NONE), (float, list, tuple, _NONE)
 
-# The protocol of every result: leave-one-out by time with full ranking.
+# The protocol of every result with split=leave_one_out. RecBole has no name for that of split=time.
 _EVAL_ARGS = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
 _LOAD_COL, _PARTS = {"inter": ["user_id", "item_id", "timestamp"]}, ["original", "patterns", "decoded"]
 
@@ -60,8 +60,8 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("data_path", "dataset/", "Folder of the data sets.", affects="nothing"),
     ),
     ("data", "here", "rows"): (
-        Parameter("split", "leave_one_out", "leave_one_out, or time: no future of others.", ranges.SPLIT, newer=True),
-        Parameter("time_shares", [0.8, 0.1, 0.1], "Training, validation, test of time.", types=_SHARES, newer=True),
+        Parameter("split", "leave_one_out", "leave_one_out, or time.", ranges.SPLIT, newer=True),
+        Parameter("time_shares", [0.8, 0.1, 0.1], "Shares of its three parts.", types=_SHARES, newer=True),
     ),
     ("training", "RecBole", "rows"): (
         Parameter("epochs", 300, "Most epochs of the backbone.", ranges.COUNT, affects="backbone"),

@@ -22,7 +22,7 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_raserec.data.atomic_files import check_header, check_no_missing
 from recbole_raserec.data.prefix_feat import PrefixFeat
-from recbole_raserec.data.requirements import check_splittable
+from recbole_raserec.data.requirements import check_splittable, check_users
 from recbole_raserec.data.sequences import Prefixes, Sequences
 from recbole_raserec.data.splits import BY_TIME, by_time
 from recbole_raserec.errors import DataError
@@ -35,7 +35,8 @@ class SequenceDataset(SequentialDataset):
     """RecBole data set with the parts of RecBole's leave-one-out, or with those of a split by time.
 
     The interactions of a user are sorted by time, and ties keep the file order, exactly as in RecBole.
-    RecBole compares timestamps as float32. ``recbole-raserec convert`` writes rows that are already sorted.
+    RecBole compares timestamps as float32; a split by time compares them as they are.
+    ``recbole-raserec convert`` writes rows that are already sorted.
 
     Attributes
     ----------
@@ -73,19 +74,23 @@ class SequenceDataset(SequentialDataset):
         self._check_field("uid_field", "time_field")
         columns = self.inter_feat.interaction
         columns[_SECONDS] = torch.from_numpy(self._seconds)
-        if not self._is_sorted():  # converted files are sorted, and RecBole's two sorts are slow
-            self.sort(by=[self.uid_field, self.time_field], ascending=True)
+        by_seconds = self.config["split"] == BY_TIME
+        order = _SECONDS if by_seconds else self.time_field
+        if not self._is_sorted(order):  # converted files are sorted, and RecBole's two sorts are slow
+            self.sort(by=[self.uid_field, order], ascending=True)
         self._seconds = columns.pop(_SECONDS).numpy()
         users, items = (self.inter_feat[field].numpy() for field in (self.uid_field, self.iid_field))
         self.sequences = Sequences.from_sorted(users, items, self._seconds)
-        check_splittable(self.sequences.lengths, source=self.dataset_name)
-        if self.config["split"] == BY_TIME:
-            shares, offsets = self.config["time_shares"], self.sequences.offsets
-            self.sequences = replace(self.sequences, split=by_time(offsets, self._seconds, shares, self.dataset_name))
+        if not by_seconds:
+            check_splittable(self.sequences.lengths, self.dataset_name)
+            return
+        check_users(self.sequences.lengths, self.dataset_name)
+        split = by_time(self.sequences.offsets, self._seconds, self.config["time_shares"], self.dataset_name)
+        self.sequences = replace(self.sequences, split=split)
 
-    def _is_sorted(self) -> bool:
-        """Whether the rows are sorted by user, then by time."""
-        user, time = self.inter_feat[self.uid_field], self.inter_feat[self.time_field]
+    def _is_sorted(self, order: str) -> bool:
+        """Whether the rows are sorted by user, then by the column ``order``."""
+        user, time = self.inter_feat[self.uid_field], self.inter_feat[order]
         later = (user[1:] > user[:-1]) | ((user[1:] == user[:-1]) & (time[1:] >= time[:-1]))
         return bool(later.all())
 

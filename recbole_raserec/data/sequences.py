@@ -121,6 +121,10 @@ class Sequences:
         """Every pair that becomes known while the test part lasts, the test pairs among them."""
         return self._pairs_between(self.parts.known, self.lengths[: self.original])
 
+    def held_out_part(self) -> Prefixes:
+        """Every pair of an original sequence that training may not see."""
+        return self._pairs_between(self.parts.train, self.lengths[: self.original])
+
     def _pairs_at(self, place: Array) -> Prefixes:
         owner = np.flatnonzero(place >= 0)
         return Prefixes(self, owner, self.offsets[owner] + place[owner])

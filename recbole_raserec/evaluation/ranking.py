@@ -19,8 +19,10 @@ from recbole_raserec.runtime.progress import Progress
 
 PROTOCOLS = ("unmasked", "masked")
 # The memories for the ranking of the test part, and their names in tables
+# What the memory may hold in the test, and how tables call it; under a split by time there is a third one.
 MEMORIES = {"train": "training pairs", "train+valid": "validation pairs too"}
-LIVING = "living"  # a third memory, of a split by time: all pairs that are older than the test pair
+MEMORIES_BY_TIME = {"train": "training pairs", "train+valid": "all before the test", "living": "all until then"}
+LIVING = "living"
 _MOST_SCORES = {"cpu": 5 * 2**18, "cuda": 2**25}  # floats held at once: 5 MiB, which stay in cache; 128 MiB
 
 # Rows [B] and a buffer [V, B] -> their scores, written to the buffer

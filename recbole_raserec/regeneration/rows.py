@@ -89,15 +89,6 @@ def rows_of_decoded(decoded: Decoded, sequences: Sequences) -> tuple[GeneratedRo
     return without_repeats(rows.select(rows.lengths >= SHORTEST)), cut
 
 
-def held_out_transitions(sequences: Sequences) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Validation and test transitions: sequence number, item before, held-out item ([H] each)."""
-    length = sequences.train_lengths()[: sequences.original]
-    held_out = sequences.lengths[: sequences.original] - length
-    owner = np.repeat(np.arange(sequences.original), held_out)
-    at = spans(sequences.offsets[: sequences.original] + length, held_out)
-    return owner, sequences.items[at - 1], sequences.items[at]
-
-
 def find_leaks(rows: GeneratedRows, sequences: Sequences) -> np.ndarray:
     """Positions of leaks in ``rows.items``.
 
@@ -105,19 +96,21 @@ def find_leaks(rows: GeneratedRows, sequences: Sequences) -> np.ndarray:
     user. The regenerator never saw the held-out items there, so leaks happen only by chance. But they would put
     the user's test answer into the training set.
     """
-    users, before, after = held_out_transitions(sequences)
-    first = np.searchsorted(users, np.arange(sequences.original + 1))  # transitions of u: first[u] to first[u + 1]
-    owner = rows.owner[np.repeat(np.arange(len(rows)), rows.lengths)]
-    leak = np.zeros(len(rows.items), bool)
-    for nth in range(int(np.diff(first).max(initial=0))):
-        has = np.flatnonzero((owner >= 0) & (first[owner] + nth < first[owner + 1]))
-        transition = first[owner[has]] + nth
-        came = np.zeros(len(rows.items) + 1, np.int64)
-        came[has + 1] = rows.items[has] == before[transition]
-        came = np.cumsum(came)  # occurrences before each position, in all rows
-        here = came[:-1] - np.repeat(came[rows.offsets[:-1]], rows.lengths)  # ... in this row
-        leak[has] |= (rows.items[has] == after[transition]) & (here[has] > 0)
-    return np.flatnonzero(leak)
+    held_out, span = sequences.held_out_part(), int(max(rows.items.max(initial=0), sequences.items.max(initial=0))) + 1
+    transition = held_out.sequence * span + held_out.targets  # (user, held-out item), and what it follows
+    order = np.argsort(transition, kind="stable")
+    transition, follows = transition[order], sequences.items[held_out.target_at - 1][order]
+    row = np.repeat(np.arange(len(rows)), rows.lengths)
+    owned = np.flatnonzero(rows.owner[row] >= 0)
+    sought = rows.owner[row[owned]] * span + rows.items[owned]
+    first, end = (np.searchsorted(transition, sought, side) for side in ("left", "right"))
+    at, follows = np.repeat(owned, end - first), follows[spans(first, end - first)]
+    place, places = row * span + rows.items, row[at] * span + follows  # (row, item)
+    known, earliest = np.unique(place, return_index=True)
+    if not len(known):
+        return at
+    found = np.minimum(np.searchsorted(known, places), len(known) - 1)
+    return np.unique(at[(known[found] == places) & (earliest[found] < at)])
 
 
 def cut_held_out(rows: GeneratedRows, sequences: Sequences) -> tuple[GeneratedRows, int]:

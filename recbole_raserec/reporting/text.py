@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
-from recbole_raserec.evaluation.ranking import LIVING, MEMORIES, PROTOCOLS
+from recbole_raserec.evaluation.ranking import LIVING, MEMORIES, MEMORIES_BY_TIME, PROTOCOLS
 from recbole_raserec.reporting.result import Result
 from recbole_raserec.runtime.progress import format_seconds
 
@@ -12,7 +12,7 @@ WIDTH = 100
 
 
 def format_result(result: Result) -> str:
-    """The summary, a table for each protocol with both memories and the intervals of the gains, and what comes next."""
+    """The summary, a table for each protocol with each memory and the intervals of the gains, and what comes next."""
     lines = summary(result)
     for protocol in PROTOCOLS:
         lines += ["", *aligned(_rows(result, protocol))]
@@ -64,7 +64,7 @@ def _rows(result: Result, protocol: str) -> list[list[str]]:
     backbone, raserec = result.backbone, result.raserec
     base = backbone["test"][protocol]
     rows = [[f"test, {protocol}", *base], [backbone["name"], *_values(base)]]
-    labels = {**MEMORIES, LIVING: "all older pairs"}
+    labels = MEMORIES_BY_TIME if LIVING in raserec["test_by_memory"] else MEMORIES
     for memory, found in raserec["test_by_memory"].items():
         label = labels[memory]
         star = " *" if memory == raserec["memory"] else ""

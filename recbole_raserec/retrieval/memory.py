@@ -123,7 +123,7 @@ class MemoryBank:
         users, lengths : [Q] user of each query, and number of items in its prefix.
         k : number of memories to find.
         hidden : [N] bool, memories that are never returned, as if they were leaks.
-        before : [Q] a time for each query: a memory of this time or a later one is not returned.
+        before : [Q] a time for each query: a memory of this time or later is not returned, one of unknown time is.
 
         Returns
         -------

@@ -93,7 +93,8 @@ class Segment:
 
 _OF_BANK = ("keys", "targets", "owners", "lengths", "times")
 _COLUMNS = ("ids", "dead", "added")
-_SPARSE, _FEW = 2, 100  # a tail of more than twice as many memories as count, and as these, leaves the others out
+# A tail is written anew without its deleted memories if it has over 200 and fewer than half of them count.
+_SPARSE, _FEW = 2, 100
 
 
 def whole(bank: MemoryBank, ids: np.ndarray, added: np.ndarray | None = None) -> Segment:

@@ -209,6 +209,8 @@ def _keep(path: Path) -> None:
             os.unlink(beside)
         os.link(path, beside)
         os.replace(beside, before(path))
+        with suppress(FileNotFoundError):  # rename does nothing if both names are of one file, after a kill
+            os.unlink(beside)
     except OSError:  # a file system without hard links
         os.replace(path, before(path))
 

@@ -9,7 +9,10 @@ from pathlib import Path
 from recbole_raserec.errors import ConfigError
 
 _GROUP = Path("/sys/fs/cgroup")  # of a container: its limit may be below what the machine has
-_SMALLER = {"evaluate": "eval_batch_size", "drift": "eval_batch_size", "memory": "hidden_size"}
+_SMALLER = {
+    "model": "hidden_size", "pretrain": "train_batch_size", "memory": "hidden_size", "finetune": "finetune_batch_size",
+    "evaluate": "eval_batch_size", "drift": "eval_batch_size", "regenerator": "regenerator_batch_size",
+}  # fmt: skip
 
 
 def free_mib(device: str = "cpu") -> float | None:
@@ -22,7 +25,7 @@ def free_mib(device: str = "cpu") -> float | None:
     return min(free, default=None)
 
 
-def check_room(need_mib: float, device: str, field: str, value: object) -> None:
+def check_free(need_mib: float, device: str, field: str, value: object) -> None:
     """Raise ConfigError if less than ``need_mib`` MiB are free. ``field`` is the parameter to make smaller."""
     free = free_mib(device)
     if free is not None and free < need_mib:
@@ -40,10 +43,9 @@ def out_of_memory(stage: str) -> Iterator[None]:
         if not isinstance(error, MemoryError) and "out of memory" not in text and "allocate memory" not in text:
             raise
         asked = f" ({text.splitlines()[0]})" if text else ""
-        mend = "make it smaller, or free some memory; with --resume=True the run goes on"
-        raise ConfigError(
-            _SMALLER.get(stage, "train_batch_size"), None, f"{stage} is out of memory{asked}", mend
-        ) from error
+        smaller = _SMALLER.get(stage)
+        mend = "make it smaller, or free some memory" if smaller else "free some memory, or use less data"
+        raise ConfigError(smaller or "memory", None, f"{stage} is out of memory{asked}", mend) from error
 
 
 def _of_machine() -> float | None:
@@ -54,9 +56,15 @@ def _of_machine() -> float | None:
 
 
 def _of_container() -> float | None:
-    with suppress(OSError, ValueError, StopIteration):
-        lines = (_GROUP / "memory.stat").read_text().splitlines()
-        cache = next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
-        used = int((_GROUP / "memory.current").read_text()) - cache  # the system drops this cache when it must
-        return (int((_GROUP / "memory.max").read_text()) - used) / 2**20
+    """Of cgroups version 2, or else of version 1."""
+    old = _GROUP / "memory"
+    for folder, limit, usage, cache in (
+        (_GROUP, "memory.max", "memory.current", "inactive_file"),
+        (old, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        with suppress(OSError, ValueError, StopIteration):
+            lines = (folder / "memory.stat").read_text().splitlines()
+            dropped = next(int(line.split()[1]) for line in lines if line.startswith(f"{cache} "))  # by the system
+            used = int((folder / usage).read_text()) - dropped
+            return (int((folder / limit).read_text()) - used) / 2**20
     return None

@@ -45,6 +45,8 @@ def relevant(config: dict[str, Any], stage: str) -> dict[str, Any]:
         for name, value in config.items()
         if affects(name) in _READ[stage] and not (name in NEWER and value == NEWER[name])
     }
+    if "split" not in kept:
+        kept.pop("time_shares", None)  # leave-one-out does not read it
     if stage == "regenerate":
         kept["decodes"] = "decoded" in config["regenerate_parts"]
     elif config.get("regenerate") is None:
@@ -141,6 +143,11 @@ def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, 
         if theirs != ours:
             problem = f"it was trained with {name}={theirs}, and this run has {name}={ours}"
             raise ConfigError("pretrained", path, problem, f"give --{name}={theirs}, or another checkpoint")
+    for name in ("split", "time_shares"):
+        theirs, ours = (relevant(settings, "pretrain").get(name) for settings in (state["config"], config))
+        if theirs != ours:
+            problem = f"it was trained with {name}={theirs or NEWER[name]}, so it may have seen what is to be predicted"
+            raise ConfigError("pretrained", path, problem, f"give one that was trained with {name}={ours}")
     if state["data_sha256"] != data_sha256:
         problem = f"it was trained on other data (SHA-256 {state['data_sha256'][:12]}..., here {data_sha256[:12]}...)"
         raise ConfigError("pretrained", path, problem, "pre-train on this data set")

@@ -159,9 +159,3 @@ def checkpoints_mib(model: RaSeRec, dataset: SequenceDataset) -> float:
     weights = sum(p.numel() for p in model.parameters())
     memory = len(dataset.sequences.items) * (model.item_vectors.shape[1] + 4)
     return 4 * (9 * weights + memory) / 2**20 + 1
-
-
-def memory_mib(model: RaSeRec, dataset: SequenceDataset) -> float:
-    """MiB that a run needs at least beside the model: gradients, Adam's two moments, keys twice, and neighbours."""
-    weights, pairs = sum(p.numel() for p in model.parameters()), len(dataset.sequences.items)
-    return 4 * (3 * weights + pairs * (2 * model.item_vectors.shape[1] + model.depth)) / 2**20

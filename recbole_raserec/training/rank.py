@@ -23,7 +23,7 @@ class Ranked:
     ----------
     ranks : ``backbone``, and by what the memory holds ``train`` and ``train+valid``; under a split by time also
         ``living``.
-    headline : which of the latter two the headline figures are of.
+    headline : ``train`` or ``train+valid``, whose figures are the headline.
     queries : the test part, searched in the memory of the headline.
     """
 

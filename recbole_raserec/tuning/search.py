@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from recbole_raserec.config.config import Config
-from recbole_raserec.config.parameters import affects
+from recbole_raserec.config.parameters import affects, is_of
 from recbole_raserec.config.words import check_known, parse_arguments
 from recbole_raserec.data.dataset import load_dataset
 from recbole_raserec.errors import ConfigError
@@ -121,7 +121,7 @@ def _check_space(space: list[Dimension], sources: Sources, config: Config) -> No
     given = parse_arguments(sources.arguments)
     for dimension in space:
         name = dimension.name
-        if name in of_data:
+        if name in of_data or is_of(name, "data"):
             problem = "a parameter of the data or of the protocol, which all trials share"
             raise ConfigError(name, list(dimension.values), problem, "run a separate search for each value")
         if name in given:

@@ -11,8 +11,8 @@ def test_faults_count_also_those_that_a_run_survived():
     }  # fmt: skip
     text = reliability_tables.faults_table(result)
     assert "each of the short pipeline's 5 boundaries (3 write, 2 fsync)" in text
-    assert "| killed before the call | 5 | 0 | 5 of 5 |" in text
-    assert "| the call fails: input/output error | 5 | 1 | 5 of 5 |" in text
+    assert "| killed before the call | 5 | 0 |" in text
+    assert "| the call fails: input/output error | 5 | 1 |" in text
     assert "disk full" not in text
     assert "100 SIGKILLs at random moments of 30 runs" in text
 

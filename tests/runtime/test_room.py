@@ -25,18 +25,27 @@ with timed({}, "pretrain"):
 
 
 def write(folder, **texts):
+    folder.mkdir(exist_ok=True)
     for name, text in texts.items():
-        (folder / f"memory.{name}").write_text(text)
+        (folder / f"memory.{name}").write_text(f"{text}\n")
 
 
 def test_a_containers_limit_counts_and_its_cache_does_not(tmp_path, monkeypatch):
-    machine = room.free_mib()
+    monkeypatch.setattr(room, "_of_machine", lambda: 10**6)
     monkeypatch.setattr(room, "_GROUP", tmp_path)
-    assert room.free_mib() == pytest.approx(machine, rel=0.5)  # there is no limit
-    write(tmp_path, max=f"{64 * 2**20}\n", current=f"{48 * 2**20}\n", stat=f"anon 5\ninactive_file {16 * 2**20}\n")
+    assert room.free_mib() == 10**6  # there is no limit
+    old = {"limit_in_bytes": 80 * 2**20, "usage_in_bytes": 48 * 2**20}
+    write(tmp_path / "memory", **old, stat=f"inactive_file 1\ntotal_inactive_file {16 * 2**20}")
+    assert room.free_mib() == 48
+    write(tmp_path, max=64 * 2**20, current=48 * 2**20, stat=f"anon 5\ninactive_file {16 * 2**20}")
     assert room.free_mib() == 32
-    write(tmp_path, max="max\n")
-    assert room.free_mib() == pytest.approx(machine, rel=0.5)
+
+
+def test_a_container_without_a_limit_has_what_the_machine_has(tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "_of_machine", lambda: 10**6)
+    monkeypatch.setattr(room, "_GROUP", tmp_path)
+    write(tmp_path, max="max", current=48 * 2**20, stat="inactive_file 0")
+    assert room.free_mib() == 10**6
 
 
 def test_too_little_memory_is_an_error_before_the_first_epoch(tiny_data, own_folder, monkeypatch):
@@ -53,6 +62,11 @@ def test_torchs_error_names_the_stage_and_the_mend():
     last = done.stderr.strip().splitlines()[-1]
     assert "ConfigError: train_batch_size: pretrain is out of memory (" in last
     assert "make it smaller" in last
+
+
+def test_a_model_that_is_too_large_is_an_error_too(tiny_data, own_folder):
+    with pytest.raises(ConfigError, match="hidden_size: model is out of memory"):
+        run("RaSeRec", "tiny", config_dict={**SMALL, "data_path": str(tiny_data), "hidden_size": 10**12})
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")])

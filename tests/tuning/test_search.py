@@ -101,6 +101,7 @@ def test_optuna_and_asha_end_with_a_best_trial(more, space, own_folder):
         ("alpah: {uniform: [0, 1]}", "", "did you mean 'alpha'"),
         ("alpha: {uniform: [0, 2]}", "", "must lie in [0, 1]"),
         ("topk: {choice: [[5], [10]]}", "", "which all trials share"),
+        ("split: {choice: [leave_one_out, time]}", "", "which all trials share"),
         ("alpha: {uniform: [0, 1]}", "--alpha=0.5", "is in the params_file too"),
         ("alpha: {uniform: [0, 1]}", "--search=grid", "a grid needs choices"),
         ("alpha: {uniform: [0, 1]}", "--scheduler=asah", "not an allowed value"),
