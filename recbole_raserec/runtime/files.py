@@ -209,10 +209,13 @@ def _keep(path: Path) -> None:
             os.unlink(beside)
         os.link(path, beside)
         os.replace(beside, before(path))
-        with suppress(FileNotFoundError):  # rename does nothing if both names are of one file, after a kill
-            os.unlink(beside)
     except OSError:  # a file system without hard links
         os.replace(path, before(path))
+    finally:
+        # It is still there if the rename failed, or did nothing. POSIX wants it to do nothing if both names are of one
+        # file, which a kill after the last rename leaves.
+        with suppress(OSError):
+            os.unlink(beside)
 
 
 def _kept(path: Path) -> Path:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.runtime.files import check_writable, replacing
+from recbole_raserec.runtime.files import before, check_writable, replacing
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_folder(own_folder):
@@ -35,3 +36,27 @@ def test_a_folder_that_is_a_file_or_full_is_an_error(own_folder, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 100, 2**20))
     with pytest.raises(ConfigError, match=r"has 1\.0 MiB free, and this needs about 50"):
         check_writable("checkpoint_dir", ".", 50)
+
+
+@pytest.mark.parametrize("fails", ["link", "replace"])
+def test_a_kept_file_leaves_nothing_beside_it_whatever_fails(fails, tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    path.write_text("1")
+    os.link(path, before(path))  # as a kill leaves it, after the file was kept and before it is replaced
+    for text in ("2", "3"):
+        with replacing(path, keep=True) as new:
+            new.write_text(text)
+        assert sorted(each.name for each in tmp_path.iterdir()) == ["x", "x.before"]
+    assert (path.read_text(), before(path).read_text()) == ("3", "2")
+    system = getattr(os, fails)
+
+    def once(*args):
+        monkeypatch.undo()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, fails, once)
+    with replacing(path, keep=True) as new:
+        new.write_text("4")
+    assert getattr(os, fails) is system
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["x", "x.before"]
+    assert (path.read_text(), before(path).read_text()) == ("4", "3")
