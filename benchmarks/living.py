@@ -27,14 +27,14 @@ import numpy as np  # noqa: E402
 from benchmarks import read_options  # noqa: E402
 from recbole_raserec import run  # noqa: E402
 from recbole_raserec.evaluation.metrics import Metrics  # noqa: E402
-from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks  # noqa: E402
+from recbole_raserec.evaluation.ranking import MEMORIES_BY_TIME, PROTOCOLS, Ranks  # noqa: E402
 from recbole_raserec.evaluation.significance import Resampling, improvements, unpack_ranks  # noqa: E402
 from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
 
 OPTIONS = {"dataset": "ml-100k", "data_path": "", "seeds": "2020,2021,2022", "shares": "0.8,0.1,0.1"}
 PAPER = {"safeguard": False, "retrieval_strength": 1.0, "popularity_adjustment": 0.0}
 VARIANTS: dict[str, dict[str, Any]] = {"paper": PAPER, "default": {}}
-SYSTEMS = ("backbone", "train", "train+valid", "living")
+SYSTEMS = ("backbone", *MEMORIES_BY_TIME)
 PAIRS = {"living over frozen": ("train+valid", "living"), "living over backbone": ("backbone", "living")}
 
 

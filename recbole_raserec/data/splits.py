@@ -77,7 +77,7 @@ def by_time(offsets: Array, times: Array, shares: Sequence[float], source: str) 
 
 
 def _are_places(offsets: Array, times: Array) -> bool:
-    """Whether times look like places in a sequence: whole, rising, and at most users' sequences begin alike.
+    """Whether times look like places in a sequence: whole numbers that rise, and most sequences begin alike.
 
     A filter of items leaves gaps in such places, also at the beginning of some sequences.
     """

@@ -28,3 +28,26 @@ def stopping_at_sigterm(wanted: bool = True) -> Iterator[None]:
 
 def _stop(number: int, frame: Any) -> None:
     raise Terminated
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Inside the block SIGINT and SIGTERM wait for its end, if Python handles them.
+
+    Their handlers raise. C++ that calls Python, as torch's writer calls a file, makes another error of that, or aborts.
+    """
+    if threading.current_thread() is not threading.main_thread():  # handlers run in the main one only
+        yield
+        return
+    came: list[int] = []
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in found.items() if callable(handler)}
+    try:
+        for number in handlers:
+            signal.signal(number, lambda number, frame: came.append(number))
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])

@@ -144,9 +144,9 @@ def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, 
             problem = f"it was trained with {name}={theirs}, and this run has {name}={ours}"
             raise ConfigError("pretrained", path, problem, f"give --{name}={theirs}, or another checkpoint")
     for name in ("split", "time_shares"):
-        theirs, ours = (relevant(settings, "pretrain").get(name) for settings in (state["config"], config))
+        theirs, ours = (relevant(each, "pretrain").get(name, NEWER[name]) for each in (state["config"], config))
         if theirs != ours:
-            problem = f"it was trained with {name}={theirs or NEWER[name]}, so it may have seen what is to be predicted"
+            problem = f"it was trained with {name}={theirs}, so it may have seen what is to be predicted"
             raise ConfigError("pretrained", path, problem, f"give one that was trained with {name}={ours}")
     if state["data_sha256"] != data_sha256:
         problem = f"it was trained on other data (SHA-256 {state['data_sha256'][:12]}..., here {data_sha256[:12]}...)"

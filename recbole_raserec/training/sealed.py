@@ -13,6 +13,8 @@ from typing import IO, Any
 
 import torch
 
+from recbole_raserec.runtime.signals import held_back
+
 _ZIP, _END, _END_SIZE = b"PK\x03\x04", b"PK\x05\x06", 22  # first bytes; the end of the directory, without a comment
 _NO_COMMENT = b"\0\0"  # the last two bytes are the comment's length
 _MARK = b"sha256:"
@@ -28,7 +30,8 @@ def save(state: Any, file: IO[bytes]) -> None:
     """Write ``state`` as ``torch.save`` does, and seal it."""
     seal = _Seal(file)
     try:
-        torch.save(state, seal)
+        with held_back():
+            torch.save(state, seal)
     except RuntimeError as error:  # torch hides the error of a full disk behind its own
         raise seal.error or error from None
     seal.close()
@@ -46,7 +49,8 @@ def load(path: Path, device: Any) -> Any:
     with open(path, "rb") as file:
         _check(file)
         file.seek(0)
-        return torch.load(file, map_location=device, weights_only=True)
+        with held_back():
+            return torch.load(file, map_location=device, weights_only=True)
 
 
 def _check(file: IO[bytes]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ import torch
 
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.runtime.files import before, only_writer
-from recbole_raserec.training import checkpoints
+from recbole_raserec.runtime.signals import Terminated, stopping_at_sigterm
+from recbole_raserec.training import checkpoints, sealed
 from recbole_raserec.training.backbone import pretrain
 
 STATE = {"w": torch.arange(50.0), "deep": {"n": 1}}
@@ -75,6 +78,27 @@ def test_training_goes_on_from_what_is_whole(which, make_config, tiny):
             if which == "all" or (not is_before and ("last" if is_last else "best") in which):
                 damaged(path, cut=is_last)
     assert digests[0] == digests[1]
+
+
+class Interrupted(io.BytesIO):
+    """A file of which a write within a tensor brings a signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def write(self, data) -> int:
+        if len(data) > 1000:
+            os.kill(os.getpid(), self.number)
+        return super().write(data)
+
+
+@pytest.mark.parametrize(("number", "raises"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_while_torch_writes_stays_what_it_is(number, raises):
+    handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with pytest.raises(raises), stopping_at_sigterm():
+        sealed.save({"w": torch.arange(5000.0)}, Interrupted(number))
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
 
 
 def test_what_a_killed_run_left_beside_either_checkpoint_is_removed(make_config, tiny):
