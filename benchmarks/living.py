@@ -25,6 +25,7 @@ sys.path.insert(0, str(HERE.parent))
 import numpy as np  # noqa: E402
 
 from benchmarks import read_options  # noqa: E402
+from benchmarks.new_items import PLACES  # noqa: E402
 from recbole_raserec import run  # noqa: E402
 from recbole_raserec.evaluation.metrics import Metrics  # noqa: E402
 from recbole_raserec.evaluation.ranking import MEMORIES_BY_TIME, PROTOCOLS, Ranks  # noqa: E402
@@ -62,8 +63,9 @@ def measure(options: dict[str, str], more: dict[str, Any]) -> dict[str, Any]:
         for name, (base, new) in PAIRS.items()
     }
     rows = [{"seed": result["seed"], "backbone": result["backbone"]["test"], **memories(result)} for result in results]
-    facts = {name: first[name] for name in ("dataset", "test_users", "config", "versions", "machine")}
-    return {**facts, "rows": rows, "gains": gains}
+    facts = {name: first[name] for name in ("dataset", "test_users", "versions", "machine")}
+    config = {name: value for name, value in first["config"].items() if name not in PLACES}
+    return {**facts, "config": config, "rows": rows, "gains": gains}
 
 
 def memories(result: Any) -> dict[str, Any]:
