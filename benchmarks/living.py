@@ -43,7 +43,8 @@ def main(argv: list[str]) -> None:
     options = read_options(argv, {**OPTIONS, "output": str(HERE / "results" / "living.json")})
     with tempfile.TemporaryDirectory() as folder:
         variants = {name: measure(options, {**more, "checkpoint_dir": folder}) for name, more in VARIANTS.items()}
-    with replacing(Path(options["output"])) as file:
+    output = Path(options.pop("output"))
+    with replacing(output) as file:
         file.write_text(json_line({"options": options, "variants": variants}) + "\n", encoding="utf-8")
 
 

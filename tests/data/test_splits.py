@@ -121,6 +121,7 @@ def test_no_memory_is_as_new_as_the_pair_that_it_helps_to_predict(own_folder, mo
     assert ((living.memory.times[found] < times) | (found < 0)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [{"regenerate": "DR4SR", "regenerate_parts": ["original", "patterns"], "pattern_min_support": 2},

@@ -26,7 +26,7 @@ def disturbed(output: Path, *options: str) -> dict:
 
 
 def test_kills_at_some_boundaries_leave_the_same_bits(tmp_path):
-    found = disturbed(tmp_path / "kills.json", "--kills=0", "--every=70", "--faults=kill,ENOSPC")
+    found = disturbed(tmp_path / "kills.json", "--kills=0", "--every=85", "--faults=kill,ENOSPC")
     assert found["faults"]["kill"] >= 2
     assert sum(found["boundaries"].values()) > 100
 

@@ -56,6 +56,7 @@ def decode(model: Regenerator, sequences: Sequences, gamma: float) -> list[list[
     return [decoded.items[a:b].tolist() for a, b in zip(decoded.offsets, decoded.offsets[1:])]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.lists(st.integers(1, ITEMS - 1), min_size=1, max_size=8), min_size=1, max_size=6),
     st.sampled_from([0.0, 0.5, 1.0]),

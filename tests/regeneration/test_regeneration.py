@@ -161,6 +161,7 @@ def test_wrong_input_is_one_line_before_any_work(tiny_data, words, says, capsys)
     assert not (tiny_data / "tiny-dr").exists()
 
 
+@pytest.mark.slow  # tests/tuning uses Ray in the fast suite
 def test_decoding_on_ray_is_decoding_here_though_a_worker_is_lost(tiny, own_folder):
     _, dataset, _ = tiny
     sequences = dataset.sequences.training_only()

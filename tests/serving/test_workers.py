@@ -79,6 +79,7 @@ def test_sigterm_under_load_answers_what_was_accepted(serve_in_process, trained,
     recommender.memory.close()
 
 
+@pytest.mark.slow
 def test_two_workers_share_one_store_and_one_that_dies_is_replaced(serve_in_process):
     process = serve_in_process("--workers=2")
     service = Client(process.port)
