@@ -19,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks import reliability_tables, service_tables, size_tables, tables  # noqa: E402
+from benchmarks import memory_tables, reliability_tables, service_tables, size_tables, tables  # noqa: E402
 from benchmarks.front import front_table, reasons  # noqa: E402
 from benchmarks.headline import headline_tables, unearned  # noqa: E402
 from benchmarks.parameters import parameters_page  # noqa: E402
@@ -96,9 +96,9 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
         text = replace_block(text, name, block)
     texts = {file: file.read_text(encoding="utf-8") for file in (MEMORY, RELIABILITY, SERVING, SIZE)}
     for place, name, file, table in (
-        (MEMORY, "newitems", "new-items.json", tables.new_items_table),
-        (MEMORY, "living", "living.json", tables.living_table),
-        (MEMORY, "poisoning", "poisoning.json", service_tables.poisoning_table),
+        (MEMORY, "newitems", "new-items.json", memory_tables.new_items_table),
+        (MEMORY, "living", "living.json", memory_tables.living_table),
+        (MEMORY, "poisoning", "poisoning.json", memory_tables.poisoning_table),
         (RELIABILITY, "faults", "kills-pipeline.json", reliability_tables.faults_table),
         (RELIABILITY, "fuzz", "fuzz.json", reliability_tables.fuzz_table),
         (SERVING, "recommender", "serving.json", service_tables.recommender_table),

@@ -1,4 +1,4 @@
-"""The tables of docs/memory.md and docs/serving.md on poisoning, and on the speed of a recommender and its service."""
+"""The tables of docs/serving.md on the speed of a recommender and of its service."""
 
 from __future__ import annotations
 
@@ -6,57 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.tables import cell
-
-NEVER = "never"
-TARGETS = {"new": "an item that nobody knew", "rare": "a rare item", "median": "an item of median frequency"}
-
-
-def poisoning_table(result: dict[str, Any]) -> str:
-    """The fewest memories of the stronger attacker, without and with each limit, and what the limits cost."""
-    recommended, most = result["recommended"], int(result["options"]["most"])
-    limits = ("max_per_owner", "votes_per_owner", "new_item_owners")
-    names = [f"`{name}={recommended[name]}`" for name in limits]
-    lines = [f"| model | target | owners | without | {' | '.join(names)} | all three |", "|---" * 8 + "|"]
-    for weight in sorted({row["mixture_weight"] for row in result["rows"]}):
-        model = f"mixture {weight:g}" if weight else "no mixture"
-        for target, label in TARGETS.items():
-            for owners in ("one", "many"):
-                case = {"mixture_weight": weight, "target": target, "owners": owners}
-                rows = [row for row in result["rows"] if case.items() <= row.items()]
-                cells = [_fewest(rows, name) for name in ("without", *limits, "all")]
-                lines.append(f"| {model} | {label} | {owners} | {' | '.join(cells)} |")
-    share, seeds = 100 * float(result["options"]["share"]), result["options"]["seeds"]
-    data = (
-        f"{result['data']}, {result['memories']:,} memories, {result['users']:,} users, {seeds} seeds: the fewest "
-        f"added memories, to a tenth, that put the target into the ten best items of {share:g} % of the users, of the "
-        f"stronger of two attackers. {NEVER}: not with {most:,} memories, or not with those that are let in."
-    )
-    return "\n".join([data, "", *lines]) + "\n\n" + _cost(result)
-
-
-def _fewest(rows: list[dict[str, Any]], name: str) -> str:
-    """The range over the seeds, of the attacker who needs the fewest memories."""
-    best = []
-    for seed in sorted({row["seed"] for row in rows}):
-        found = [row[name] for row in rows if row["seed"] == seed and row[name] is not None]
-        best.append(min(found, default=None))
-    reached = [number for number in best if number is not None]
-    if not reached:
-        return NEVER
-    low, high = f"{min(reached):,}", f"{max(reached):,}"
-    if len(reached) < len(best):
-        return f"{low} or {NEVER}"
-    return low if low == high else f"{low} to {high}"
-
-
-def _cost(result: dict[str, Any]) -> str:
-    """R@20 after honest additions."""
-    lines = ["| limit | R@20, users whose next item is new | R@20, others |", "|---|---|---|"]
-    for name, found in result["cost"].items():
-        lines.append(f"| {name} | {cell(found['new'])} | {cell(found['others'])} |")
-    count = next(iter(result["cost"].values()))["memories"]
-    first = f"What the limits cost when people add honestly ({count:,} memories of what they chose):"
-    return "\n".join([first, "", *lines])
 
 
 def recommender_table(result: dict[str, Any]) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from recbole_raserec.evaluation.metrics import Metrics
-from recbole_raserec.evaluation.ranking import MEMORIES_BY_TIME
 from recbole_raserec.evaluation.significance import Resampling, paired_improvement, unpack_ranks
 
 Run = Mapping[str, Any]  # the content of a result file
@@ -253,47 +252,3 @@ def paths_table(rows: list[dict]) -> str:
         epochs = ", ".join(str(number) for number in row["epochs"])
         lines.append(f"| {' | '.join([row['way'], epochs, *test, *changes])} |")
     return "\n".join(lines)
-
-
-def new_items_table(result: dict) -> str:
-    """Recall of items that training never saw, and what adding them costs the others."""
-    recall, k = result["recall"], result["k"]
-    lines = [f"| users whose next item is new | R@{k}, ours | most frequent items | chance |", "|---|---|---|---|"]
-    for part in ("validation", "test"):
-        found = recall[part]
-        figures = " | ".join(cell(value) for value in (found["ours"], found["popularity"], recall["chance"]))
-        lines.append(f"| {part}, {found['users']:,} users | {figures} |")
-    others = recall["others"]
-    text = (
-        f"{result['data']}: training never saw {result['chosen_items']:,} of the items; then "
-        f"{result['added_memories']:,} memories that lead to them were added. R@{k} of the {others['users']:,} other "
-        f"users, who are ranked among more items then: {cell(others['before'])} before, {cell(others['after'])} after."
-    )
-    return "\n".join(lines) + "\n\n" + text
-
-
-def living_table(result: dict) -> str:
-    """The figures of the three memories of a split by time, and what the living one gains over the frozen one."""
-    labels = {"backbone": "no memory", **MEMORIES_BY_TIME}
-    lines = ["| settings | memory | N@10 | R@10 | N@10, masked | R@10, masked |", "|---" * 6 + "|"]
-    for variant, found in result["variants"].items():
-        for name, label in labels.items():
-            figures = [
-                cell(sum(row[name][protocol][metric] for row in found["rows"]) / len(found["rows"]))
-                for protocol in PROTOCOLS
-                for metric in ("ndcg@10", "recall@10")
-            ]
-            lines.append(f"| {variant} | {label} | {' | '.join(figures)} |")
-    first = next(iter(result["variants"].values()))
-    text = (
-        f"{first['dataset']['name']}, shares {result['options']['shares']} of the interactions, "
-        f"{first['test_users']:,} test users, {len(first['rows'])} seeds."
-    )
-    told = [
-        f"{variant}, {name}: N@10 " + ", ".join(
-            f"{interval(*found['gains'][name][protocol]['ndcg@10'])} % {protocol}" for protocol in PROTOCOLS
-        )
-        for variant, found in result["variants"].items()
-        for name in found["gains"]
-    ]  # fmt: skip
-    return "\n".join([text, "", *lines, "", *(f"- {line}" for line in told)])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import poisoning, service_tables
+from benchmarks import memory_tables, poisoning, service_tables
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000))
@@ -36,7 +36,7 @@ def test_the_stronger_attacker_of_each_seed_is_shown():
     rows = [
         row(seed, attack, target, owners, without, None if owners == "one" else 2000)
         for seed, attack, without in ((0, "random", 20), (0, "chosen", 300), (1, "random", None), (1, "chosen", 1100))
-        for target in service_tables.TARGETS
+        for target in memory_tables.TARGETS
         for owners in ("one", "many")
     ]
     result = {
@@ -44,7 +44,7 @@ def test_the_stronger_attacker_of_each_seed_is_shown():
         "options": {"seeds": "2", "share": "0.01", "most": "10000"},
         "cost": {"without": {"memories": 12, "new": 0.05, "others": 0.125}},
     }  # fmt: skip
-    lines = service_tables.poisoning_table(result).splitlines()
+    lines = memory_tables.poisoning_table(result).splitlines()
     one, many = (next(line for line in lines if f"a rare item | {owners}" in line) for owners in ("one", "many"))
     assert one == "| mixture 0.3 | a rare item | one | 20 to 1,100 | never | never | never | never |"
     assert many.endswith("| 20 to 1,100 | 2,000 | 2,000 | 2,000 | 2,000 |")
