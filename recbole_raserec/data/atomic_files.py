@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from recbole.utils import FeatureType
@@ -9,8 +11,11 @@ from recbole.utils import FeatureType
 from recbole_raserec.errors import DataError
 
 
-def check_header(filepath: str, separator: str, encoding: str) -> None:
-    """Raise DataError unless the first line is text with ``field:type`` columns, and each column occurs once."""
+def check_header(filepath: str, separator: str, encoding: str, kinds: Mapping[str, str]) -> None:
+    """Raise DataError unless the first line is text with ``field:type`` columns, and each column occurs once.
+
+    The fields in ``kinds`` have the given type if they occur: RecBole counts users and items only if they are tokens.
+    """
     mend = "the first line of an atomic file is like user_id:token<TAB>item_id:token<TAB>timestamp:float"
     try:
         with open(filepath, encoding=encoding) as file:
@@ -26,6 +31,8 @@ def check_header(filepath: str, separator: str, encoding: str) -> None:
         name, colon, kind = column.partition(":")
         if not colon or kind not in {t.value for t in FeatureType}:
             raise DataError(filepath, column, "not a column of the form field:type", mend)
+        if kind != kinds.get(name, kind):
+            raise DataError(filepath, column, f"this field's type must be {kinds[name]}", f"write {name}:{kinds[name]}")
         names.append(name)
     for name in names:
         if names.count(name) > 1:

@@ -133,7 +133,10 @@ class SequenceDataset(SequentialDataset):
 
     def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame:
         """Read an atomic file. Interactions are read by pandas' C parser, 20 times faster than RecBole's choice."""
-        check_header(filepath, self.config["field_separator"], self.config["encoding"] or "utf-8")
+        kinds = {self.uid_field: "token", self.iid_field: "token"}
+        if source == FeatureSource.INTERACTION:
+            kinds[self.time_field] = "float"
+        check_header(filepath, self.config["field_separator"], self.config["encoding"] or "utf-8", kinds)
         if source != FeatureSource.INTERACTION:
             return super()._load_feat(filepath, source)
         frame = self._read_interactions(filepath)
