@@ -104,6 +104,7 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
         (SERVING, "recommender", "serving.json", service_tables.recommender_table),
         (SERVING, "speed", "serving_http.json", service_tables.speed_table),
         (SIZE, "endtoend", "end_to_end.json", size_tables.end_to_end_table),
+        (SIZE, "search", "search.json", size_tables.search_table),
         (SIZE, "strides", "long-histories.json", size_tables.stride_table),
     ):
         if (RESULTS / file).exists():

@@ -1,11 +1,11 @@
-"""Measure the search for memories, exact and with ``index_factory=auto``: ``python benchmarks/search.py``.
+"""Measure the search for memories, exact, with ``index_factory=auto`` and by lists: ``python benchmarks/search.py``.
 
 Each (number of memories, index) has its own process, so its peak memory can be measured.
 
   --model_file=FILE   a trained model; the keys are those of its memory, each moved in a random direction by the
                       distance of a real key to its nearest neighbour. Without it, the keys are clusters on a sphere.
   --sizes=A,B         numbers of memories; 131413 are Beauty's
-  --indices=A;B       factory strings or auto
+  --indices=A;B       factory strings, auto, or lists: what auto uses for the rows of a part of the data in a large bank
   --index_nprobe=16   --index_recall=0   as for run
   --output=FILE       benchmarks/results/search.json; the rows of other sizes and indices stay in the file
 """
@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 DEFAULTS = {
     "model_file": "",
     "sizes": "131413,1000000,10000000",
-    "indices": "Flat;auto",
+    "indices": "Flat;auto;lists",
     "index_nprobe": "16",
     "index_recall": "0",
     "output": str(HERE / "results" / "search.json"),
@@ -38,6 +38,8 @@ K, WIDTH, HISTORY = 20, 64, 6  # a user of Beauty has six training pairs
 SINGLE, WARM = 300, 20  # single searches that are timed, and searches before them
 BATCHES = (64, 1024)
 COMPARED = 500  # queries of the recall
+PART = {"lists": 2**15}  # the memory's own keys that are searched at once; a search by lists takes lists of them
+OTHER_PART = 2**11
 _BLOCK = 2**17  # keys that are made at once
 
 
@@ -114,6 +116,8 @@ def measure(size: int, factory: str, nprobe: int, recall: float, model_file: str
     from recbole_raserec.runtime.machine import peak_rss_mib, resident_mib
 
     source, about = real_keys(model_file) if model_file else made_keys(size)
+    if factory == "lists":
+        return {"memories": size, "width": WIDTH, "data": about, **_measure_lists(source.draw(size, 1), recall)}
     rows, before = np.arange(size), resident_mib()
     keys, owners, lengths = source.draw(size, 1), rows // HISTORY + 1, rows % HISTORY + 1
     built = _build(keys, factory, nprobe, recall)
@@ -144,7 +148,42 @@ def measure(size: int, factory: str, nprobe: int, recall: float, model_file: str
         "recall": round(_recall(bank, queries[:COMPARED]), 4),
         "single_ms": {"median": _digits(statistics.median(single)), "p99": _digits(float(np.quantile(single, 0.99)))},
         "batch_ms_a_query": {str(n): _digits(statistics.median(times)) for n, times in batches.items()},
+        "part_ms_a_query": _part_ms(bank.index, keys, rng.permutation(size)[: PART.get(factory, OTHER_PART)]),
     }
+
+
+def _measure_lists(keys: np.ndarray, wanted: float) -> dict[str, Any]:
+    """The row of a search by lists."""
+    from recbole_raserec.retrieval.lists import build_lists
+    from recbole_raserec.retrieval.recall import check_recall
+    from recbole_raserec.runtime.machine import peak_rss_mib
+
+    start = perf_counter()
+    lists = build_lists(keys)
+    built = {"build_s": round(perf_counter() - start, 2)}
+    start = perf_counter()
+    recall = check_recall(lists, keys, wanted)
+    return {
+        "index_factory": "lists",
+        "factory": "lists",
+        "index_recall": wanted,
+        **built,
+        "recall_s": round(perf_counter() - start, 2),
+        "read": lists.read,
+        "recall": round(recall, 4),
+        "part_ms_a_query": _part_ms(lists, keys, lists.sample(PART["lists"])),
+        "peak_mib": peak_rss_mib(),
+    }
+
+
+def _part_ms(index: Any, keys: np.ndarray, rows: np.ndarray) -> float:
+    """Milliseconds a query, the median of three searches for the candidates of the keys ``rows``."""
+    from recbole_raserec.retrieval.index import candidates, normalise
+
+    queries, depth = normalise(keys[rows]), candidates(K, len(keys), exact=False)
+    return _digits(
+        1000 * statistics.median(_seconds(lambda: index.search(queries, depth)) for _ in range(3)) / len(rows)
+    )
 
 
 def _recall(bank: Any, queries: np.ndarray) -> float:

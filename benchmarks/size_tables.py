@@ -33,6 +33,24 @@ def _of(rows: list[dict[str, Any]], stage: str) -> list[dict[str, float]]:
     return [row["stages"][stage] for row in rows]
 
 
+def search_table(result: dict[str, Any]) -> str:
+    """How long it takes to find the memories of a part of the data, exactly and by lists."""
+    lines = [
+        "| memories | index | built in, s | recall@20 | ms a query | times faster than exact | peak, MiB |",
+        "|---" * 7 + "|",
+    ]
+    rows = [row for row in result["rows"] if "part_ms_a_query" in row]
+    exact = {row["memories"]: row["part_ms_a_query"] for row in rows if row["factory"] == "Flat"}
+    for row in rows:
+        wanted = f" for a recall of {row['index_recall']:g}" if row["index_recall"] else ""
+        faster = f"{exact[row['memories']] / row['part_ms_a_query']:.1f}" if row["memories"] in exact else ""
+        lines.append(
+            f"| {row['memories']:,} | {row['factory']}{wanted} | {row['build_s']:.1f} | {row['recall']:.3f} "
+            f"| {row['part_ms_a_query']:.3g} | {faster} | {row['peak_mib']:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
 def stride_table(result: dict[str, Any]) -> str:
     """What ``window_stride`` costs and gains on long histories."""
     lines = [

@@ -121,7 +121,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
     ("retrieval", "FAISS", "memory"): (
         Parameter("index_factory", "Flat", "Factory string of the index, or auto; Flat is exact."),
         Parameter("index_nprobe", 16, "Lists that an IVF index visits.", ranges.COUNT),
-        Parameter("index_recall", 0.0, "Recall that nprobe is tuned to; 0 is off.", ranges.SHARE, newer=True),
+        Parameter("index_recall", 0.0, "Recall that the effort is tuned to; 0 is off.", ranges.SHARE, newer=True),
     ),
     ("augmentation", "RaSeRec 3.3, 3.4", "finetune"): (
         Parameter("alpha", 0.5, "h~ = alpha h + (1 - alpha) h'.", ranges.SHARE),

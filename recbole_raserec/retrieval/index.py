@@ -82,24 +82,33 @@ def search_index(index: faiss.Index, queries: np.ndarray, depth: int) -> tuple[n
 
 
 def _search_exactly(index: faiss.IndexFlat, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`search_index`. The product of matrices is fast, and most of FAISS's time is the choice of the best.
-
-    The ``depth`` best keys are in the ``depth`` groups with the best keys of their own, so few cosines are sorted.
-    """
+    """As :func:`search_index`. The product of matrices is fast, and most of FAISS's time is the choice of the best."""
     keys = torch.from_numpy(faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(-1, index.d))
-    whole = len(keys) // _GROUP * _GROUP  # the keys after these are always sorted
     rough, near = np.empty((len(queries), depth), np.float32), np.empty((len(queries), depth), np.int64)
     size = max(1, _COSINES // len(keys))
     for start in range(0, len(queries), size):
         rows = slice(start, start + size)
-        cosine = torch.from_numpy(queries[rows]) @ keys.T  # [R, N]
-        groups = cosine[:, :whole].unflatten(1, (-1, _GROUP))
-        chosen = groups.amax(dim=2).topk(depth, dim=1, sorted=False).indices
-        number = (chosen[..., None] * _GROUP + torch.arange(_GROUP)).flatten(1)
-        number = torch.cat([number, torch.arange(whole, len(keys)).expand(len(number), -1)], dim=1)
-        best, place = cosine.gather(1, number).topk(depth, dim=1)
-        rough[rows], near[rows] = best.numpy(), number.gather(1, place).numpy()
+        best, number = best_of(torch.from_numpy(queries[rows]) @ keys.T, depth, _GROUP)
+        rough[rows], near[rows] = best.numpy(), number.numpy()
     return rough, near
+
+
+def best_of(cosine: torch.Tensor, depth: int, group: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ``depth`` highest of each row of ``cosine`` [R, N], and their columns [R, depth]; highest first.
+
+    They are in the ``depth`` groups of columns with the highest cosines of their own, so few cosines are sorted.
+    """
+    count = cosine.shape[1]
+    whole = count // group * group  # the columns after these are always sorted
+    if count < 2 * group * depth:
+        best, number = cosine.topk(depth, dim=1)
+        return best, number
+    groups = cosine[:, :whole].unflatten(1, (-1, group))
+    chosen = groups.amax(dim=2).topk(depth, dim=1, sorted=False).indices
+    number = (chosen[..., None] * group + torch.arange(group)).flatten(1)
+    number = torch.cat([number, torch.arange(whole, count).expand(len(number), -1)], dim=1)
+    best, place = cosine.gather(1, number).topk(depth, dim=1)
+    return best, number.gather(1, place)
 
 
 def effort(index: faiss.Index) -> tuple[Any, str, int] | None:

@@ -11,14 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_raserec.retrieval.index import build_index, candidates, choose_factory, effort, normalise, search_index
+from recbole_raserec.retrieval.index import AUTO, build_index, candidates, choose_factory, normalise, search_index
+from recbole_raserec.retrieval.leaks import Leaks
+from recbole_raserec.retrieval.lists import Lists, build_lists
 from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
-from recbole_raserec.retrieval.recall import check_recall
+from recbole_raserec.retrieval.recall import check_recall, facts_of
 from recbole_raserec.runtime.progress import Progress
 
 NO_OWNER = 0  # RecBole's padding id, which no user has
 _COLUMNS = ("keys", "targets", "owners", "lengths", "times")
 _QUERIES = 4096  # searched at once: for a tenth of them FAISS needs more than half the time
+_PART = 16  # a part of the data has at least so many times fewer rows than the bank
 _CANDIDATES = 2**21  # found at once, as indices and rough cosines
 _COMPARED = 2**17  # memories whose keys are held at once
 _TIES = 1024  # memories as near as the last one, among which the order in the bank decides
@@ -135,16 +138,17 @@ class MemoryBank:
         if len(self) == 0 or len(queries) == 0:
             return found
         shut = 0 if hidden is None else np.count_nonzero(hidden)
-        rows, depth = np.arange(len(queries)), candidates(k, len(self), self.is_exact)
+        index, depth = self._index_for(len(queries)), candidates(k, len(self), self.is_exact)
+        rows = np.argsort(index.assign(queries), kind="stable") if isinstance(index, Lists) else np.arange(len(queries))
         while len(rows):
             # If leaks or ties fill the result of a query, it is searched again, twice as deep.
             blocks = _blocks(rows, min(_QUERIES, _CANDIDATES // depth))
             complete = [
-                self._search_block(queries, users, lengths, block, depth, found, hidden, before)
+                self._search_block(index, queries, users, lengths, block, depth, found, hidden, before)
                 for block in progress(blocks)
             ]
             rows = rows[~np.concatenate(complete)]
-            enough = k + self._count_leaks(users[rows], lengths[rows]) + _TIES + shut
+            enough = k + self._leaks.count(users[rows], lengths[rows]) + _TIES + shut
             enough += 0 if before is None else (self.times >= before[rows].min(initial=np.inf)).sum()
             rows = rows[depth < np.minimum(enough, len(self))]
             depth, progress = min(2 * depth, len(self)), iter
@@ -152,6 +156,7 @@ class MemoryBank:
 
     def _search_block(
         self,
+        index: Any,
         queries: np.ndarray,
         users: np.ndarray,
         lengths: np.ndarray,
@@ -163,7 +168,7 @@ class MemoryBank:
     ) -> np.ndarray:
         """Fill ``found[rows]`` from the ``depth`` nearest. Return [R] whether no deeper memory can belong there."""
         k = found.shape[1]
-        rough, near = search_index(self._index, normalise(queries[rows]), depth)  # [R, depth] both
+        rough, near = search_index(index, normalise(queries[rows]), depth)  # [R, depth] both
         near = np.sort(near, axis=1)
         leak = (self.owners[near] == users[rows, None]) & (self.lengths[near] >= lengths[rows, None])
         if hidden is not None:
@@ -180,19 +185,9 @@ class MemoryBank:
         rest = rough[:, -1] + _ROUNDING if self.is_exact else -np.inf
         return (best[:, -1] > rest) | (near[:, 0] == NO_MEMORY)
 
-    def _count_leaks(self, users: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """[Q] number of memories of the same user with a prefix as long or longer."""
-        if len(users) == 0:
-            return np.zeros(0, np.int64)
-        span, ordered = self._ordered
-        user = users.astype(np.int64) * span
-        return np.searchsorted(ordered, user + span) - np.searchsorted(ordered, user + np.minimum(lengths, span - 1))
-
     @cached_property
-    def _ordered(self) -> tuple[int, np.ndarray]:
-        """span = longest prefix + 2, and owner x span + length of all memories, sorted."""
-        span = int(self.lengths.max()) + 2
-        return span, np.sort(self.owners.astype(np.int64) * span + self.lengths)
+    def _leaks(self) -> Leaks:
+        return Leaks(self.owners, self.lengths)
 
     @property
     def index(self) -> Any:
@@ -218,12 +213,26 @@ class MemoryBank:
         """The factory string in force."""
         return choose_factory(self.index_factory, *self.keys.shape)
 
+    def _index_for(self, count: int) -> Any:
+        """What searches ``count`` queries: lists for the rows of a part of the data in a large bank, or the index."""
+        part = count >= max(_QUERIES, len(self) // _PART)
+        return self._lists if self.index_factory == AUTO and not self.is_exact and part else self._index
+
     @cached_property
     def _index(self) -> Any:
         """FAISS's index with all keys."""
         index = build_index(self.keys, self._factory, self.index_nprobe)
-        if not self.is_exact:
-            self._facts["recall"] = check_recall(index, self.keys, self.index_recall)
+        return index if self.is_exact else self._checked(index)
+
+    @cached_property
+    def _lists(self) -> Lists:
+        """All keys, for searches of many queries."""
+        return self._checked(build_lists(self.keys))
+
+    def _checked(self, index: Any) -> Any:
+        facts = facts_of(index, self._factory, check_recall(index, self.keys, self.index_recall))
+        self._facts.clear()
+        self._facts.update(facts)
         return index
 
     @cached_property
@@ -231,19 +240,11 @@ class MemoryBank:
         return {}
 
     def index_facts(self) -> dict[str, Any] | None:
-        """The index's factory string, its effort (nprobe or efSearch) and its recall, measured when it was built.
-
-        None if the index is exact, or if this bank has not built one.
-        """
-        if not self._facts:
-            return None
-        knob = effort(self._index)
-        setting = {} if knob is None else {knob[1]: getattr(knob[0], knob[1])}
-        return {"factory": self._factory, **setting, **self._facts}
+        """Factory string (or "lists"), effort and recall of the approximate index that was built last, or None."""
+        return self._facts or None
 
 
 def _blocks(rows: np.ndarray, size: int) -> list[np.ndarray]:
     """``rows`` in parts of nearly equal size, at most ``size``."""
-    if len(rows) <= size:
-        return [rows]  # array_split is slow for a single query
-    return np.array_split(rows, -(-len(rows) // max(1, size)))
+    # array_split is slow for a single query
+    return [rows] if len(rows) <= size else np.array_split(rows, -(-len(rows) // max(1, size)))

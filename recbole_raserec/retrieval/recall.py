@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import faiss
 import numpy as np
 
 from recbole_raserec.retrieval.index import candidates, effort, normalise
+from recbole_raserec.retrieval.lists import MOST, Lists
 
 ENOUGH = 0.95  # a lower recall is a warning
 _K = 20
-_QUERIES = 500
+_QUERIES, _IN_LISTS = 500, 1000
 _BLOCK = 2**17  # keys that are compared with all queries at once
 _ROUNDING = 1e-6  # two sums of the same products differ by less
 
@@ -44,7 +46,7 @@ def exact_search(keys: np.ndarray, queries: np.ndarray, k: int) -> Truth:
     return Truth(queries, best[:, k - 1], k)
 
 
-def measure_recall(index: faiss.Index, keys: np.ndarray, truth: Truth) -> float:
+def measure_recall(index: faiss.Index | Lists, keys: np.ndarray, truth: Truth) -> float:
     """Fraction of the exact ``truth.k`` nearest keys that a memory bank on ``index`` finds.
 
     The bank computes the cosines of more than ``truth.k`` candidates and keeps the nearest. A key that is as near as
@@ -57,16 +59,20 @@ def measure_recall(index: faiss.Index, keys: np.ndarray, truth: Truth) -> float:
     return float(np.mean(np.minimum(enough, truth.k) / truth.k))
 
 
-def check_recall(index: faiss.Index, keys: np.ndarray, wanted: float = 0.0, queries: np.ndarray | None = None) -> float:
+def check_recall(
+    index: faiss.Index | Lists, keys: np.ndarray, wanted: float = 0.0, queries: np.ndarray | None = None
+) -> float:
     """Measure and log the recall of an approximate ``index`` over ``keys`` [N, D]. First reach ``wanted`` if it is > 0.
 
-    The recall is that of the min(20, N) nearest keys of ``queries`` [Q, D]. By default they are 500 random keys, each
-    of which finds itself. A recall under ``wanted``, or under .95 if nothing is wanted, is a warning.
+    The recall is that of the min(20, N) nearest keys of ``queries`` [Q, D]. By default they are 500 random keys, or
+    those of some lists, each of which finds itself. A recall under ``wanted``, or under .95 if nothing is wanted, is a
+    warning.
     """
     if queries is None:
-        queries = keys[np.random.default_rng(0).permutation(len(keys))[:_QUERIES]]
+        random = np.random.default_rng(0).permutation(len(keys))[:_QUERIES]
+        queries = keys[index.sample(_IN_LISTS) if isinstance(index, Lists) else random]
     truth = exact_search(keys, queries, min(_K, len(keys)))
-    knob, setting = effort(index), ""
+    knob, setting = _knob(index), ""
     if knob is not None:
         owner, name, most = knob
         if wanted > 0:
@@ -83,6 +89,18 @@ def check_recall(index: faiss.Index, keys: np.ndarray, wanted: float = 0.0, quer
         mend = "use another index_factory" if wanted else "raise index_nprobe, or set index_recall"
         logging.getLogger().warning(f"recall {recall:.3f} is under {wanted or ENOUGH}{setting} (index_nprobe): {mend}")
     return recall
+
+
+def facts_of(index: faiss.Index | Lists, factory: str, recall: float) -> dict[str, Any]:
+    """What a result file says about an approximate index."""
+    knob = _knob(index)
+    setting = {} if knob is None else {knob[1]: getattr(knob[0], knob[1])}
+    return {"factory": "lists" if isinstance(index, Lists) else factory, **setting, "recall": recall}
+
+
+def _knob(index: faiss.Index | Lists) -> tuple[Any, str, int] | None:
+    """As :func:`~recbole_raserec.retrieval.index.effort`."""
+    return (index, "read", min(index.ntotal, MOST)) if isinstance(index, Lists) else effort(index)
 
 
 def least_effort(recall_at: Callable[[int], float], most: int, wanted: float) -> int:

@@ -1,0 +1,99 @@
+"""The search list by list, against an exact search."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recbole_raserec.retrieval import index as index_module
+from recbole_raserec.retrieval import lists as lists_module
+from recbole_raserec.retrieval import memory as memory_module
+from recbole_raserec.retrieval.index import normalise
+from recbole_raserec.retrieval.lists import build_lists
+from recbole_raserec.retrieval.memory import MemoryBank
+from recbole_raserec.retrieval.recall import check_recall, exact_search, measure_recall
+
+
+def clustered(seed: int, size: int, equal: int = 0) -> np.ndarray:
+    """[size, 8] keys around 20 centres, ``equal`` of them equal; none has length 1."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(size=(20, 8))
+    keys = centres[rng.integers(0, 20, size)] + 0.3 * rng.normal(size=(size, 8))
+    keys[:equal] = keys[0]
+    return (3 * keys).astype(np.float32)
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 800), st.integers(1, 100), st.integers(1, 40))
+def test_lists_that_are_read_whole_find_what_an_exact_search_finds(size, count, depth):
+    keys, queries = clustered(size, size, size // 10), normalise(clustered(size + 1, count))
+    lists = build_lists(keys)
+    lists.read = size
+    cosines, found = lists.search(queries, depth)
+    exact = queries @ normalise(keys).T
+    expected = -np.sort(-exact, axis=1)[:, :depth]
+    near = min(size, depth)
+    assert np.allclose(cosines[:, :near], expected, atol=2e-3)
+    assert np.allclose(np.take_along_axis(exact, found[:, :near], axis=1), cosines[:, :near], atol=2e-3)
+    assert all(len(set(row)) == near for row in found[:, :near].tolist())
+    assert (found[:, near:] == -1).all() and (cosines[:, near:] == -np.inf).all()
+
+
+def test_every_key_is_in_one_list_and_finds_itself():
+    keys = clustered(0, 3000, 300)
+    lists = build_lists(keys)
+    assert np.array_equal(np.sort(lists.order), np.arange(3000))
+    assert lists.starts[-1] == 3000 == lists.ntotal
+    lists.read = 1
+    best = lists.search(normalise(keys), 1)[0]
+    assert np.allclose(best, 1, atol=1e-3)
+
+
+def test_equal_keys_make_equal_lists():
+    one, two = build_lists(clustered(0, 2000)), build_lists(clustered(0, 2000))
+    assert np.array_equal(one.order, two.order)
+    assert one.codes.equal(two.codes)
+
+
+def test_what_is_read_trades_time_for_recall():
+    keys = clustered(0, 6000)
+    lists, truth = build_lists(keys), exact_search(keys, keys[:300], 20)
+    recalls = []
+    for lists.read in (1, 600, 6000):
+        recalls.append(measure_recall(lists, keys, truth))
+    assert recalls[0] < recalls[1] <= recalls[2] == 1.0
+    assert check_recall(lists, keys, 0.97) >= 0.97
+    assert 1 < lists.read < 6000
+
+
+def test_few_regions_are_looked_at_if_there_are_very_many_lists(monkeypatch):
+    keys = clustered(0, 6000)
+    lists, truth = build_lists(keys), exact_search(keys, keys[:300], 20)
+    lists.read = 1000
+    everywhere = measure_recall(lists, keys, truth)
+    monkeypatch.setattr(lists_module, "_NEAR", 30)  # of 100
+    assert 0.8 < measure_recall(lists, keys, truth) <= everywhere
+
+
+@pytest.mark.parametrize("read", [2000, 200])
+def test_a_large_bank_searches_a_part_of_the_data_by_lists(monkeypatch, read):
+    """With all keys read, its answer is that of an exact bank, without leaks."""
+    monkeypatch.setattr(index_module, "FLAT_FLOATS", 1000)
+    monkeypatch.setattr(memory_module, "_QUERIES", 100)
+    rng = np.random.default_rng(3)
+    keys, owners, lengths = clustered(0, 2000), rng.integers(1, 40, 2000), rng.integers(1, 9, 2000)
+    bank = MemoryBank(keys, np.arange(2000), owners, lengths, index_factory="auto")
+    bank._lists.read = read
+    found = bank.search(keys, owners, lengths, 10)
+    exact = MemoryBank(keys, np.arange(2000), owners, lengths).search(keys, owners, lengths, 10)
+    if read == 2000:
+        assert np.array_equal(found, exact)
+    else:
+        assert 0.5 < np.mean(found == exact) < 1
+    assert not ((owners[found] == owners[:, None]) & (lengths[found] >= lengths[:, None]))[found >= 0].any()
+    assert bank.index_facts()["factory"] == "lists"
+    assert not bank.has_index
+    bank.search(keys[:3], owners[:3], lengths[:3], 10)  # few queries
+    assert bank.has_index
