@@ -14,7 +14,7 @@ import torch
 
 from recbole_raserec.errors import ConfigError, DataError
 
-AUTO = "auto"
+AUTO, LISTS = "auto", "lists"
 FLAT_FLOATS = 2**24  # numbers in all keys up to which an exact search of one query takes a few milliseconds
 _BLOCK = 2**17  # keys that are scaled at once
 _GROUP = 128  # keys of which only the best one is looked at first
@@ -27,15 +27,16 @@ _MMAP_FLAT = getattr(faiss, "IO_FLAG_MMAP_IFC", 0)  # maps indices without lists
 
 
 def choose_factory(factory: str, count: int, width: int) -> str:
-    """``factory``, or for "auto" the factory string for ``count`` memories of ``width`` numbers.
+    """``factory``, or for "auto" and "lists" the factory string for ``count`` memories of ``width`` numbers.
 
-    Up to ``FLAT_FLOATS`` numbers it is exact. More are divided into sqrt(count) / 2 lists of 8-bit codes. The bank
+    Up to ``FLAT_FLOATS`` numbers, "auto" is exact. More are divided into sqrt(count) / 2 lists of 8-bit codes. The bank
     computes the cosines of more candidates than it returns. So the codes lose next to nothing: only memories in lists
     that are not visited are missed. On Beauty's keys, 16 of so many lists hold .96 of the 20 nearest memories.
     """
-    if factory != AUTO:
+    if factory not in (AUTO, LISTS):
         return factory
-    return "Flat" if count * width <= FLAT_FLOATS else f"IVF{round(math.sqrt(count) / 2)},SQ8"
+    flat = factory == AUTO and count * width <= FLAT_FLOATS
+    return "Flat" if flat else f"IVF{max(1, round(math.sqrt(count) / 2))},SQ8"
 
 
 def candidates(k: int, count: int, exact: bool) -> int:

@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_raserec.retrieval.index import best_of, normalise
+from recbole_raserec.retrieval.index import AUTO, LISTS, best_of, normalise
 from recbole_raserec.retrieval.neighbours import NO_MEMORY
 
 KEYS_A_LIST = 60
+FEW, PART = 4096, 16  # a part of the data has FEW rows or more, and at most PART times fewer than a bank
 READ = 3 * 2**12  # keys; on Beauty's memory, .97 of the 20 nearest memories are among them
 MOST = 2**17  # keys that are worth reading
 _NEAR, _NEARER = 2**16, 2**10  # lists that are compared with a group, and those that are compared with its queries
@@ -126,6 +127,11 @@ class Lists:
         return lists[:enough]
 
 
+def for_part(factory: str, count: int, queries: int) -> bool:
+    """Whether so many queries in a bank of ``count`` memories are the rows of a part of the data, searched by lists."""
+    return factory in (AUTO, LISTS) and queries >= max(FEW, count // PART)
+
+
 def build_lists(keys: np.ndarray) -> Lists:
     """Divide ``keys`` [N, D] into about N / 60 lists by k-means. Equal keys make equal lists.
 
@@ -136,8 +142,10 @@ def build_lists(keys: np.ndarray) -> Lists:
     regions = _centroids(normalise(keys[np.sort(sample)]), round(math.sqrt(count / KEYS_A_LIST)))
     blocks = [slice(start, start + _BLOCK) for start in range(0, count, _BLOCK)]
     region = np.concatenate([_nearest(normalise(keys[block]), regions) for block in blocks])
-    parts = [normalise(keys[np.flatnonzero(region == number)]) for number in range(len(regions))]
-    centroids = [_centroids(part, round(len(part) / KEYS_A_LIST)) for part in parts]
+    centroids = []
+    for number in range(len(regions)):
+        part = keys[np.flatnonzero(region == number)]
+        centroids.append(_centroids(normalise(part), round(len(part) / KEYS_A_LIST)))
     first = np.cumsum([0, *map(len, centroids)])
     found = Lists(torch.from_numpy(regions), torch.from_numpy(np.concatenate(centroids)), first)
     for _ in range(_MOVES):
@@ -158,8 +166,10 @@ def build_lists(keys: np.ndarray) -> Lists:
 
 
 def _centroids(vectors: np.ndarray, count: int) -> np.ndarray:
-    """[C, D] unit centroids of unit ``vectors`` [R, D] by k-means; C is at least 1 and at most R."""
-    count = max(1, min(count, len(vectors)))
+    """[C, D] unit centroids of unit ``vectors`` [R, D] by k-means; C is at least 1, unless R is 0."""
+    count = min(max(1, count), len(vectors))
+    if count == 0:
+        return vectors
     settings = {"niter": 10, "spherical": True, "seed": 0, "min_points_per_centroid": 1}
     means = faiss.Kmeans(vectors.shape[1], count, max_points_per_centroid=_TRAINED_ON, **settings)
     means.train(vectors)

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_raserec.retrieval.index import AUTO, build_index, candidates, choose_factory, normalise, search_index
+from recbole_raserec.retrieval.index import build_index, candidates, choose_factory, normalise, search_index
 from recbole_raserec.retrieval.leaks import Leaks
-from recbole_raserec.retrieval.lists import Lists, build_lists
+from recbole_raserec.retrieval.lists import Lists, build_lists, for_part
 from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
 from recbole_raserec.retrieval.recall import check_recall, facts_of
 from recbole_raserec.runtime.progress import Progress
@@ -21,7 +21,6 @@ from recbole_raserec.runtime.progress import Progress
 NO_OWNER = 0  # RecBole's padding id, which no user has
 _COLUMNS = ("keys", "targets", "owners", "lengths", "times")
 _QUERIES = 4096  # searched at once: for a tenth of them FAISS needs more than half the time
-_PART = 16  # a part of the data has at least so many times fewer rows than the bank
 _CANDIDATES = 2**21  # found at once, as indices and rough cosines
 _COMPARED = 2**17  # memories whose keys are held at once
 _TIES = 1024  # memories as near as the last one, among which the order in the bank decides
@@ -215,8 +214,7 @@ class MemoryBank:
 
     def _index_for(self, count: int) -> Any:
         """What searches ``count`` queries: lists for the rows of a part of the data in a large bank, or the index."""
-        part = count >= max(_QUERIES, len(self) // _PART)
-        return self._lists if self.index_factory == AUTO and not self.is_exact and part else self._index
+        return self._lists if not self.is_exact and for_part(self.index_factory, len(self), count) else self._index
 
     @cached_property
     def _index(self) -> Any:

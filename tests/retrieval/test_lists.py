@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from recbole_raserec.retrieval import index as index_module
 from recbole_raserec.retrieval import lists as lists_module
-from recbole_raserec.retrieval import memory as memory_module
 from recbole_raserec.retrieval.index import normalise
 from recbole_raserec.retrieval.lists import build_lists
 from recbole_raserec.retrieval.memory import MemoryBank
@@ -81,7 +80,7 @@ def test_few_regions_are_looked_at_if_there_are_very_many_lists(monkeypatch):
 def test_a_large_bank_searches_a_part_of_the_data_by_lists(monkeypatch, read):
     """With all keys read, its answer is that of an exact bank, without leaks."""
     monkeypatch.setattr(index_module, "FLAT_FLOATS", 1000)
-    monkeypatch.setattr(memory_module, "_QUERIES", 100)
+    monkeypatch.setattr(lists_module, "FEW", 100)
     rng = np.random.default_rng(3)
     keys, owners, lengths = clustered(0, 2000), rng.integers(1, 40, 2000), rng.integers(1, 9, 2000)
     bank = MemoryBank(keys, np.arange(2000), owners, lengths, index_factory="auto")
@@ -97,3 +96,13 @@ def test_a_large_bank_searches_a_part_of_the_data_by_lists(monkeypatch, read):
     assert not bank.has_index
     bank.search(keys[:3], owners[:3], lengths[:3], 10)  # few queries
     assert bank.has_index
+
+
+def test_lists_can_be_chosen_for_a_small_bank(monkeypatch):
+    monkeypatch.setattr(lists_module, "FEW", 100)
+    bank = MemoryBank(clustered(0, 300), np.arange(300), np.ones(300, int), np.arange(300), index_factory="lists")
+    nobody = np.full(300, 2)
+    assert np.array_equal(bank.search(bank.keys, nobody, nobody, 1)[:, 0], np.arange(300))
+    assert bank.index_facts()["factory"] == "lists"
+    assert bank.search(bank.keys[:1], nobody[:1], nobody[:1], 1) == 0  # by FAISS
+    assert bank.index_facts()["factory"] == "IVF9,SQ8"
