@@ -1,14 +1,15 @@
 """Search for many queries at once, list by list: near queries read the same keys, so the scan is a product of matrices.
 
 An inverted file (Jégou et al., 2011) scans lists for each query on its own. Here the queries of a list choose the lists
-that all of them read. With lists of a fixed size, a query costs the same however many keys there are.
+that all of them read. The number of keys that a query reads does not depend on their number; what it costs to choose
+the lists grows with the square root of it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import faiss
@@ -21,18 +22,18 @@ from recbole_raserec.retrieval.index import AUTO, LISTS, best_of, normalise
 from recbole_raserec.retrieval.neighbours import NO_MEMORY
 
 KEYS_A_LIST = 60
-FEW, PART = 4096, 16  # a part of the data has FEW rows or more, and at most PART times fewer than a bank
+FEW, PART = 4096, 16  # with fewer rows, or PART times fewer than memories, lists take longer to build than they save
 READ = 3 * 2**12  # keys; on Beauty's memory, .97 of the 20 nearest memories are among them
 MOST = 2**17  # keys that are worth reading
-_NEAR, _NEARER = 2**16, 2**10  # lists that are compared with a group, and those that are compared with its queries
+_NEAR, _NEARER = 2**16, 2**10  # lists that are compared with a group's mean, and those compared with its queries
 _TOGETHER = 256  # queries of a group at most
+_COSINES = 2**22  # held at once
 _SHARPNESS = 16.0  # a list counts exp(16 (cosine - best cosine)) for a query
 _GROUP = 32  # columns of which only the best one is looked at first
 _BLOCK = 2**17  # keys that are scaled at once
-_TRAINED_ON = 128  # keys for each centroid
+_TRAINED_ON = 128  # keys for each centroid at most
 _AROUND = 16  # regions in which a vector's list is looked for
 _MOVES = 2
-_SAMPLE = 2**18  # keys that the regions are trained on
 
 
 @dataclass
@@ -46,16 +47,16 @@ class Lists:
     first : [M + 1] number of each region's first list.
     starts : [L + 1] place of each list's first key in ``order``.
     order : [N] numbers of the keys, list by list.
-    codes : [N, D] float16 difference of each key and its list's centroid, in this order. Small differences are exact.
-    read : keys that each query is compared with. More keys find more, and take longer.
+    codes : [N, D] float16 difference of each key and its list's centroid, in this order. Small ones lose little.
+    read : about so many keys are compared with each query. More keys find more, and take longer.
     """
 
     regions: Tensor
     centroids: Tensor
     first: np.ndarray
-    starts: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
-    order: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    codes: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
+    starts: np.ndarray
+    order: np.ndarray
+    codes: Tensor
     read: int = READ
 
     @property
@@ -64,112 +65,135 @@ class Lists:
         return len(self.order)
 
     def sample(self, count: int) -> np.ndarray:
-        """Numbers of about ``count`` keys, or of all: those of some lists, because a search takes them together."""
-        lists = np.random.default_rng(0).permutation(len(self.centroids))
-        enough = np.searchsorted(np.cumsum(np.diff(self.starts)[lists]), count) + 1
-        return self.order[_spans(self.starts, lists[:enough])]
+        """Numbers of about ``count`` keys, at most 60 of a list: near keys, because a search takes them together."""
+        rng, sizes = np.random.default_rng(0), np.diff(self.starts)
+        drawn = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))  # a large list is drawn more often
+        lists = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
+        taken = np.minimum(sizes[lists], KEYS_A_LIST)
+        enough = slice(int(np.searchsorted(np.cumsum(taken), count)) + 1)
+        return self.order[_spans(self.starts[lists[enough]], taken[enough])]
 
     def assign(self, vectors: np.ndarray) -> np.ndarray:
         """[Q] list of each vector [Q, D]: the nearest one in the regions around the vector's nearest region."""
-        lists = np.empty(len(vectors), np.int64)
-        for start in range(0, len(vectors), _BLOCK):
-            part = normalise(vectors[start : start + _BLOCK])
-            region = _nearest(part, self.regions.numpy())
-            for rows in _runs(region):
-                near = self._around[region[rows[0]]]
-                lists[start + rows] = near[_nearest(part[rows], self.centroids[torch.from_numpy(near)].numpy())]
-        return lists
+        return _assign(vectors, self.regions, self.centroids, self.first)
 
-    @cached_property
-    def _around(self) -> list[np.ndarray]:
-        """The lists of the regions nearest to each region."""
-        near = [_top(cosine, _AROUND) for cosine in self.regions @ self.regions.T]
-        return [_spans(self.first, np.sort(regions)) for regions in near]
-
-    def search(self, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    def search(self, queries: np.ndarray, depth: int, lists: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Cosines and numbers [Q, depth] of keys near unit ``queries`` [Q, D]; -1 if there are none.
 
-        The queries of a list read the same keys. So a search takes least time if all queries near each other are in it.
+        ``lists`` [Q] are those of the queries, if they are known. The queries of a list read the same keys, so a search
+        is fastest if near queries are searched together.
         """
         cosines = np.full((len(queries), depth), -np.inf, np.float32)
         numbers = np.full((len(queries), depth), NO_MEMORY, np.int64)
-        lists = self.assign(queries)
-        for rows in _runs(lists):
+        for rows in _runs(self.assign(queries) if lists is None else lists):
             for start in range(0, len(rows), _TOGETHER):
                 group = rows[start : start + _TOGETHER]
                 vectors = torch.from_numpy(queries[group])
                 chosen = self._choose(vectors, max(self.read, 2 * depth))
-                places = _spans(self.starts, chosen)
-                best, place = best_of(vectors @ self._keys(chosen, places).T, min(depth, len(places)), _GROUP)
-                cosines[group, : best.shape[1]] = best.numpy()
-                numbers[group, : best.shape[1]] = self.order[places[place.numpy()]]
+                sizes = self._sizes[chosen]
+                places = _spans(self.starts[chosen], sizes)
+                keys, width = self._keys(chosen, sizes, places), min(depth, len(places))
+                parts = vectors.split(max(1, _COSINES // len(places)))
+                best, place = zip(*(best_of(part @ keys.T, width, _GROUP) for part in parts))
+                cosines[group, :width] = torch.cat(best).numpy()
+                numbers[group, :width] = self.order[places[torch.cat(place).numpy()]]
         return cosines, numbers
 
-    def _keys(self, lists: np.ndarray, places: np.ndarray) -> Tensor:
-        """The keys at ``places`` [P], which are all keys of ``lists``."""
-        sizes = torch.from_numpy(self.starts[lists + 1] - self.starts[lists])
-        centroids = self.centroids[torch.from_numpy(lists)].repeat_interleave(sizes, dim=0)
+    def _keys(self, lists: np.ndarray, sizes: np.ndarray, places: np.ndarray) -> Tensor:
+        """The keys at ``places`` [P], which are all keys of ``lists`` with ``sizes``."""
+        centroids = self.centroids[torch.from_numpy(lists)].repeat_interleave(torch.from_numpy(sizes), dim=0)
         return centroids.add_(self.codes[torch.from_numpy(places)])
 
     def _choose(self, group: Tensor, read: int) -> np.ndarray:
         """The lists that a group of queries [G, D] reads: those nearest to its queries, with about ``read`` keys."""
-        mean = group.mean(dim=0)
-        lists = np.arange(len(self.centroids))
-        if len(lists) > _NEAR:
-            regions = _top(self.regions @ mean, math.ceil(len(self.regions) * _NEAR / len(lists)))
-            lists = _spans(self.first, regions)
-        if read < KEYS_A_LIST * _NEARER // 2:
-            lists = lists[_top(self.centroids[torch.from_numpy(lists)] @ mean, _NEARER)]
-        cosine = group @ self.centroids[torch.from_numpy(lists)].T  # [G, lists]
+        lists, centroids = self._near(group, max(_NEAR, _NEAR * read // READ))
+        shortlist = _top(centroids @ group.mean(dim=0), max(_NEARER, 4 * read // KEYS_A_LIST))
+        if self._sizes[lists[shortlist]].sum() >= read:
+            lists, centroids = lists[shortlist], centroids[torch.from_numpy(shortlist)]
+        cosine = group @ centroids.T  # [G, lists]
         share = (_SHARPNESS * (cosine - cosine.amax(dim=1, keepdim=True))).exp().sum(dim=0)
         lists = lists[share.argsort(descending=True).numpy()]
-        enough = np.searchsorted(np.cumsum(self.starts[lists + 1] - self.starts[lists]), read) + 1
-        return lists[:enough]
+        return lists[: np.searchsorted(np.cumsum(self._sizes[lists]), read) + 1]
+
+    def _near(self, group: Tensor, count: int) -> tuple[np.ndarray, Tensor]:
+        """About ``count`` lists: those of the regions nearest to any query of the group. And their centroids."""
+        total = len(self.centroids)
+        if total <= count:
+            return np.arange(total), self.centroids
+        regions = _top((group @ self.regions.T).amax(dim=0), math.ceil(len(self.regions) * count / total))
+        lists = _spans(self.first[regions], self.first[regions + 1] - self.first[regions])
+        return lists, self.centroids[torch.from_numpy(lists)]
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        return np.diff(self.starts)
 
 
-def for_part(factory: str, count: int, queries: int) -> bool:
-    """Whether so many queries in a bank of ``count`` memories are the rows of a part of the data, searched by lists."""
-    return factory in (AUTO, LISTS) and queries >= max(FEW, count // PART)
+def for_part(factory: str, count: int, rows: int) -> bool:
+    """Whether a part of the data with so many rows is searched by lists, in a bank of ``count`` memories."""
+    return factory in (AUTO, LISTS) and rows >= max(FEW, count // PART)
 
 
 def build_lists(keys: np.ndarray) -> Lists:
-    """Divide ``keys`` [N, D] into about N / 60 lists by k-means. Equal keys make equal lists.
+    """Divide ``keys`` [N, D] into at most N / 60 lists by k-means. Equal keys make equal lists.
 
     The keys of each region are divided on their own; then all lists move together, so that regions have no borders.
     """
     count, width = keys.shape
-    sample = np.random.default_rng(0).permutation(count)[:_SAMPLE]
-    regions = _centroids(normalise(keys[np.sort(sample)]), round(math.sqrt(count / KEYS_A_LIST)))
     blocks = [slice(start, start + _BLOCK) for start in range(0, count, _BLOCK)]
-    region = np.concatenate([_nearest(normalise(keys[block]), regions) for block in blocks])
+    regions, region = _regions(keys, blocks)
     centroids = []
     for number in range(len(regions)):
         part = keys[np.flatnonzero(region == number)]
         centroids.append(_centroids(normalise(part), round(len(part) / KEYS_A_LIST)))
-    first = np.cumsum([0, *map(len, centroids)])
-    found = Lists(torch.from_numpy(regions), torch.from_numpy(np.concatenate(centroids)), first)
+    first, centres = np.cumsum([0, *map(len, centroids)]), torch.from_numpy(np.concatenate(centroids))
     for _ in range(_MOVES):
-        lists = found.assign(keys)
-        sums = torch.zeros_like(found.centroids)
+        lists = _assign(keys, regions, centres, first)
+        sums = torch.zeros_like(centres)
         for block in blocks:
             sums.index_add_(0, torch.from_numpy(lists[block]), torch.from_numpy(normalise(keys[block])))
-        empty = sums.norm(dim=1, keepdim=True) == 0
-        found.centroids[:] = torch.where(empty, found.centroids, F.normalize(sums, dim=1))
-    lists = found.assign(keys)
-    found.order = np.argsort(lists, kind="stable")
-    found.starts = np.concatenate([[0], np.cumsum(np.bincount(lists, minlength=len(found.centroids)))])
-    found.codes = torch.empty(count, width, dtype=torch.float16)
+        centres = torch.where(sums.norm(dim=1, keepdim=True) > 0, F.normalize(sums, dim=1), centres)
+    lists = _assign(keys, regions, centres, first)
+    sizes = np.bincount(lists, minlength=len(centres))
+    # Equal keys leave lists and regions empty. They would stand in the way of the others.
+    full, before = sizes > 0, np.concatenate([[0], np.cumsum(sizes > 0)])
+    regions, first = regions[torch.from_numpy(np.diff(before[first]) > 0)], np.unique(before[first])
+    lists, centres, sizes = before[lists], centres[torch.from_numpy(full)], sizes[full]
+    order = np.argsort(lists, kind="stable")
+    codes = torch.empty(count, width, dtype=torch.float16)
     for block in blocks:
-        rows = found.order[block]
-        found.codes[block] = torch.from_numpy(normalise(keys[rows])) - found.centroids[torch.from_numpy(lists[rows])]
-    return found
+        rows = order[block]
+        codes[block] = torch.from_numpy(normalise(keys[rows])) - centres[torch.from_numpy(lists[rows])]
+    return Lists(regions, centres, first, np.concatenate([[0], np.cumsum(sizes)]), order, codes)
+
+
+def _assign(vectors: np.ndarray, regions: Tensor, centroids: Tensor, first: np.ndarray) -> np.ndarray:
+    """[Q] list of each vector [Q, D], as :meth:`Lists.assign`."""
+    near = [np.sort(_top(cosine, _AROUND)) for cosine in regions @ regions.T]
+    around = [_spans(first[numbers], first[numbers + 1] - first[numbers]) for numbers in near]
+    lists = np.empty(len(vectors), np.int64)
+    for start in range(0, len(vectors), _BLOCK):
+        part = normalise(vectors[start : start + _BLOCK])
+        region = _nearest(part, regions.numpy())
+        for rows in _runs(region):
+            some = around[region[rows[0]]]
+            lists[start + rows] = some[_nearest(part[rows], centroids[torch.from_numpy(some)].numpy())]
+    return lists
+
+
+def _regions(keys: np.ndarray, blocks: list[slice]) -> tuple[Tensor, np.ndarray]:
+    """Unit centroids [M, D] of regions that hold a key, and the region of each of the ``keys`` [N, D]."""
+    wanted = max(1, round(math.sqrt(len(keys) / KEYS_A_LIST)))
+    sample = np.random.default_rng(0).permutation(len(keys))[: _TRAINED_ON * wanted]
+    regions = _centroids(normalise(keys[np.sort(sample)]), wanted)
+    region = np.concatenate([_nearest(normalise(keys[block]), regions) for block in blocks])
+    full, region = np.unique(region, return_inverse=True)
+    return torch.from_numpy(regions[full]), region
 
 
 def _centroids(vectors: np.ndarray, count: int) -> np.ndarray:
-    """[C, D] unit centroids of unit ``vectors`` [R, D] by k-means; C is at least 1, unless R is 0."""
-    count = min(max(1, count), len(vectors))
-    if count == 0:
-        return vectors
+    """[C, D] unit centroids of unit ``vectors`` [R, D] by k-means; C is at least 1 and at most R."""
+    count = max(1, min(count, len(vectors)))
     settings = {"niter": 10, "spherical": True, "seed": 0, "min_points_per_centroid": 1}
     means = faiss.Kmeans(vectors.shape[1], count, max_points_per_centroid=_TRAINED_ON, **settings)
     means.train(vectors)
@@ -187,10 +211,9 @@ def _runs(numbers: np.ndarray) -> Iterator[np.ndarray]:
     return iter(np.split(rows, np.flatnonzero(np.diff(numbers[rows])) + 1)) if len(rows) else iter(())
 
 
-def _spans(starts: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """The numbers from ``starts[c]`` to ``starts[c + 1]``, without the last, for each c of ``chosen`` in turn."""
-    sizes = starts[chosen + 1] - starts[chosen]
-    return np.arange(sizes.sum()) + np.repeat(starts[chosen] - np.cumsum(sizes) + sizes, sizes)
+def _spans(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The numbers from each of ``starts`` on, as many as its one of ``sizes``, one after the other."""
+    return np.arange(sizes.sum()) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
 
 
 def _top(scores: Tensor, count: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_raserec.retrieval.index import build_index, candidates, choose_factory, normalise, search_index
+from recbole_raserec.retrieval.index import LISTS, build_index, candidates, choose_factory, normalise, search_index
 from recbole_raserec.retrieval.leaks import Leaks
 from recbole_raserec.retrieval.lists import Lists, build_lists, for_part
 from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
@@ -113,6 +113,7 @@ class MemoryBank:
         progress: Progress = iter,
         hidden: np.ndarray | None = None,
         before: np.ndarray | None = None,
+        part: int = 0,
     ) -> np.ndarray:
         """The ``k`` nearest memories of each query by cosine, without leaks.
 
@@ -126,6 +127,7 @@ class MemoryBank:
         k : number of memories to find.
         hidden : [N] bool, memories that are never returned, as if they were leaks.
         before : [Q] a time for each query: a memory of this time or later is not returned, one of unknown time is.
+        part : number of rows of the part of the data that the queries are from. Many may be searched by lists.
 
         Returns
         -------
@@ -137,37 +139,40 @@ class MemoryBank:
         if len(self) == 0 or len(queries) == 0:
             return found
         shut = 0 if hidden is None else np.count_nonzero(hidden)
-        index, depth = self._index_for(len(queries)), candidates(k, len(self), self.is_exact)
-        rows = np.argsort(index.assign(queries), kind="stable") if isinstance(index, Lists) else np.arange(len(queries))
+        by_lists = not self.is_exact and for_part(self.index_factory, len(self), part)
+        depth, least = candidates(k, len(self), self.is_exact), self._lists.read // 2 if by_lists else 0
+        lists = self._lists.assign(queries) if by_lists else None
+        rows = np.arange(len(queries)) if lists is None else np.argsort(lists, kind="stable")
         while len(rows):
             # If leaks or ties fill the result of a query, it is searched again, twice as deep.
-            blocks = _blocks(rows, min(_QUERIES, _CANDIDATES // depth))
-            complete = [
-                self._search_block(index, queries, users, lengths, block, depth, found, hidden, before)
-                for block in progress(blocks)
-            ]
+            complete = []
+            for block in progress(_blocks(rows, min(_QUERIES, _CANDIDATES // depth))):
+                near = self._near(normalise(queries[block]), depth, None if lists is None else lists[block])
+                complete.append(self._keep_best(near, queries, users, lengths, block, found, hidden, before))
             rows = rows[~np.concatenate(complete)]
             enough = k + self._leaks.count(users[rows], lengths[rows]) + _TIES + shut
             enough += 0 if before is None else (self.times >= before[rows].min(initial=np.inf)).sum()
             rows = rows[depth < np.minimum(enough, len(self))]
-            depth, progress = min(2 * depth, len(self)), iter
+            depth, progress = min(max(2 * depth, least), len(self)), iter
         return found
 
-    def _search_block(
+    def _near(self, queries: np.ndarray, depth: int, lists: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Rough cosines and numbers [R, depth] of the memories nearest to unit ``queries`` [R, D]."""
+        return search_index(self._index, queries, depth) if lists is None else self._lists.search(queries, depth, lists)
+
+    def _keep_best(
         self,
-        index: Any,
+        candidates: tuple[np.ndarray, np.ndarray],
         queries: np.ndarray,
         users: np.ndarray,
         lengths: np.ndarray,
         rows: np.ndarray,
-        depth: int,
         found: np.ndarray,
         hidden: np.ndarray | None,
         before: np.ndarray | None,
     ) -> np.ndarray:
-        """Fill ``found[rows]`` from the ``depth`` nearest. Return [R] whether no deeper memory can belong there."""
-        k = found.shape[1]
-        rough, near = search_index(index, normalise(queries[rows]), depth)  # [R, depth] both
+        """Fill ``found[rows]`` from the candidates. Return [R] whether no deeper memory can belong there."""
+        k, (rough, near) = found.shape[1], candidates  # [R, depth] both
         near = np.sort(near, axis=1)
         leak = (self.owners[near] == users[rows, None]) & (self.lengths[near] >= lengths[rows, None])
         if hidden is not None:
@@ -212,10 +217,6 @@ class MemoryBank:
         """The factory string in force."""
         return choose_factory(self.index_factory, *self.keys.shape)
 
-    def _index_for(self, count: int) -> Any:
-        """What searches ``count`` queries: lists for the rows of a part of the data in a large bank, or the index."""
-        return self._lists if not self.is_exact and for_part(self.index_factory, len(self), count) else self._index
-
     @cached_property
     def _index(self) -> Any:
         """FAISS's index with all keys."""
@@ -229,8 +230,9 @@ class MemoryBank:
 
     def _checked(self, index: Any) -> Any:
         facts = facts_of(index, self._factory, check_recall(index, self.keys, self.index_recall))
-        self._facts.clear()
-        self._facts.update(facts)
+        if self._facts.get("factory") != LISTS:
+            self._facts.clear()
+            self._facts.update(facts)
         return index
 
     @cached_property
@@ -238,7 +240,7 @@ class MemoryBank:
         return {}
 
     def index_facts(self) -> dict[str, Any] | None:
-        """Factory string (or "lists"), effort and recall of the approximate index that was built last, or None."""
+        """Factory, effort and recall of the approximate index that was built, of lists if they were; or None."""
         return self._facts or None
 
 

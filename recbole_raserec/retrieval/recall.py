@@ -10,12 +10,12 @@ from typing import Any
 import faiss
 import numpy as np
 
-from recbole_raserec.retrieval.index import candidates, effort, normalise
+from recbole_raserec.retrieval.index import LISTS, candidates, effort, normalise
 from recbole_raserec.retrieval.lists import MOST, Lists
 
 ENOUGH = 0.95  # a lower recall is a warning
 _K = 20
-_QUERIES, _IN_LISTS = 500, 1000
+_QUERIES, _IN_LISTS = 500, 2000
 _BLOCK = 2**17  # keys that are compared with all queries at once
 _ROUNDING = 1e-6  # two sums of the same products differ by less
 
@@ -86,8 +86,11 @@ def check_recall(
     recall = measure_recall(index, keys, truth)
     logging.getLogger().info(f"index finds {recall:.1%} of the exact {truth.k} nearest neighbours{setting}")
     if recall < (wanted or ENOUGH):
-        mend = "use another index_factory" if wanted else "raise index_nprobe, or set index_recall"
-        logging.getLogger().warning(f"recall {recall:.3f} is under {wanted or ENOUGH}{setting} (index_nprobe): {mend}")
+        mend = "use another index_factory" if wanted else "set index_recall"
+        if "nprobe" in setting:
+            setting += " (index_nprobe)"
+            mend = mend if wanted else "raise index_nprobe, or set index_recall"
+        logging.getLogger().warning(f"recall {recall:.3f} is under {wanted or ENOUGH}{setting}: {mend}")
     return recall
 
 
@@ -95,7 +98,7 @@ def facts_of(index: faiss.Index | Lists, factory: str, recall: float) -> dict[st
     """What a result file says about an approximate index."""
     knob = _knob(index)
     setting = {} if knob is None else {knob[1]: getattr(knob[0], knob[1])}
-    return {"factory": "lists" if isinstance(index, Lists) else factory, **setting, "recall": recall}
+    return {"factory": LISTS if isinstance(index, Lists) else factory, **setting, "recall": recall}
 
 
 def _knob(index: faiss.Index | Lists) -> tuple[Any, str, int] | None:

@@ -100,7 +100,8 @@ def search_part(
 
     def search(rows: np.ndarray) -> np.ndarray:
         limit = None if before is None else before[rows]
-        return memory.search(vectors[rows], part.users[rows], part.lengths[rows], k, progress, before=limit)
+        of_rows = vectors[rows], part.users[rows], part.lengths[rows]
+        return memory.search(*of_rows, k, progress, before=limit, part=len(part))
 
     found = processes.by_share(search, len(part))
     return Queries(part, torch.from_numpy(vectors), torch.from_numpy(found), memory)

@@ -159,7 +159,7 @@ def test_the_pages_hold_what_the_result_files_say(tmp_path, monkeypatch):
     for name in names:
         before[name] = getattr(render, name).read_text(encoding="utf-8")
         copy = tmp_path / f"{name}.md"
-        wrong = blocks.sub(lambda block: block[0].replace(".0", ".9"), before[name])  # to be put right
+        wrong = blocks.sub(lambda block: block[0].replace(".0", ".00"), before[name])  # to be put right
         copy.write_text("" if wrong == before[name] else wrong, encoding="utf-8")
         monkeypatch.setattr(render, name, copy)
     monkeypatch.setattr(render, "draw", lambda *_: None)

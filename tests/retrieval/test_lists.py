@@ -85,7 +85,7 @@ def test_a_large_bank_searches_a_part_of_the_data_by_lists(monkeypatch, read):
     keys, owners, lengths = clustered(0, 2000), rng.integers(1, 40, 2000), rng.integers(1, 9, 2000)
     bank = MemoryBank(keys, np.arange(2000), owners, lengths, index_factory="auto")
     bank._lists.read = read
-    found = bank.search(keys, owners, lengths, 10)
+    found = bank.search(keys, owners, lengths, 10, part=2000)
     exact = MemoryBank(keys, np.arange(2000), owners, lengths).search(keys, owners, lengths, 10)
     if read == 2000:
         assert np.array_equal(found, exact)
@@ -102,7 +102,44 @@ def test_lists_can_be_chosen_for_a_small_bank(monkeypatch):
     monkeypatch.setattr(lists_module, "FEW", 100)
     bank = MemoryBank(clustered(0, 300), np.arange(300), np.ones(300, int), np.arange(300), index_factory="lists")
     nobody = np.full(300, 2)
-    assert np.array_equal(bank.search(bank.keys, nobody, nobody, 1)[:, 0], np.arange(300))
+    assert np.array_equal(bank.search(bank.keys, nobody, nobody, 1, part=300)[:, 0], np.arange(300))
     assert bank.index_facts()["factory"] == "lists"
     assert bank.search(bank.keys[:1], nobody[:1], nobody[:1], 1) == 0  # by FAISS
-    assert bank.index_facts()["factory"] == "IVF9,SQ8"
+    assert bank.has_index
+    assert bank.index_facts()["factory"] == "lists"
+
+
+def test_equal_keys_leave_no_empty_lists_or_regions(monkeypatch):
+    """FAISS starts with equal centroids where keys are equal. Empty lists would hide the full ones."""
+    monkeypatch.setattr(lists_module, "_NEAR", 20)
+    monkeypatch.setattr(lists_module, "_NEARER", 2)
+    monkeypatch.setattr(lists_module, "_AROUND", 2)
+    keys = clustered(0, 3000)
+    keys[1000:] = keys[0]
+    lists = build_lists(keys)
+    assert (np.diff(lists.starts) > 0).all() and (np.diff(lists.first) > 0).all()
+    assert lists.first[-1] == len(lists.centroids) and len(lists.first) == len(lists.regions) + 1
+    lists.read = 100
+    cosines, found = lists.search(normalise(keys), 5)
+    assert np.allclose(cosines[:, 0], 1, atol=1e-3)
+    assert (found >= 0).all()
+    same = build_lists(np.repeat(keys[:1], 300, axis=0))
+    assert len(same.centroids) == 1 and (same.search(normalise(keys[:9]), 5)[1] >= 0).all()
+
+
+def test_a_sample_has_few_keys_of_a_list():
+    keys = clustered(0, 3000)
+    keys[1000:] = keys[0]
+    sample = build_lists(keys).sample(500)
+    assert 500 <= len(sample) <= 560 and len(set(sample)) == len(sample)
+    assert np.isin(sample, np.flatnonzero((keys == keys[0]).all(axis=1))).sum() <= 60
+
+
+def test_more_memories_than_were_read_are_found_if_leaks_ask_for_them():
+    rng = np.random.default_rng(0)
+    keys = clustered(0, 5000)
+    bank = MemoryBank(keys, np.arange(5000), rng.integers(1, 99, 5000), np.ones(5000, int), index_factory="lists")
+    hidden = np.arange(5000) % 50 > 0
+    nobody = np.full(5000, 100)
+    found = bank.search(keys, nobody, nobody, 100, hidden=hidden, part=5000)
+    assert (np.sort(found, axis=1) == np.arange(0, 5000, 50)).all()
