@@ -52,7 +52,10 @@ lint: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --no-deps seq2pat==2.0.0
 	$(BIN)/python benchmarks/bench.py
-	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/search.py --sizes=131413,1000000
+	$(BIN)/python benchmarks/end_to_end.py --sizes=1,10
+	$(BIN)/python benchmarks/long_histories.py
+	$(BIN)/python benchmarks/long_histories.py --dataset=ml-100k --strides=1,25,auto
 	$(BIN)/python benchmarks/render.py
 
 reproduce: $(VENV)/installed

@@ -27,6 +27,7 @@ from typing import Any
 HERE = Path(__file__).parent
 SIZES = {
     "sequence_building": (1, 5, 10, 100),
+    "sasrec_epoch_as_shipped": (1,),
     "neighbour_search": (1,),
     "large_catalogue": (1,),
     "mining": (1, 10, 100),

@@ -38,8 +38,7 @@ K, WIDTH, HISTORY = 20, 64, 6  # a user of Beauty has six training pairs
 SINGLE, WARM = 300, 20  # single searches that are timed, and searches before them
 BATCHES = (64, 1024)
 COMPARED = 500  # queries of the recall
-PART = {"lists": 2**15}  # the memory's own keys that are searched at once; a search by lists takes lists of them
-OTHER_PART = 2**11
+LISTS_PART, OTHER_PART = 2**15, 2**11  # of the memory's own keys that are searched at once, by lists and otherwise
 _BLOCK = 2**17  # keys that are made at once
 
 
@@ -111,19 +110,20 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 def measure(size: int, factory: str, nprobe: int, recall: float, model_file: str) -> dict[str, Any]:
     """One row of the result, measured in this process."""
-    from recbole_raserec.retrieval.index import choose_factory
     from recbole_raserec.retrieval.memory import MemoryBank
     from recbole_raserec.runtime.machine import peak_rss_mib, resident_mib
 
     source, about = real_keys(model_file) if model_file else made_keys(size)
-    if factory == "lists":
-        return {"memories": size, "width": WIDTH, "data": about, **_measure_lists(source.draw(size, 1), recall)}
     rows, before = np.arange(size), resident_mib()
-    keys, owners, lengths = source.draw(size, 1), rows // HISTORY + 1, rows % HISTORY + 1
+    own = model_file and size == len(source.centres)
+    keys, owners, lengths = source.centres if own else source.draw(size, 1), rows // HISTORY + 1, rows % HISTORY + 1
     built = _build(keys, factory, nprobe, recall)
     bank = MemoryBank(keys, rows % 12_101 + 1, owners, lengths, None, factory, nprobe, recall)
-    queries = source.draw(max(SINGLE + WARM, *BATCHES), 2)
     rng = np.random.default_rng(3)
+    if factory == "lists":
+        found = {**built, **_measure_part(bank, bank._lists.sample(LISTS_PART))}
+        return {**_about(size, keys, factory, recall, about), **found, "peak_mib": peak_rss_mib()}
+    queries = source.draw(max(SINGLE + WARM, *BATCHES), 2)
     users, prefix = rng.integers(1, owners[-1] + 1, len(queries)), rng.integers(1, HISTORY + 1, len(queries))
 
     def search(rows: slice) -> Callable[[], Any]:
@@ -134,13 +134,9 @@ def measure(size: int, factory: str, nprobe: int, recall: float, model_file: str
         search(slice(row, row + 1))()
     single = [1000 * _seconds(search(slice(row, row + 1))) for row in range(WARM, WARM + SINGLE)]
     batches = {n: [1000 * _seconds(search(slice(0, n))) / n for _ in range(3)] for n in BATCHES}
+    found = {} if factory == "auto" and not bank.is_exact else _measure_part(bank, rng.permutation(size)[:OTHER_PART])
     return {
-        "memories": size,
-        "width": keys.shape[1],
-        "index_factory": factory,
-        "factory": choose_factory(factory, *keys.shape),
-        "index_recall": recall,
-        "data": about,
+        **_about(size, keys, factory, recall, about),
         **built,
         "keys_mib": round(keys.nbytes / 2**20, 1),
         "resident_mib": round(resident_mib() - before, 1),
@@ -148,69 +144,68 @@ def measure(size: int, factory: str, nprobe: int, recall: float, model_file: str
         "recall": round(_recall(bank, queries[:COMPARED]), 4),
         "single_ms": {"median": _digits(statistics.median(single)), "p99": _digits(float(np.quantile(single, 0.99)))},
         "batch_ms_a_query": {str(n): _digits(statistics.median(times)) for n, times in batches.items()},
-        "part_ms_a_query": _part_ms(bank.index, keys, rng.permutation(size)[: PART.get(factory, OTHER_PART)]),
+        **found,
     }
 
 
-def _measure_lists(keys: np.ndarray, wanted: float) -> dict[str, Any]:
-    """The row of a search by lists."""
-    from recbole_raserec.retrieval.lists import build_lists
-    from recbole_raserec.retrieval.recall import check_recall
-    from recbole_raserec.runtime.machine import peak_rss_mib
+def _about(size: int, keys: np.ndarray, factory: str, recall: float, data: dict[str, Any]) -> dict[str, Any]:
+    from recbole_raserec.retrieval.index import choose_factory
 
-    start = perf_counter()
-    lists = build_lists(keys)
-    built = {"build_s": round(perf_counter() - start, 2)}
-    start = perf_counter()
-    recall = check_recall(lists, keys, wanted)
     return {
-        "index_factory": "lists",
-        "factory": "lists",
-        "index_recall": wanted,
-        **built,
-        "recall_s": round(perf_counter() - start, 2),
-        "read": lists.read,
-        "recall": round(recall, 4),
-        "part_ms_a_query": _part_ms(lists, keys, lists.sample(PART["lists"])),
-        "peak_mib": peak_rss_mib(),
+        "memories": size,
+        "width": keys.shape[1],
+        "index_factory": factory,
+        "factory": factory if factory == "lists" else choose_factory(factory, *keys.shape),
+        "index_recall": recall,
+        "data": data,
     }
 
 
-def _part_ms(index: Any, keys: np.ndarray, rows: np.ndarray) -> float:
-    """Milliseconds a query, the median of three searches for the candidates of the keys ``rows``."""
-    from recbole_raserec.retrieval.index import candidates, normalise
+def _measure_part(bank: Any, rows: np.ndarray) -> dict[str, float]:
+    """Milliseconds a query and recall, when the memory's own keys ``rows`` are searched as the rows of a part."""
+    nobody = np.full(len(rows), int(bank.owners.max()) + 1)
 
-    queries, depth = normalise(keys[rows]), candidates(K, len(keys), exact=False)
-    return _digits(
-        1000 * statistics.median(_seconds(lambda: index.search(queries, depth)) for _ in range(3)) / len(rows)
-    )
+    def search() -> np.ndarray:
+        return bank.search(bank.keys[rows], nobody, np.ones_like(nobody), K, part=len(bank))
+
+    seconds = statistics.median(_seconds(search) for _ in range(3))
+    some = np.random.default_rng(5).permutation(len(rows))[:COMPARED]
+    return {
+        "part_ms_a_query": _digits(1000 * seconds / len(rows)),
+        "part_recall": round(_share_found(bank, bank.keys[rows[some]], search()[some]), 4),
+    }
 
 
 def _recall(bank: Any, queries: np.ndarray) -> float:
     """Fraction of the exact ``K`` nearest memories that the bank finds for somebody without memories of their own."""
+    nobody = np.full(len(queries), int(bank.owners.max()) + 1)
+    return _share_found(bank, queries, bank.search(queries, nobody, np.ones_like(nobody), K))
+
+
+def _share_found(bank: Any, queries: np.ndarray, found: np.ndarray) -> float:
+    """Fraction of the exact ``K`` nearest memories that are in ``found`` [Q, K]."""
     from recbole_raserec.retrieval.recall import exact_search
 
-    nobody = np.full(len(queries), int(bank.owners.max()) + 1)
-    found = bank.search(queries, nobody, np.ones_like(nobody), K)
     least = exact_search(bank.keys, queries, K).least
     return float(np.mean(bank.cosines(queries, found) >= least[:, None] - 1e-6))
 
 
 def _build(keys: np.ndarray, factory: str, nprobe: int, recall: float) -> dict[str, Any]:
     """Seconds, size and setting of the index that the bank will build for itself when it is first searched."""
-    from recbole_raserec.retrieval.index import build_index, choose_factory, effort
-    from recbole_raserec.retrieval.recall import check_recall
+    from recbole_raserec.retrieval.index import build_index, choose_factory
+    from recbole_raserec.retrieval.lists import build_lists
+    from recbole_raserec.retrieval.recall import check_recall, facts_of
 
     start = perf_counter()
-    index = build_index(keys, factory, nprobe)
-    built = {"build_s": round(perf_counter() - start, 2)}
-    if choose_factory(factory, *keys.shape) != "Flat":
+    index = build_lists(keys) if factory == "lists" else build_index(keys, factory, nprobe)
+    built: dict[str, Any] = {"build_s": round(perf_counter() - start, 2)}
+    if factory == "lists" or choose_factory(factory, *keys.shape) != "Flat":
         start = perf_counter()
-        built["logged_recall"] = round(check_recall(index, keys, recall), 4)
+        logged = round(check_recall(index, keys, recall), 4)
         built["recall_s"] = round(perf_counter() - start, 2)
-    knob = effort(index)
-    setting = {knob[1]: getattr(knob[0], knob[1])} if knob else {}
-    return {**built, **setting, "index_mib": round(_index_bytes(index) / 2**20, 1)}
+        facts = facts_of(index, factory, logged)
+        built |= {"logged_recall": logged, **{name: facts[name] for name in facts.keys() - {"factory", "recall"}}}
+    return built if factory == "lists" else {**built, "index_mib": round(_index_bytes(index) / 2**20, 1)}
 
 
 def _index_bytes(index: Any) -> int:

@@ -39,16 +39,20 @@ def search_table(result: dict[str, Any]) -> str:
         "| memories | index | built in, s | recall@20 | ms a query | times faster than exact | peak, MiB |",
         "|---" * 7 + "|",
     ]
-    rows = [row for row in result["rows"] if "part_ms_a_query" in row]
-    exact = {row["memories"]: row["part_ms_a_query"] for row in rows if row["factory"] == "Flat"}
+    rows = [row for row in result["rows"] if "part_ms_a_query" in row and row["index_factory"] != "auto"]
+    exact = {_keys_of(row): row["part_ms_a_query"] for row in rows if row["factory"] == "Flat"}
     for row in rows:
         wanted = f" for a recall of {row['index_recall']:g}" if row["index_recall"] else ""
-        faster = f"{exact[row['memories']] / row['part_ms_a_query']:.1f}" if row["memories"] in exact else ""
+        faster = f"{exact[_keys_of(row)] / row['part_ms_a_query']:.1f}" if _keys_of(row) in exact else ""
         lines.append(
-            f"| {row['memories']:,} | {row['factory']}{wanted} | {row['build_s']:.1f} | {row['recall']:.3f} "
-            f"| {row['part_ms_a_query']:.3g} | {faster} | {row['peak_mib']:,.0f} |"
+            f"| {row['memories']:,}, {row['data']['keys']} | {row['factory']}{wanted} | {row['build_s']:.1f} "
+            f"| {row['part_recall']:.3f} | {row['part_ms_a_query']:.3g} | {faster} | {row['peak_mib']:,.0f} |"
         )
     return "\n".join(lines)
+
+
+def _keys_of(row: dict[str, Any]) -> tuple[int, str]:
+    return row["memories"], row["data"]["keys"]
 
 
 def stride_table(result: dict[str, Any]) -> str:

@@ -119,7 +119,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("top_k", 20, "K, memories that the attention reads.", ranges.COUNT, affects="finetune"),
     ),
     ("retrieval", "FAISS", "memory"): (
-        Parameter("index_factory", "Flat", "Factory string of the index, or auto; Flat is exact."),
+        Parameter("index_factory", "Flat", "Factory string of the index, auto or lists; Flat is exact."),
         Parameter("index_nprobe", 16, "Lists that an IVF index visits.", ranges.COUNT),
         Parameter("index_recall", 0.0, "Recall that the effort is tuned to; 0 is off.", ranges.SHARE, newer=True),
     ),
