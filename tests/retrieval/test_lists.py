@@ -137,10 +137,10 @@ def test_a_sample_has_few_keys_of_a_list():
 
 def test_more_memories_than_were_read_are_found_if_leaks_ask_for_them(monkeypatch):
     monkeypatch.setattr(lists_module, "FEW", 100)
-    monkeypatch.setattr(lists_module, "READ", 600)
     rng = np.random.default_rng(0)
     keys = clustered(0, 1500)
     bank = MemoryBank(keys, np.arange(1500), rng.integers(1, 99, 1500), np.ones(1500, int), index_factory="lists")
+    bank._lists.read = 200
     hidden = np.arange(1500) % 15 > 0
     nobody = np.full(1500, 100)
     found = bank.search(keys, nobody, nobody, 100, hidden=hidden, part=1500)

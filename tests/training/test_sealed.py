@@ -93,14 +93,21 @@ class Interrupted(io.BytesIO):
         return super().write(data)
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """A shell's background jobs ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 @pytest.mark.parametrize(("number", "raises"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
 def test_a_signal_while_torch_writes_stays_what_it_is(number, raises):
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with pytest.raises(raises), stopping_at_sigterm():
         sealed.save({"w": torch.arange(5000.0)}, Interrupted(number))
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
-    signal.signal(signal.SIGINT, before)
 
 
 def test_what_a_killed_run_left_beside_either_checkpoint_is_removed(make_config, tiny):
