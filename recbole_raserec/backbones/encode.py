@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from recbole_raserec.backbones.protocol import Backbone, CausalBackbone
-from recbole_raserec.data.ragged import spans
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.runtime.progress import Progress
+from recbole_raserec.runtime.ragged import spans
 
 _TOKENS = 2**15  # tokens encoded at once: enough to keep every core busy, and few enough to stay in cache
 

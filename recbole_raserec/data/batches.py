@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 
-from recbole_raserec.data.ragged import ragged_arange
 from recbole_raserec.data.sequences import Sequences
+from recbole_raserec.runtime.ragged import ragged_arange
 
 TARGET_SEQ = "target_list"
 WEIGHT = "pair_weight"

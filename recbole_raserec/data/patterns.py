@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recbole_raserec.data.ragged import offsets_of, ragged_arange, spans
 from recbole_raserec.data.sequences import Prefixes, Sequences
+from recbole_raserec.runtime.ragged import offsets_of, ragged_arange, spans
 
 Array = np.ndarray
 _CANDIDATES = 2**22  # (pattern, sequence) candidates verified at once

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recbole_raserec.data.ragged import offsets_of, ragged_arange, spans
 from recbole_raserec.data.splits import Split, leave_one_out
+from recbole_raserec.runtime.ragged import offsets_of, ragged_arange, spans
 
 Array = np.ndarray
 

@@ -9,8 +9,8 @@ from recbole.data.interaction import Interaction
 from recbole_raserec.config.checks import PARTS
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset
-from recbole_raserec.data.ragged import ragged_arange
 from recbole_raserec.regeneration.rows import GeneratedRows, extend
+from recbole_raserec.runtime.ragged import ragged_arange
 
 
 class RegeneratedDataset(SequenceDataset):

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_raserec.data.ragged import offsets_of, ragged_arange
 from recbole_raserec.data.sequences import Sequences
 from recbole_raserec.regeneration.regenerator import Regenerator
 from recbole_raserec.regeneration.transformer import Packed, bias_of
 from recbole_raserec.runtime.progress import Progress
+from recbole_raserec.runtime.ragged import offsets_of, ragged_arange
 from recbole_raserec.runtime.ray import map_on_ray
 
 ALWAYS_RESTRICTIVE = 2  # the first tokens of a row come from the source for any gamma

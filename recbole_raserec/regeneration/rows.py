@@ -11,9 +11,9 @@ import numpy as np
 
 from recbole_raserec.config.checks import PARTS
 from recbole_raserec.data.patterns import Patterns
-from recbole_raserec.data.ragged import offsets_of, ragged_arange, spans, take
 from recbole_raserec.data.sequences import Sequences
 from recbole_raserec.regeneration.decoding import Decoded
+from recbole_raserec.runtime.ragged import offsets_of, ragged_arange, spans, take
 
 SHORTEST = 2  # a row needs two items for a transition
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.patterns import Patterns
-from recbole_raserec.data.ragged import ragged_arange, spans
 from recbole_raserec.data.sequences import Sequences
 from recbole_raserec.regeneration.decoding import source_tokens
 from recbole_raserec.regeneration.regenerator import Regenerator
+from recbole_raserec.runtime.ragged import ragged_arange, spans
 from recbole_raserec.training.stage import FUSED, StageTrainer
 
 _DECAY, _COLDEST = 0.995, 0.1  # decay per step and minimum of the Gumbel softmax's temperature

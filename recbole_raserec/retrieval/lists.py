@@ -20,6 +20,7 @@ from torch import Tensor
 
 from recbole_raserec.retrieval.index import AUTO, LISTS, best_of, normalise
 from recbole_raserec.retrieval.neighbours import NO_MEMORY
+from recbole_raserec.runtime.ragged import offsets_of, spans
 
 KEYS_A_LIST = 60
 FEW, PART = 4096, 16  # with fewer rows, or PART times fewer than memories, lists take longer to build than they save
@@ -71,7 +72,7 @@ class Lists:
         lists = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
         taken = np.minimum(sizes[lists], KEYS_A_LIST)
         enough = slice(int(np.searchsorted(np.cumsum(taken), count)) + 1)
-        return self.order[_spans(self.starts[lists[enough]], taken[enough])]
+        return self.order[spans(self.starts[lists[enough]], taken[enough])]
 
     def assign(self, vectors: np.ndarray) -> np.ndarray:
         """[Q] list of each vector [Q, D]: the nearest one in the regions around the vector's nearest region."""
@@ -91,7 +92,7 @@ class Lists:
                 vectors = torch.from_numpy(queries[group])
                 chosen = self._choose(vectors, max(self.read, 2 * depth))
                 sizes = self._sizes[chosen]
-                places = _spans(self.starts[chosen], sizes)
+                places = spans(self.starts[chosen], sizes)
                 keys, width = self._keys(chosen, sizes, places), min(depth, len(places))
                 parts = vectors.split(max(1, _COSINES // len(places)))
                 best, place = zip(*(best_of(part @ keys.T, width, _GROUP) for part in parts))
@@ -121,7 +122,7 @@ class Lists:
         if total <= count:
             return np.arange(total), self.centroids
         regions = _top((group @ self.regions.T).amax(dim=0), math.ceil(len(self.regions) * count / total))
-        lists = _spans(self.first[regions], self.first[regions + 1] - self.first[regions])
+        lists = spans(self.first[regions], self.first[regions + 1] - self.first[regions])
         return lists, self.centroids[torch.from_numpy(lists)]
 
     @cached_property
@@ -146,7 +147,8 @@ def build_lists(keys: np.ndarray) -> Lists:
     for number in range(len(regions)):
         part = keys[np.flatnonzero(region == number)]
         centroids.append(_centroids(normalise(part), round(len(part) / KEYS_A_LIST)))
-    first, centres = np.cumsum([0, *map(len, centroids)]), torch.from_numpy(np.concatenate(centroids))
+    first = offsets_of(np.array([len(part) for part in centroids]))
+    centres = torch.from_numpy(np.concatenate(centroids))
     for _ in range(_MOVES):
         lists = _assign(keys, regions, centres, first)
         sums = torch.zeros_like(centres)
@@ -156,7 +158,8 @@ def build_lists(keys: np.ndarray) -> Lists:
     lists = _assign(keys, regions, centres, first)
     sizes = np.bincount(lists, minlength=len(centres))
     # Equal keys leave lists and regions empty. They would stand in the way of the others.
-    full, before = sizes > 0, np.concatenate([[0], np.cumsum(sizes > 0)])
+    full = sizes > 0
+    before = offsets_of(full)
     regions, first = regions[torch.from_numpy(np.diff(before[first]) > 0)], np.unique(before[first])
     lists, centres, sizes = before[lists], centres[torch.from_numpy(full)], sizes[full]
     order = np.argsort(lists, kind="stable")
@@ -164,13 +167,13 @@ def build_lists(keys: np.ndarray) -> Lists:
     for block in blocks:
         rows = order[block]
         codes[block] = torch.from_numpy(normalise(keys[rows])) - centres[torch.from_numpy(lists[rows])]
-    return Lists(regions, centres, first, np.concatenate([[0], np.cumsum(sizes)]), order, codes)
+    return Lists(regions, centres, first, offsets_of(sizes), order, codes)
 
 
 def _assign(vectors: np.ndarray, regions: Tensor, centroids: Tensor, first: np.ndarray) -> np.ndarray:
     """[Q] list of each vector [Q, D], as :meth:`Lists.assign`."""
     near = [np.sort(_top(cosine, _AROUND)) for cosine in regions @ regions.T]
-    around = [_spans(first[numbers], first[numbers + 1] - first[numbers]) for numbers in near]
+    around = [spans(first[numbers], first[numbers + 1] - first[numbers]) for numbers in near]
     lists = np.empty(len(vectors), np.int64)
     for start in range(0, len(vectors), _BLOCK):
         part = normalise(vectors[start : start + _BLOCK])
@@ -209,11 +212,6 @@ def _runs(numbers: np.ndarray) -> Iterator[np.ndarray]:
     """The rows of each number in ``numbers`` [R], in the order of the numbers."""
     rows = np.argsort(numbers, kind="stable")
     return iter(np.split(rows, np.flatnonzero(np.diff(numbers[rows])) + 1)) if len(rows) else iter(())
-
-
-def _spans(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """The numbers from each of ``starts`` on, as many as its one of ``sizes``, one after the other."""
-    return np.arange(sizes.sum()) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
 
 
 def _top(scores: Tensor, count: int) -> np.ndarray:

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_raserec.data.patterns import mine_patterns
-from recbole_raserec.data.ragged import offsets_of
 from recbole_raserec.data.sequences import Sequences
 from recbole_raserec.regeneration.decoding import Decoded
 from recbole_raserec.regeneration.rows import extend, find_leaks, rows_of_decoded, rows_of_patterns
+from recbole_raserec.runtime.ragged import offsets_of
 
 histories = st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=7), min_size=1, max_size=4)
 written = st.lists(st.tuples(st.integers(0, 3), st.lists(st.integers(1, 4), max_size=5)), max_size=8)
