@@ -90,7 +90,7 @@ def rank_changes(
 
 def _ranks(scores: Tensor, below: Tensor, prefixes: Prefixes, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Unmasked and masked ranks [B] of the rows ``part`` from scores [V, B]; ``below`` [V, B] is overwritten."""
-    targets = torch.from_numpy(prefixes.targets[part]).to(scores.device)
+    targets = torch.from_numpy(prefixes.take(part).targets).to(scores.device)
     own = scores.gather(0, targets[None])  # [1, B]
     torch.lt(scores, own, out=below)  # as floats: their sum is several times faster than that of booleans
     unmasked = (len(scores) - below.sum(dim=0)).to(torch.int32)

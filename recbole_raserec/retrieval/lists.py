@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import faiss
@@ -29,11 +29,12 @@ MOST = 2**17  # keys that are worth reading
 _NEAR, _NEARER = 2**16, 2**10  # lists that are compared with a group's mean, and those compared with its queries
 _TOGETHER = 256  # queries of a group at most
 _COSINES = 2**22  # held at once
+_CACHED = 2**18  # cosines that stay in a core's cache
 _SHARPNESS = 16.0  # a list counts exp(16 (cosine - best cosine)) for a query
 _GROUP = 32  # columns of which only the best one is looked at first
 _BLOCK = 2**17  # keys that are scaled at once
 _TRAINED_ON = 128  # keys for each centroid at most
-_AROUND = 16  # regions in which a vector's list is looked for
+_AROUND = 8  # regions in which a vector's list is looked for
 _MOVES = 2
 
 
@@ -100,6 +101,21 @@ class Lists:
                 numbers[group, :width] = self.order[places[torch.cat(place).numpy()]]
         return cosines, numbers
 
+    def grown(self, keys: np.ndarray) -> Lists:
+        """These lists and further ``keys`` [M, D], numbered from N on. Each joins the list that is nearest to it."""
+        joined, places = self.assign(keys), np.repeat(np.arange(len(self._sizes)), self._sizes)
+        order = np.concatenate([self.order, np.arange(len(self.order), len(self.order) + len(keys))])
+        lists = np.concatenate([places, joined])
+        place = np.argsort(lists, kind="stable")
+        codes = torch.empty(len(order), keys.shape[1], dtype=torch.float16)
+        ends = np.argsort(place)[len(self.order) :]  # where the new keys stand
+        old = np.ones(len(order), bool)
+        old[ends] = False
+        codes[torch.from_numpy(old)] = self.codes
+        _encode(codes, ends, keys, self.centroids, joined)
+        starts = offsets_of(np.bincount(lists, minlength=len(self._sizes)))
+        return replace(self, starts=starts, order=order[place], codes=codes)
+
     def _keys(self, lists: np.ndarray, sizes: np.ndarray, places: np.ndarray) -> Tensor:
         """The keys at ``places`` [P], which are all keys of ``lists`` with ``sizes``."""
         centroids = self.centroids[torch.from_numpy(lists)].repeat_interleave(torch.from_numpy(sizes), dim=0)
@@ -164,10 +180,16 @@ def build_lists(keys: np.ndarray) -> Lists:
     lists, centres, sizes = before[lists], centres[torch.from_numpy(full)], sizes[full]
     order = np.argsort(lists, kind="stable")
     codes = torch.empty(count, width, dtype=torch.float16)
-    for block in blocks:
-        rows = order[block]
-        codes[block] = torch.from_numpy(normalise(keys[rows])) - centres[torch.from_numpy(lists[rows])]
+    _encode(codes, np.argsort(order), keys, centres, lists)
     return Lists(regions, centres, first, offsets_of(sizes), order, codes)
+
+
+def _encode(codes: Tensor, places: np.ndarray, keys: np.ndarray, centroids: Tensor, lists: np.ndarray) -> None:
+    """Write the codes of ``keys`` [M, D] in their ``lists`` [M] to the rows ``places`` [M] of ``codes``."""
+    for start in range(0, len(keys), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        code = torch.from_numpy(normalise(keys[rows])).sub_(centroids[torch.from_numpy(lists[rows])])
+        codes[torch.from_numpy(places[rows])] = code.half()
 
 
 def _assign(vectors: np.ndarray, regions: Tensor, centroids: Tensor, first: np.ndarray) -> np.ndarray:
@@ -205,7 +227,9 @@ def _centroids(vectors: np.ndarray, count: int) -> np.ndarray:
 
 def _nearest(vectors: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """[R] row of ``centroids`` [C, D] with the highest cosine to each unit vector [R, D]."""
-    return faiss.knn(vectors, centroids, 1, metric=faiss.METRIC_INNER_PRODUCT)[1][:, 0]
+    parts = torch.from_numpy(vectors).split(max(1, _CACHED // len(centroids)))
+    centres = torch.from_numpy(centroids)
+    return torch.cat([(centres @ part.T).max(dim=0).indices for part in parts]).numpy()
 
 
 def _runs(numbers: np.ndarray) -> Iterator[np.ndarray]:

@@ -17,12 +17,14 @@ from recbole_raserec.retrieval.lists import Lists, build_lists, for_part
 from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
 from recbole_raserec.retrieval.recall import check_recall, facts_of
 from recbole_raserec.runtime.progress import Progress
+from recbole_raserec.runtime.ragged import blocks_of
 
 NO_OWNER = 0  # RecBole's padding id, which no user has
 _COLUMNS = ("keys", "targets", "owners", "lengths", "times")
 _QUERIES = 4096  # searched at once: for a tenth of them FAISS needs more than half the time
 _CANDIDATES = 2**21  # found at once, as indices and rough cosines
 _COMPARED = 2**17  # memories whose keys are held at once
+_GROWTH = 4  # a bank that is joined with one this many times smaller needs no new lists
 _TIES = 1024  # memories as near as the last one, among which the order in the bank decides
 _ROUNDING = 1e-6  # error of FAISS's cosines, which depend on the other queries of the search
 
@@ -63,10 +65,11 @@ class MemoryBank:
 
     def join(self, other: MemoryBank) -> MemoryBank:
         """The memories of both banks, with the settings of this bank."""
-        joined: dict[str, Any] = {
-            name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in _COLUMNS
-        }
-        return dataclasses.replace(self, **joined)
+        columns: dict[str, Any] = {name: np.concatenate([getattr(b, name) for b in (self, other)]) for name in _COLUMNS}
+        joined = dataclasses.replace(self, **columns)
+        if len(other) * _GROWTH <= len(self):
+            joined.__dict__["_first"] = self
+        return joined
 
     def older(self, share: float) -> MemoryBank:
         """The bank at an earlier time: each owner's oldest memories (the fraction ``share``), and all without owner."""
@@ -97,7 +100,7 @@ class MemoryBank:
         Sums are in double precision, so a cosine depends only on its two vectors.
         """
         cosine = np.empty(found.shape, np.float32)
-        for rows in _blocks(np.arange(len(found)), _COMPARED // found.shape[1]):
+        for rows in blocks_of(np.arange(len(found)), _COMPARED // found.shape[1]):
             near = found[rows]
             keys = normalise(self.keys[near.ravel()]).reshape(*near.shape, -1)
             cosine[rows] = np.einsum("rd,rkd->rk", normalise(vectors[rows]), keys, dtype=np.float64)
@@ -146,7 +149,7 @@ class MemoryBank:
         while len(rows):
             # If leaks or ties fill the result of a query, it is searched again, twice as deep.
             complete = []
-            for block in progress(_blocks(rows, min(_QUERIES, _CANDIDATES // depth))):
+            for block in progress(blocks_of(rows, min(_QUERIES, _CANDIDATES // depth))):
                 near = self._near(normalise(queries[block]), depth, None if lists is None else lists[block])
                 complete.append(self._keep_best(near, queries, users, lengths, block, found, hidden, before))
             rows = rows[~np.concatenate(complete)]
@@ -225,8 +228,10 @@ class MemoryBank:
 
     @cached_property
     def _lists(self) -> Lists:
-        """All keys, for searches of many queries."""
-        return self._checked(build_lists(self.keys))
+        """All keys, for searches of many queries. A bank that was joined from a large and a small one grows lists."""
+        first: MemoryBank | None = self.__dict__.get("_first")
+        lists = build_lists(self.keys) if first is None else first._lists.grown(self.keys[len(first) :])
+        return self._checked(lists)
 
     def _checked(self, index: Any) -> Any:
         facts = facts_of(index, self._factory, check_recall(index, self.keys, self.index_recall))
@@ -242,9 +247,3 @@ class MemoryBank:
     def index_facts(self) -> dict[str, Any] | None:
         """Factory, effort and recall of the approximate index that was built, of lists if they were; or None."""
         return self._facts or None
-
-
-def _blocks(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    """``rows`` in parts of nearly equal size, at most ``size``."""
-    # array_split is slow for a single query
-    return [rows] if len(rows) <= size else np.array_split(rows, -(-len(rows) // max(1, size)))

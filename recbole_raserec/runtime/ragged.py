@@ -26,3 +26,9 @@ def take(items: Array, offsets: Array, rows: Array) -> tuple[Array, Array]:
     """Items and offsets of the rows numbered ``rows``, in that order."""
     counts = np.diff(offsets)[rows]
     return items[spans(offsets[:-1][rows], counts)], offsets_of(counts)
+
+
+def blocks_of(rows: Array, size: int) -> list[Array]:
+    """``rows`` in parts of nearly equal size, at most ``size``."""
+    # array_split is slow for a single query
+    return [rows] if len(rows) <= size else np.array_split(rows, -(-len(rows) // max(1, size)))

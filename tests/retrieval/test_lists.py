@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -145,3 +148,31 @@ def test_more_memories_than_were_read_are_found_if_leaks_ask_for_them(monkeypatc
     nobody = np.full(1500, 100)
     found = bank.search(keys, nobody, nobody, 100, hidden=hidden, part=1500)
     assert (np.sort(found, axis=1) == np.arange(0, 1500, 15)).all()
+
+
+def test_lists_that_grow_hold_the_new_keys_where_they_are_nearest():
+    keys, more = clustered(0, 2000, 100), clustered(1, 500, 50)
+    lists = build_lists(keys)
+    grown, both = lists.grown(more), np.concatenate([keys, more])
+    assert np.array_equal(np.sort(grown.order), np.arange(2500)) and grown.ntotal == 2500
+    of = np.empty(2500, np.int64)
+    of[grown.order] = np.repeat(np.arange(len(lists.centroids)), np.diff(grown.starts))
+    assert np.array_equal(of[2000:], lists.assign(more))
+    assert np.array_equal(of[lists.order], np.repeat(np.arange(len(lists.centroids)), np.diff(lists.starts)))
+    kept = lists.centroids[torch.from_numpy(of[grown.order])] + grown.codes
+    assert np.allclose(kept.numpy(), normalise(both[grown.order]), atol=2e-3)
+    grown.read = 2500
+    cosines, _ = grown.search(normalise(more), 30)
+    exact = normalise(more) @ normalise(both).T
+    assert np.allclose(cosines, -np.sort(-exact, axis=1)[:, :30], atol=2e-3)
+
+
+def test_a_bank_that_a_small_one_joins_grows_its_lists(monkeypatch):
+    monkeypatch.setattr(lists_module, "FEW", 100)
+    bank, small, large = (
+        MemoryBank(keys, np.arange(len(keys)), *np.ones((2, len(keys)), int), index_factory="lists")
+        for keys in (clustered(0, 2000), clustered(1, 500), clustered(2, 501))
+    )
+    assert np.array_equal(bank.join(small)._lists.order, bank._lists.grown(small.keys).order)
+    assert np.array_equal(bank.join(large)._lists.order, build_lists(bank.join(large).keys).order)
+    assert pickle.loads(pickle.dumps(bank.join(small))).join(small)._lists.ntotal == 3000
