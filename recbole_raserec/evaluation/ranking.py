@@ -24,6 +24,7 @@ MEMORIES = {"train": "training pairs", "train+valid": "validation pairs too"}
 MEMORIES_BY_TIME = {"train": "training pairs", "train+valid": "all before the test", "living": "all until then"}
 LIVING = "living"
 _MOST_SCORES = {"cpu": 5 * 2**18, "cuda": 2**25}  # floats held at once: 5 MiB, which stay in cache; 128 MiB
+_SPILLED, _FEW, _MANY = 2**24, 64, 128  # floats; if fewer than 64 rows stay in cache, up to 128 are faster
 
 # Rows [B] and a buffer [V, B] -> their scores, written to the buffer
 Score = Callable[[np.ndarray, Tensor], Tensor]
@@ -74,8 +75,7 @@ def rank_changes(
     progress: Progress = iter,
 ) -> list[Ranks]:
     """As :func:`rank_targets`, under each of ``count`` changes of the same scores."""
-    most = _MOST_SCORES.get(items.device.type, 2**20) // len(items)
-    block = max(1, min(block, max(most // 32 * 32, 32)))
+    block = max(1, min(block, _rows_at_once(items)))
     buffers = items.new_empty(2, len(items) * min(block, len(prefixes)))
     found = [Ranks(*(np.empty(len(prefixes), np.int32) for _ in PROTOCOLS)) for _ in range(count)]
     rows = processes.share(np.arange(len(prefixes)))
@@ -86,6 +86,13 @@ def rank_changes(
         for ranks, change in zip(found, changes(part, scores)):
             ranks.unmasked[part], ranks.masked[part] = _ranks(change(scores), below, prefixes, part)
     return [Ranks(*(processes.gather(ranks.of(protocol)[rows]) for protocol in PROTOCOLS)) for ranks in found]
+
+
+def _rows_at_once(items: Tensor) -> int:
+    """How many rows of scores of all ``items`` [V, D] are ranked fastest at once."""
+    cached = _MOST_SCORES.get(items.device.type, 2**20) // len(items)
+    rows = cached if cached >= _FEW else min(_SPILLED // len(items), _MANY)
+    return max(rows // 32 * 32, 32)
 
 
 def _ranks(scores: Tensor, below: Tensor, prefixes: Prefixes, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
