@@ -49,14 +49,22 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 
 # Seq2Pat mines patterns without ortools, which its requirements name.
-bench: $(VENV)/installed
+bench: $(VENV)/installed .venv-rectools/installed
 	$(BIN)/python -m pip install --quiet --no-deps seq2pat==2.0.0
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/rectools_sasrec.py
+	$(BIN)/python benchmarks/several_processes.py
 	$(BIN)/python benchmarks/search.py --sizes=131413,1000000
 	$(BIN)/python benchmarks/end_to_end.py --sizes=1,10
 	$(BIN)/python benchmarks/long_histories.py
 	$(BIN)/python benchmarks/long_histories.py --dataset=ml-100k --strides=1,25,auto
 	$(BIN)/python benchmarks/render.py
+
+# RecTools' requirements and RecBole's exclude each other.
+.venv-rectools/installed: Makefile
+	$(PYTHON) -m venv .venv-rectools
+	.venv-rectools/bin/python -m pip install --quiet 'rectools[torch]==0.19.0' torch==2.13.0 'numpy<2'
+	touch $@
 
 reproduce: $(VENV)/installed
 	$(BIN)/python benchmarks/reproduce.py --jobs=2
@@ -78,4 +86,4 @@ endif
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-next .venv-docs build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-next .venv-docs .venv-rectools build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 
-def of_child(script: str, options: dict[str, str]) -> dict[str, Any]:
-    """What ``script --one`` prints last, as JSON. It finds ``options`` in the environment."""
+def of_child(script: str, options: dict[str, str], python: str = sys.executable) -> dict[str, Any]:
+    """What ``script --one`` prints last, as JSON, run by ``python``. It finds ``options`` in the environment."""
     root = str(Path(__file__).parent.parent)
     environment = {**os.environ, "PYTHONPATH": root, "PYTHONWARNINGS": "ignore", "OPTIONS": json.dumps(options)}
-    command = [sys.executable, str(Path(script).resolve()), "--one"]
+    command = [python, str(Path(script).resolve()), "--one"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.exit(f"error: {options} failed:\n{done.stderr[-2000:]}")

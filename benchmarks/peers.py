@@ -164,16 +164,17 @@ def _memory(train: SequentialDataset) -> tuple[faiss.Index, np.ndarray, np.ndarr
 
 
 def neighbour_search(data_path: Path, name: str, repeats: int) -> Timing:
-    """Exact FAISS search of a training batch, filtered row by row."""
+    """Exact FAISS search of every training batch but the first, filtered row by row."""
     config, (train, _, _), _ = _model(data_path, name)
     index, normal, users, lengths, _ = _memory(train)
+    loader = TrainDataLoader(config, train, None, shuffle=False)
     starts = iter(range(0, len(train), config["train_batch_size"]))
 
     def search(batch: Any) -> None:
         start = next(starts)
         _filtered(index, batch, normal[start : start + len(batch)], users, lengths)
 
-    return _timed_batches(TrainDataLoader(config, train, None, shuffle=False), search, repeats)
+    return _timed_batches(loader, search, len(loader) - 1)
 
 
 def finetune_epoch(data_path: Path, name: str, repeats: int) -> Timing:

@@ -19,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks import memory_tables, reliability_tables, service_tables, size_tables, tables  # noqa: E402
+from benchmarks import memory_tables, reliability_tables, service_tables, size_tables, speed_tables, tables  # noqa: E402
 from benchmarks.front import front_table, reasons  # noqa: E402
 from benchmarks.headline import headline_tables, unearned  # noqa: E402
 from benchmarks.parameters import parameters_page  # noqa: E402
@@ -30,8 +30,9 @@ README = HERE.parent / "README.md"
 RESULTS = HERE / "results"
 ALL_FIGURES = RESULTS / "README.md"
 DOCS = HERE.parent / "docs"
-BENCHMARKS, MEMORY, PARAMETERS, RELIABILITY, SERVING, SIZE = (
-    DOCS / f"{name}.md" for name in ("benchmarks", "memory", "parameters", "reliability", "serving", "size")
+BENCHMARKS, DISTRIBUTED, MEMORY, PARAMETERS, RELIABILITY, SERVING, SIZE = (
+    DOCS / f"{name}.md"
+    for name in ("benchmarks", "distributed", "memory", "parameters", "reliability", "serving", "size")
 )
 ABOUT = (
     "Written by `python benchmarks/render.py` from the files beside it. Means over the seeds and half their range; "
@@ -81,8 +82,9 @@ def blocks(
         "ablation": tables.ablation_table([run for run in results if tables.in_ablation(run)]),
         "groups": tables.group_table(full, "item_popularity", ("quintile 1", "tail", "head")),
         "drift": tables.drift_table(next(run for run in swept if "drift" in run)),
-        "bench": tables.bench_table(bench) + "\n\n" + tables.growth_table(bench),
-        "paths": tables.paths_table(bench["accuracy"]),
+        "bench": speed_tables.bench_table(bench) + "\n\n" + speed_tables.growth_table(bench),
+        "rectools": speed_tables.rectools_table(_json("rectools.json")),
+        "paths": speed_tables.paths_table(bench["accuracy"]),
     }
 
 
@@ -94,7 +96,7 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
     text = BENCHMARKS.read_text(encoding="utf-8")
     for name, block in blocks(results, headline, [read_result(file) for file in swept], bench, published).items():
         text = replace_block(text, name, block)
-    texts = {file: file.read_text(encoding="utf-8") for file in (MEMORY, RELIABILITY, SERVING, SIZE)}
+    texts = {file: file.read_text(encoding="utf-8") for file in (DISTRIBUTED, MEMORY, RELIABILITY, SERVING, SIZE)}
     for place, name, file, table in (
         (MEMORY, "newitems", "new-items.json", memory_tables.new_items_table),
         (MEMORY, "living", "living.json", memory_tables.living_table),
@@ -103,6 +105,7 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
         (RELIABILITY, "fuzz", "fuzz.json", reliability_tables.fuzz_table),
         (SERVING, "recommender", "serving.json", service_tables.recommender_table),
         (SERVING, "speed", "serving_http.json", service_tables.speed_table),
+        (DISTRIBUTED, "processes", "several-processes.json", speed_tables.processes_table),
         (SIZE, "endtoend", "end_to_end.json", size_tables.end_to_end_table),
         (SIZE, "search", "search.json", size_tables.search_table),
         (SIZE, "strides", "long-histories.json", size_tables.stride_table),

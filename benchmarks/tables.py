@@ -12,7 +12,6 @@ from recbole_raserec.evaluation.metrics import Metrics
 from recbole_raserec.evaluation.significance import Resampling, paired_improvement, unpack_ranks
 
 Run = Mapping[str, Any]  # the content of a result file
-LIMITS = {"flops": "arithmetic", "bytes": "memory"}
 PROTOCOLS = ("unmasked", "masked")
 ABLATION = ("amazon-beauty", "SASRec")
 # preset of a headline run: the README's name of its RaSeRec, and the text after its backbone's name
@@ -202,64 +201,3 @@ def mean(values: Iterable[float]) -> str:
     values = list(values)
     text = cell(statistics.mean(values))
     return text if len(values) == 1 else text + f" ±{(max(values) - min(values)) / 2:.4f}".replace("0.", ".")
-
-
-BESIDE = {
-    "sequence_building": "RecBole",
-    "sasrec_epoch": "RecBole, anomaly mode off",
-    "sasrec_epoch_as_shipped": "RecBole as it ships",
-    "neighbour_search": "FAISS and a filter in Python",
-    "evaluation": "RecBole, unmasked only",
-    "mining": "Seq2Pat",
-}
-
-
-def bench_table(result: dict) -> str:
-    """This package and what it is timed beside, for every stage and size that both ran."""
-    lines = [
-        "| stage | data | beside | its s | ours, s | ratio [range] | its MiB | ours, MiB | of the limit |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in result["stages"]:
-        if "ratio" not in row:
-            continue
-        low, high = row["spread"]
-        lines.append(
-            f"| {row['stage']} | {row['data']} | {BESIDE.get(row['stage'], 'plain loop')} "
-            f"| {row['peer_s']:.2f} | {row['ours_s']:.2f} "
-            f"| {row['ratio']:.3g}x [{low:.3g}, {high:.3g}] | {row['peer_mib']} | {row['ours_mib']} "
-            f"| {_share_of_limit(row)} |"
-        )
-    return "\n".join(lines)
-
-
-def _share_of_limit(row: dict) -> str:
-    return f"{100 * row['roofline']:.0f} % of {LIMITS[row['limit']]}" if "roofline" in row else ""  # older runs
-
-
-def growth_table(result: dict) -> str:
-    """The growth of our seconds with the interactions: slope of log seconds over log interactions."""
-    slopes = ", ".join(f"{stage} {slope:.2f}" for stage, slope in result["growth"].items())
-    text = f"Growth with the interactions (log-log slope, synthetic data): {slopes}."
-    for row in result["stages"]:
-        if row["stage"] == "large_catalogue":
-            text += (
-                f" A SASRec epoch over {row['data']} (a million items): {row['ours_s']:.0f} s, {row['ours_mib']} MiB."
-            )
-    return text
-
-
-def paths_table(rows: list[dict]) -> str:
-    """The changes in a backbone's accuracy by the fast paths: means over seeds, against the first row."""
-    lines = [
-        "| way | epochs | test N@10 unmasked | masked | change in N@10 unmasked, % | masked, % |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        test = [mean([row["test"][protocol]["ndcg@10"]]) for protocol in PROTOCOLS]
-        changes = ["", ""]
-        if "change_percent" in row:
-            changes = [interval(*row["change_percent"][protocol]["ndcg@10"]) for protocol in PROTOCOLS]
-        epochs = ", ".join(str(number) for number in row["epochs"])
-        lines.append(f"| {' | '.join([row['way'], epochs, *test, *changes])} |")
-    return "\n".join(lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -82,6 +81,71 @@ class _BlockedCrossEntropy(torch.autograd.Function):
         )
 
 
+class _SampledCrossEntropy(torch.autograd.Function):
+    """As :class:`_BlockedCrossEntropy`, with S drawn items that stand for ``each_is`` items each, and the targets.
+
+    For a_n = sum_s each_is exp(h_n . d_s) + exp(h_n . e_n) over the draws d_s that are not the target e_n of the row:
+    loss = sum_n w_n (log a_n - h_n . e_n).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        drawn: Tensor,
+        own: Tensor,
+        equal: tuple[Tensor, Tensor],
+        each_is: float,
+        each: Tensor | None,
+        block_rows: int,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        grad_hidden, grad_drawn = torch.empty_like(hidden), torch.zeros_like(drawn)
+        weighted = hidden if each is None else hidden * each[:, None]  # [N, D]
+        logit = (hidden * own).sum(dim=1)  # [N], of the targets
+        share = torch.empty_like(logit)  # of the target in the softmax
+        total = -_sum(logit, each, slice(None))
+        bounded = _is_bounded(hidden, drawn) and _is_bounded(hidden, own)
+        factor = drawn.to(dtype)
+        buffer = factor.new_empty(len(drawn) * min(block_rows, len(hidden)))
+        place, row = equal
+        bounds = torch.searchsorted(row, torch.arange(0, len(hidden) + block_rows, block_rows, device=row.device))
+        for number, start in enumerate(range(0, len(hidden), block_rows)):
+            rows, mine = slice(start, start + block_rows), slice(*bounds[number : number + 2].tolist())
+            h = hidden[rows]
+            logits = torch.mm(factor, h.to(dtype).T, out=buffer[: len(drawn) * len(h)].view(len(drawn), len(h)))
+            logits[place[mine], row[mine] - start] = -torch.inf
+            highest = torch.zeros_like(logit[rows])
+            if not bounded:
+                highest = torch.maximum(logits.amax(dim=0).to(hidden.dtype), logit[rows])
+                logits.sub_(highest.to(dtype))
+            weights = logits.exp_()
+            target = (logit[rows] - highest).exp()
+            norm = each_is * weights.sum(dim=0, dtype=hidden.dtype) + target  # [b]
+            total += _sum(norm.log() + highest, each, rows)
+            share[rows] = target / norm
+            scale = (each_is / norm)[:, None]
+            grad_hidden[rows] = (weights.T @ factor) * scale
+            if ctx.needs_input_grad[1]:
+                _add_product(grad_drawn, weights, (weighted[rows] * scale).to(dtype))
+        missing = (share - 1)[:, None]
+        grad_hidden += missing * own
+        if each is not None:
+            grad_hidden *= each[:, None]
+        ctx.save_for_backward(grad_hidden, grad_drawn, missing * weighted)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return *(of.mul_(grad) for of in ctx.saved_tensors), None, None, None, None, None
+
+
+def _rows_of_block(device: torch.device, items: int) -> int:
+    """How many rows of logits of so many items are held at once."""
+    return max(_BLOCK_LOGITS.get(device.type, 2**20) // items // 32 * 32, 32)
+
+
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """total += a b, summed in the precision of ``total``."""
     return total.addmm_(a, b) if a.dtype == total.dtype else total.add_(a @ b)
@@ -117,8 +181,7 @@ def softmax_cross_entropy(
     products have autocast's precision (bfloat16: with trained item vectors of Beauty, gradients are off by .3 %).
     """
     if block_rows is None:
-        most = _BLOCK_LOGITS.get(hidden.device.type, 2**20) // len(items)
-        block_rows = max(most // 32 * 32, 32)
+        block_rows = _rows_of_block(hidden.device, len(items))
     dtype = (hidden[:1] @ items[:1].T).dtype  # the precision of products under autocast
     with torch.autocast(hidden.device.type, enabled=False):
         return _BlockedCrossEntropy.apply(hidden.to(items.dtype), items, targets, each, block_rows, dtype)
@@ -141,11 +204,28 @@ def sampled_softmax_cross_entropy(
     """
     drawn = torch.randint(1, len(items), (negatives,), device=items.device)
     vectors = F.embedding(torch.cat([drawn, targets]), items, sparse=True)  # only the used rows get a gradient
-    logits = hidden.to(items.dtype) @ vectors[:negatives].T + math.log((len(items) - 1) / negatives)  # [N, n]
-    logits = logits.masked_fill(drawn == targets[:, None], -torch.inf)
-    own = (hidden * vectors[negatives:]).sum(dim=1, keepdim=True)
-    log_norm = torch.logsumexp(torch.cat([own, logits], dim=1), dim=1)
-    return _sum(log_norm - own[:, 0], each, slice(None))
+    dtype = (hidden[:1] @ items[:1].T).dtype
+    with torch.autocast(hidden.device.type, enabled=False):
+        return _SampledCrossEntropy.apply(
+            hidden.to(items.dtype),
+            vectors[:negatives],
+            vectors[negatives:],
+            _equal(drawn, targets),
+            (len(items) - 1) / negatives,
+            each,
+            _rows_of_block(hidden.device, negatives),
+            dtype,
+        )
+
+
+def _equal(drawn: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Every place in ``drawn`` [n] and row of ``targets`` [N] that have the same item, in the order of the rows."""
+    ordered, place = drawn.sort()
+    first, end = torch.searchsorted(ordered, targets), torch.searchsorted(ordered, targets, right=True)
+    count = end - first
+    row = torch.repeat_interleave(count)
+    nth = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
+    return place[first[row] + nth], row
 
 
 def catalogue_cross_entropy(

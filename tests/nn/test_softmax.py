@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import math
+from unittest.mock import patch
+
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_raserec.nn import softmax as softmax_module
 from recbole_raserec.nn.softmax import negatives_for, sampled_softmax_cross_entropy, softmax_cross_entropy
 
 
@@ -98,3 +102,38 @@ def test_large_catalogues_are_sampled_by_default():
     assert negatives_for(-1, 1_000_000) == 8192
     assert negatives_for(0, 1_000_000) == 0
     assert negatives_for(512, 50) == 512
+
+
+def plainly_sampled(hidden, items, targets, negatives, each):
+    """The sampled loss by torch's own operations, with all logits."""
+    drawn = torch.randint(1, len(items), (negatives,))
+    logits = hidden @ items[drawn].T + math.log((len(items) - 1) / negatives)
+    logits = logits.masked_fill(drawn == targets[:, None], -torch.inf)
+    own = (hidden * items[targets]).sum(dim=1, keepdim=True)
+    lost = torch.logsumexp(torch.cat([own, logits], dim=1), dim=1) - own[:, 0]
+    return lost.sum() if each is None else lost @ each
+
+
+@settings(max_examples=50)
+@given(
+    rows=st.integers(1, 80),
+    items=st.integers(2, 40),
+    negatives=st.integers(1, 60),
+    scale=st.sampled_from([0.5, 3, 30]),
+    weighted=st.booleans(),
+    seed=st.integers(0, 10**6),
+)
+def test_the_sampled_loss_is_that_of_plain_operations_on_the_same_draws(rows, items, negatives, scale, weighted, seed):
+    found = []
+    for loss_of in (plainly_sampled, sampled_softmax_cross_entropy):
+        torch.manual_seed(seed)
+        hidden, table = (scale * torch.randn(n, 6, dtype=torch.float64) for n in (rows, items))
+        targets, each = torch.randint(1, items, (rows,)), torch.rand(rows, dtype=torch.float64) if weighted else None
+        hidden.requires_grad_(), table.requires_grad_()
+        with patch.dict(softmax_module._BLOCK_LOGITS, cpu=1):  # 32 rows a block
+            loss = loss_of(hidden, table, targets, negatives, each)
+        (3 * loss).backward()
+        gradient = table.grad.to_dense() if table.grad.is_sparse else table.grad
+        found.append((loss.detach(), hidden.grad, gradient))
+    for plain, ours in zip(*found):
+        torch.testing.assert_close(ours, plain)
