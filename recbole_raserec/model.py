@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
@@ -57,7 +58,7 @@ class Scorer:
         if neighbours is None or neighbours.is_empty or self.strength == 0:
             return h
         near = neighbours.nearest(self.top_k)
-        memories = near.vectors, self.item_vectors[near.items], near.real, near.weights
+        memories = near.vectors, F.embedding(near.items, self.item_vectors), near.real, near.weights
         augmented = self.augmentation(h, *memories)
         return augmented if self.strength == 1 else torch.lerp(h, augmented, self.strength)
 
