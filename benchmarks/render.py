@@ -19,7 +19,15 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks import memory_tables, reliability_tables, service_tables, size_tables, speed_tables, tables  # noqa: E402
+from benchmarks import (  # noqa: E402
+    memory_tables,
+    reliability_tables,
+    safeguard_tables,
+    service_tables,
+    size_tables,
+    speed_tables,
+    tables,
+)
 from benchmarks.front import front_table, reasons  # noqa: E402
 from benchmarks.headline import headline_tables, unearned  # noqa: E402
 from benchmarks.parameters import parameters_page  # noqa: E402
@@ -30,9 +38,9 @@ README = HERE.parent / "README.md"
 RESULTS = HERE / "results"
 ALL_FIGURES = RESULTS / "README.md"
 DOCS = HERE.parent / "docs"
-BENCHMARKS, DISTRIBUTED, MEMORY, PARAMETERS, RELIABILITY, SERVING, SIZE = (
+BENCHMARKS, DISTRIBUTED, MEMORY, PARAMETERS, RELIABILITY, SAFEGUARD, SERVING, SIZE = (
     DOCS / f"{name}.md"
-    for name in ("benchmarks", "distributed", "memory", "parameters", "reliability", "serving", "size")
+    for name in ("benchmarks", "distributed", "memory", "parameters", "reliability", "safeguard", "serving", "size")
 )
 ABOUT = (
     "Written by `python benchmarks/render.py` from the files beside it. Means over the seeds and half their range; "
@@ -90,13 +98,15 @@ def blocks(
 
 def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
     """Each page and its text, from the result files."""
-    results = [read_result(file) for file in sorted(RESULTS.glob("amazon-*.json"))]
+    results = _runs("amazon-*.json")
     headline = [run for run in results if tables.in_headline(run["config"])]
     bench = _json("bench-cpu.json")
     text = BENCHMARKS.read_text(encoding="utf-8")
     for name, block in blocks(results, headline, [read_result(file) for file in swept], bench, published).items():
         text = replace_block(text, name, block)
-    texts = {file: file.read_text(encoding="utf-8") for file in (DISTRIBUTED, MEMORY, RELIABILITY, SERVING, SIZE)}
+    texts = {
+        file: file.read_text(encoding="utf-8") for file in (DISTRIBUTED, MEMORY, RELIABILITY, SAFEGUARD, SERVING, SIZE)
+    }
     for place, name, file, table in (
         (MEMORY, "newitems", "new-items.json", memory_tables.new_items_table),
         (MEMORY, "living", "living.json", memory_tables.living_table),
@@ -112,6 +122,12 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
     ):
         if (RESULTS / file).exists():
             texts[place] = replace_block(texts[place], name, table(_json(file)))
+    exact, lists = (_runs(f"recall/*-{index}-*.json") for index in ("exact", "lists"))
+    if exact:
+        texts[SIZE] = replace_block(texts[SIZE], "recall", size_tables.recall_table(exact, lists))
+    if guarded := _runs("safeguard/*.json"):
+        full = [run for run in headline if run["config"].get("preset") == "full"]
+        texts[SAFEGUARD] = replace_block(texts[SAFEGUARD], "nobody", safeguard_tables.nobody_table(guarded, full))
     drift = next(run for run in map(read_result, swept) if "drift" in run)
     readme = README.read_text(encoding="utf-8")
     for name, block in {"results": front_table(headline, published), "why": reasons(headline, drift, bench)}.items():
@@ -127,6 +143,10 @@ def problems(written: dict[Path, str], published: dict) -> list[str]:
     block = re.search(r"<!-- accuracy -->\n(.*?)<!-- /accuracy -->", BENCHMARKS.read_text(encoding="utf-8"), re.S)
     assert block, "docs/benchmarks.md has no block named accuracy"
     return told + unearned(block[1], published)
+
+
+def _runs(pattern: str) -> list[tables.Run]:
+    return [read_result(file) for file in sorted(RESULTS.glob(pattern))]
 
 
 def _json(name: str) -> dict:

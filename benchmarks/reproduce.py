@@ -1,6 +1,7 @@
 """Train the runs of the tables, one result file per run: ``python benchmarks/reproduce.py``.
 
-  --runs=all          which runs, with commas: headline, ablation, backbones, safeguard, sensitivity, or names of runs
+  --runs=all          which runs, with commas: headline, ablation, backbones, recall, safeguard, sensitivity, or
+                      names of runs
   --seeds=2020,2021,2022
   --data_path=dataset folder where ``recbole-raserec convert`` wrote the data sets
   --output=FOLDER     benchmarks/results
@@ -87,6 +88,11 @@ SAFEGUARD = {
     for backbone in PRESETS
     for name, data in DATA.items()
 }
+# What an approximate search costs (docs/size.md)
+RECALL = {
+    f"recall/beauty-sasrec-full-{name}": f"--dataset=amazon-beauty --preset=full {index}"
+    for name, index in {"exact": "--index_factory=Flat", "lists": "--index_factory=lists --index_recall=0.99"}.items()
+}
 # The headline paper's Figure 2, at its rate of fine-tuning, with values below and above its alpha .5 and top_k 20
 SWEPT = {"alpha": (0.1, 0.3, 0.7, 0.9), "top_k": (5, 10, 50)}
 PAPER = "--dataset=amazon-beauty --finetune_learning_rate=0.001"
@@ -98,11 +104,12 @@ SENSITIVITY = {
         for value in values
     },
 }
-ALL = {**HEADLINE, **ABLATION, **BACKBONES, **SAFEGUARD, **SENSITIVITY}
+ALL = {**HEADLINE, **ABLATION, **BACKBONES, **RECALL, **SAFEGUARD, **SENSITIVITY}
 GROUPS = {
     "headline": HEADLINE,
     "ablation": ABLATION,
     "backbones": BACKBONES,
+    "recall": RECALL,
     "safeguard": SAFEGUARD,
     "sensitivity": SENSITIVITY,
     "all": ALL,

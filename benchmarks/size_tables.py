@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.end_to_end import STAGES, WHOLE
+from benchmarks.tables import PROTOCOLS, Run, gain, mean, seeds, test_of
 
 _TITLES = {"finetune_epoch": "one fine-tuning epoch", "epoch": "one epoch", "evaluate": "evaluate, both protocols"}
 
@@ -53,6 +54,19 @@ def search_table(result: dict[str, Any]) -> str:
 
 def _keys_of(row: dict[str, Any]) -> tuple[int, str]:
     return row["memories"], row["data"]["keys"]
+
+
+def recall_table(exact: list[Run], lists: list[Run]) -> str:
+    """What RaSeRec loses by an approximate search, with the same backbones and seeds."""
+    lines = ["| search | recall@20 | N@10 | change, % | masked N@10 | change, % |", "|---" * 6 + "|"]
+    for title, runs in (("exact", exact), ("list by list, `--index_recall=0.99`", lists)):
+        found = ["1" if run.get("index") is None else f"{run['index']['recall']:.3f}" for run in runs]
+        cells = []
+        for protocol in PROTOCOLS:
+            figures = mean(test_of(run, "train")[protocol]["ndcg@10"] for run in runs)
+            cells += [figures, "" if runs is exact else gain(exact, "train", runs, "train", protocol)]
+        lines.append(f"| {title}, {seeds(runs)} | {', '.join(dict.fromkeys(found))} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def stride_table(result: dict[str, Any]) -> str:

@@ -1,0 +1,62 @@
+"""The table of docs/safeguard.md in markdown: who gains and who loses, with and without the safeguard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.tables import KINDS, PROTOCOLS, Run, gain, grouped, seeds
+
+WATCHED = "ndcg@10"
+
+
+def nobody_table(guarded: list[Run], full: list[Run]) -> str:
+    """Gain in N@10 over the backbone of the same runs, and the groups of users that fall significantly.
+
+    Of ``full``, the runs of ``--preset=full``, those are shown that have the data, backbones and seeds of ``guarded``.
+    """
+    lines = [
+        "| data, backbone | settings | seeds | chosen | gain in N@10, % | masked gain, % "
+        "| groups that fall significantly |",
+        "|---" * 7 + "|",
+    ]
+    for (data, backbone), systems in grouped(guarded).items():
+        runs = [run for of in systems.values() for run in of]
+        same = [run for run in full if _identity(run) in map(_identity, runs)]
+        for settings, shown in (("`--preset=full`", same), ("the same under the safeguard", runs)):
+            if shown:
+                gains = " | ".join(gain(shown, "backbone", shown, "train", protocol) for protocol in PROTOCOLS)
+                chosen = "; ".join(dict.fromkeys(map(_chosen, shown)))
+                lines.append(
+                    f"| {data}, {backbone} | {settings} | {seeds(shown)} | {chosen} | {gains} | {_falling(shown)} |"
+                )
+    return "\n".join(lines)
+
+
+def _identity(run: Run) -> tuple[str, str, int]:
+    return run["dataset"]["name"], run["backbone"]["name"], run["seed"]
+
+
+def _chosen(run: Run) -> str:
+    """The combination of a run."""
+    choice, mixture = run["raserec"].get("choice", {}), run["raserec"]["mixture"]
+    if choice.get("strength") == 0:
+        return "no retrieval"
+    strength, adjustment = choice.get("strength", 1.0), choice.get("adjustment", 0.0)
+    return f"strength {strength:g}, adjustment {adjustment:g}, mixture {mixture['weight']:g}"
+
+
+def _falling(runs: list[Run]) -> str:
+    """How many of the groups of all runs fall significantly, and the least upper end of an interval, with its group."""
+    found = [each for run in runs for each in _groups(run)]
+    falling = [each for each in found if each[0] < 0]
+    worst = min(found)
+    return f"{len(falling)} of {len(found)}; {worst[1]} up to {worst[0]:+.1f} % with seed {worst[2]}"
+
+
+def _groups(run: Run) -> Iterator[tuple[float, str, int]]:
+    """The upper end of the interval of each quintile and history length under each protocol, its name, and the seed."""
+    for kind in KINDS:
+        for name, group in run["groups"][kind].items():
+            if name not in ("head", "tail"):  # the quintiles are finer
+                for protocol in PROTOCOLS:
+                    yield group["improvement"][protocol][WATCHED][2], f"{name}, {protocol},", run["seed"]
