@@ -99,8 +99,9 @@ def search_part(
     """
 
     def search(rows: np.ndarray) -> np.ndarray:
-        limit = None if before is None else before[rows]
-        of_rows = vectors[rows], part.users[rows], part.lengths[rows]
+        mine = slice(rows[0], rows[-1] + 1) if len(rows) else slice(0)  # consecutive: the vectors are not copied
+        limit = None if before is None else before[mine]
+        of_rows = vectors[mine], part.users[mine], part.lengths[mine]
         return memory.search(*of_rows, k, progress, before=limit, part=len(part))
 
     found = processes.by_share(search, len(part))
