@@ -91,7 +91,6 @@ def blocks(
         "groups": tables.group_table(full, "item_popularity", ("quintile 1", "tail", "head")),
         "drift": tables.drift_table(next(run for run in swept if "drift" in run)),
         "bench": speed_tables.bench_table(bench) + "\n\n" + speed_tables.growth_table(bench),
-        "rectools": speed_tables.rectools_table(_json("rectools.json")),
         "paths": speed_tables.paths_table(bench["accuracy"]),
     }
 
@@ -104,10 +103,10 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
     text = BENCHMARKS.read_text(encoding="utf-8")
     for name, block in blocks(results, headline, [read_result(file) for file in swept], bench, published).items():
         text = replace_block(text, name, block)
-    texts = {
-        file: file.read_text(encoding="utf-8") for file in (DISTRIBUTED, MEMORY, RELIABILITY, SAFEGUARD, SERVING, SIZE)
-    }
+    others = (DISTRIBUTED, MEMORY, RELIABILITY, SAFEGUARD, SERVING, SIZE)
+    texts = {BENCHMARKS: text, **{file: file.read_text(encoding="utf-8") for file in others}}
     for place, name, file, table in (
+        (BENCHMARKS, "rectools", "rectools.json", speed_tables.rectools_table),
         (MEMORY, "newitems", "new-items.json", memory_tables.new_items_table),
         (MEMORY, "living", "living.json", memory_tables.living_table),
         (MEMORY, "poisoning", "poisoning.json", memory_tables.poisoning_table),
@@ -132,7 +131,7 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
     readme = README.read_text(encoding="utf-8")
     for name, block in {"results": front_table(headline, published), "why": reasons(headline, drift, bench)}.items():
         readme = replace_block(readme, name, block)
-    written = {README: readme, BENCHMARKS: text, ALL_FIGURES: page(headline), **texts}
+    written = {README: readme, ALL_FIGURES: page(headline), **texts}
     return {**written, PARAMETERS: parameters_page()}
 
 
