@@ -24,7 +24,7 @@ _COLUMNS = ("keys", "targets", "owners", "lengths", "times")
 _QUERIES = 4096  # searched at once: for a tenth of them FAISS needs more than half the time
 _CANDIDATES = 2**21  # found at once, as indices and rough cosines
 _COMPARED = 2**17  # memories whose keys are held at once
-_GROWTH = 4  # a bank that is joined with one this many times smaller needs no new lists
+_GROWTH = 4  # a bank that is this many times larger than what it grows by needs no new lists
 _TIES = 1024  # memories as near as the last one, among which the order in the bank decides
 _ROUNDING = 1e-6  # error of FAISS's cosines, which depend on the other queries of the search
 
@@ -60,15 +60,19 @@ class MemoryBank:
         return len(self.targets)
 
     def __getstate__(self) -> dict[str, Any]:
-        columns = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return columns  # FAISS's index cannot be pickled; it is built again on demand
+        # FAISS's index cannot be pickled; it is built again on demand.
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def join(self, other: MemoryBank) -> MemoryBank:
         """The memories of both banks, with the settings of this bank."""
         columns: dict[str, Any] = {name: np.concatenate([getattr(b, name) for b in (self, other)]) for name in _COLUMNS}
-        joined = dataclasses.replace(self, **columns)
+        return dataclasses.replace(self, **columns)
+
+    def grown(self, other: MemoryBank) -> MemoryBank:
+        """As :meth:`join`. This bank is kept, and if ``other`` is small, its memories enter the lists of this bank."""
+        joined = self.join(other)
         if len(other) * _GROWTH <= len(self):
-            joined.__dict__["_first"] = self
+            joined.__dict__["_first"] = self  # the dataclass is frozen, and this is no column
         return joined
 
     def older(self, share: float) -> MemoryBank:
@@ -161,7 +165,7 @@ class MemoryBank:
 
     def _near(self, queries: np.ndarray, depth: int, lists: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Rough cosines and numbers [R, depth] of the memories nearest to unit ``queries`` [R, D]."""
-        return search_index(self._index, queries, depth) if lists is None else self._lists.search(queries, depth, lists)
+        return search_index(self.index, queries, depth) if lists is None else self._lists.search(queries, depth, lists)
 
     def _keep_best(
         self,
@@ -197,18 +201,13 @@ class MemoryBank:
         return Leaks(self.owners, self.lengths)
 
     @property
-    def index(self) -> Any:
-        """The index over all keys. The first call builds it."""
-        return self._index
-
-    @property
     def has_index(self) -> bool:
         """Whether the index is there, so that the next search need not build it."""
-        return "_index" in self.__dict__
+        return "index" in self.__dict__
 
     def take_index(self, index: Any) -> None:
         """Search with ``index``, which holds all keys in their order, instead of building one."""
-        self.__dict__["_index"] = index  # where cached_property keeps its value; the dataclass is frozen
+        self.__dict__["index"] = index  # where cached_property keeps its value; the dataclass is frozen
 
     @property
     def is_exact(self) -> bool:
@@ -221,17 +220,16 @@ class MemoryBank:
         return choose_factory(self.index_factory, *self.keys.shape)
 
     @cached_property
-    def _index(self) -> Any:
-        """FAISS's index with all keys."""
+    def index(self) -> Any:
+        """FAISS's index over all keys. The first use builds it."""
         index = build_index(self.keys, self._factory, self.index_nprobe)
         return index if self.is_exact else self._checked(index)
 
     @cached_property
     def _lists(self) -> Lists:
-        """All keys, for searches of many queries. A bank that was joined from a large and a small one grows lists."""
+        """All keys, for searches of many queries."""
         first: MemoryBank | None = self.__dict__.get("_first")
-        lists = build_lists(self.keys) if first is None else first._lists.grown(self.keys[len(first) :])
-        return self._checked(lists)
+        return self._checked(build_lists(self.keys) if first is None else first._lists.grown(self.keys[len(first) :]))
 
     def _checked(self, index: Any) -> Any:
         facts = facts_of(index, self._factory, check_recall(index, self.keys, self.index_recall))

@@ -1,4 +1,7 @@
-"""Rows of unequal length as flat items and offsets: row ``r`` is ``items[offsets[r]:offsets[r + 1]]``."""
+"""Rows of unequal length as flat items and offsets: row ``r`` is ``items[offsets[r]:offsets[r + 1]]``.
+
+And rows in blocks.
+"""
 
 from __future__ import annotations
 

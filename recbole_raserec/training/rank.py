@@ -58,7 +58,7 @@ def rank(reader: Reader, sequences: Sequences, memory: MemoryBank, include_valid
     test, known, headline = sequences.test_part(), sequences.known_part(), headline_memory(include_valid)
     vectors = reader.encode(test)
     ranks = {"backbone": _rank(reader, Queries(test, torch.from_numpy(vectors)), block, BACKBONE)}
-    both = memory.join(reader.bank(known, reader.encode(known, "encode memory")))
+    both = memory.grown(reader.bank(known, reader.encode(known, "encode memory")))
     searched = {}
     for name, held in zip(MEMORIES, (memory, both)):
         queries = reader.search(held, test, vectors, f"search {name}")
@@ -66,7 +66,7 @@ def rank(reader: Reader, sequences: Sequences, memory: MemoryBank, include_valid
         searched[name] = queries
     if sequences.split is not None:
         later = sequences.later_part()
-        living = both.join(reader.bank(later, reader.encode(later, "encode memory")))
+        living = both.grown(reader.bank(later, reader.encode(later, "encode memory")))
         ranks[LIVING] = _rank(reader, reader.search(living, test, vectors, "search living", before=test.times), block)
     return Ranked(ranks, headline, searched[headline])
 

@@ -212,7 +212,7 @@ def test_a_bank_tunes_its_index(caplog):
     keys = np.random.default_rng(0).normal(size=(2000, 8)).astype(np.float32)
     bank = bank_of(keys, index_factory="IVF40,Flat", index_nprobe=1, index_recall=0.97)
     bank.search(keys[:3], np.full(3, 99), np.full(3, 1), 5)
-    assert faiss.extract_index_ivf(bank._index).nprobe > 1
+    assert faiss.extract_index_ivf(bank.index).nprobe > 1
     assert "of the exact 20 nearest neighbours with nprobe=" in caplog.text
 
 
