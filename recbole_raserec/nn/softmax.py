@@ -69,23 +69,15 @@ class _BlockedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
-        hidden, items = ctx.saved_tensors
-        return (
-            None if hidden is None else hidden.mul_(grad),
-            None if items is None else items.mul_(grad),
-            None,
-            None,
-            None,
-            None,
-        )
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return *(None if of is None else of.mul_(grad) for of in ctx.saved_tensors), None, None, None, None
 
 
 class _SampledCrossEntropy(torch.autograd.Function):
-    """As :class:`_BlockedCrossEntropy`, with S drawn items that stand for ``each_is`` items each, and the targets.
+    """As :class:`_BlockedCrossEntropy`, with drawn items, each of which ``stands_for`` so many, and the targets.
 
-    For a_n = sum_s each_is exp(h_n . d_s) + exp(h_n . e_n) over the draws d_s that are not the target e_n of the row:
-    loss = sum_n w_n (log a_n - h_n . e_n).
+    With c = stands_for, and a_n = c sum_s exp(h_n . d_s) + exp(h_n . e_n) over the draws d_s that are not the row's
+    target e_n: loss = sum_n w_n (log a_n - h_n . e_n).
     """
 
     @staticmethod
@@ -95,7 +87,7 @@ class _SampledCrossEntropy(torch.autograd.Function):
         drawn: Tensor,
         own: Tensor,
         equal: tuple[Tensor, Tensor],
-        each_is: float,
+        stands_for: float,
         each: Tensor | None,
         block_rows: int,
         dtype: torch.dtype,
@@ -109,9 +101,10 @@ class _SampledCrossEntropy(torch.autograd.Function):
         factor = drawn.to(dtype)
         buffer = factor.new_empty(len(drawn) * min(block_rows, len(hidden)))
         place, row = equal
-        bounds = torch.searchsorted(row, torch.arange(0, len(hidden) + block_rows, block_rows, device=row.device))
+        starts = torch.arange(0, len(hidden) + block_rows, block_rows, device=row.device)
+        bounds = torch.searchsorted(row, starts).tolist()
         for number, start in enumerate(range(0, len(hidden), block_rows)):
-            rows, mine = slice(start, start + block_rows), slice(*bounds[number : number + 2].tolist())
+            rows, mine = slice(start, start + block_rows), slice(*bounds[number : number + 2])
             h = hidden[rows]
             logits = torch.mm(factor, h.to(dtype).T, out=buffer[: len(drawn) * len(h)].view(len(drawn), len(h)))
             logits[place[mine], row[mine] - start] = -torch.inf
@@ -121,10 +114,10 @@ class _SampledCrossEntropy(torch.autograd.Function):
                 logits.sub_(highest.to(dtype))
             weights = logits.exp_()
             target = (logit[rows] - highest).exp()
-            norm = each_is * weights.sum(dim=0, dtype=hidden.dtype) + target  # [b]
+            norm = stands_for * weights.sum(dim=0, dtype=hidden.dtype) + target  # [b]
             total += _sum(norm.log() + highest, each, rows)
             share[rows] = target / norm
-            scale = (each_is / norm)[:, None]
+            scale = (stands_for / norm)[:, None]
             grad_hidden[rows] = (weights.T @ factor) * scale
             if ctx.needs_input_grad[1]:
                 _add_product(grad_drawn, weights, (weighted[rows] * scale).to(dtype))
@@ -144,6 +137,11 @@ class _SampledCrossEntropy(torch.autograd.Function):
 def _rows_of_block(device: torch.device, items: int) -> int:
     """How many rows of logits of so many items are held at once."""
     return max(_BLOCK_LOGITS.get(device.type, 2**20) // items // 32 * 32, 32)
+
+
+def _product_dtype(hidden: Tensor, items: Tensor) -> torch.dtype:
+    """The precision of products, which autocast changes."""
+    return (hidden[:1] @ items[:1].T).dtype
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -182,7 +180,7 @@ def softmax_cross_entropy(
     """
     if block_rows is None:
         block_rows = _rows_of_block(hidden.device, len(items))
-    dtype = (hidden[:1] @ items[:1].T).dtype  # the precision of products under autocast
+    dtype = _product_dtype(hidden, items)
     with torch.autocast(hidden.device.type, enabled=False):
         return _BlockedCrossEntropy.apply(hidden.to(items.dtype), items, targets, each, block_rows, dtype)
 
@@ -204,7 +202,7 @@ def sampled_softmax_cross_entropy(
     """
     drawn = torch.randint(1, len(items), (negatives,), device=items.device)
     vectors = F.embedding(torch.cat([drawn, targets]), items, sparse=True)  # only the used rows get a gradient
-    dtype = (hidden[:1] @ items[:1].T).dtype
+    dtype = _product_dtype(hidden, items)
     with torch.autocast(hidden.device.type, enabled=False):
         return _SampledCrossEntropy.apply(
             hidden.to(items.dtype),
