@@ -42,6 +42,21 @@ BENCHMARKS, DISTRIBUTED, MEMORY, PARAMETERS, RELIABILITY, SAFEGUARD, SERVING, SI
     DOCS / f"{name}.md"
     for name in ("benchmarks", "distributed", "memory", "parameters", "reliability", "safeguard", "serving", "size")
 )
+# Page, name of the block, result file, and what makes the block of it
+TABLES = (
+    (BENCHMARKS, "rectools", "rectools.json", speed_tables.rectools_table),
+    (MEMORY, "newitems", "new-items.json", memory_tables.new_items_table),
+    (MEMORY, "living", "living.json", memory_tables.living_table),
+    (MEMORY, "poisoning", "poisoning.json", memory_tables.poisoning_table),
+    (RELIABILITY, "faults", "kills-pipeline.json", reliability_tables.faults_table),
+    (RELIABILITY, "fuzz", "fuzz.json", reliability_tables.fuzz_table),
+    (SERVING, "recommender", "serving.json", service_tables.recommender_table),
+    (SERVING, "speed", "serving_http.json", service_tables.speed_table),
+    (DISTRIBUTED, "processes", "several-processes.json", speed_tables.processes_table),
+    (SIZE, "endtoend", "end_to_end.json", size_tables.end_to_end_table),
+    (SIZE, "search", "search.json", size_tables.search_table),
+    (SIZE, "strides", "long-histories.json", size_tables.stride_table),
+)
 ABOUT = (
     "Written by `python benchmarks/render.py` from the files beside it. Means over the seeds and half their range; "
     "gains over the backbone of the same run, with 95 % intervals over users."
@@ -105,20 +120,7 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
         text = replace_block(text, name, block)
     others = (DISTRIBUTED, MEMORY, RELIABILITY, SAFEGUARD, SERVING, SIZE)
     texts = {BENCHMARKS: text, **{file: file.read_text(encoding="utf-8") for file in others}}
-    for place, name, file, table in (
-        (BENCHMARKS, "rectools", "rectools.json", speed_tables.rectools_table),
-        (MEMORY, "newitems", "new-items.json", memory_tables.new_items_table),
-        (MEMORY, "living", "living.json", memory_tables.living_table),
-        (MEMORY, "poisoning", "poisoning.json", memory_tables.poisoning_table),
-        (RELIABILITY, "faults", "kills-pipeline.json", reliability_tables.faults_table),
-        (RELIABILITY, "fuzz", "fuzz.json", reliability_tables.fuzz_table),
-        (SERVING, "recommender", "serving.json", service_tables.recommender_table),
-        (SERVING, "speed", "serving_http.json", service_tables.speed_table),
-        (DISTRIBUTED, "processes", "several-processes.json", speed_tables.processes_table),
-        (SIZE, "endtoend", "end_to_end.json", size_tables.end_to_end_table),
-        (SIZE, "search", "search.json", size_tables.search_table),
-        (SIZE, "strides", "long-histories.json", size_tables.stride_table),
-    ):
+    for place, name, file, table in TABLES:
         if (RESULTS / file).exists():
             texts[place] = replace_block(texts[place], name, table(_json(file)))
     exact, lists = (_runs(f"recall/*-{index}-*.json") for index in ("exact", "lists"))
