@@ -17,9 +17,9 @@ from recbole_raserec.errors import ConfigError, DataError
 AUTO, LISTS = "auto", "lists"
 FLAT_FLOATS = 2**24  # numbers in all keys up to which an exact search of one query takes a few milliseconds
 _BLOCK = 2**17  # keys that are scaled at once
-_GROUP = 128  # keys of which only the best one is looked at first
-_COSINES = 2**24  # held at once
-_FEW, _MANY = 8, 1024  # queries: between them FAISS chooses the best of a matrix slowly
+_GROUP = 64  # keys of which only the best one is looked at first
+_COSINES = 2**23  # held at once
+_FEW = 8
 _TRAINED_ON = 2**18  # k-means over more keys takes minutes and changes the recall by less than .003
 _A_LIST = 64  # keys that each list is trained on, if there are many lists
 _MOST_NODES = 4096  # of a graph; an index that needs more is no faster than an exact one
@@ -74,8 +74,8 @@ def build_index(keys: np.ndarray, factory: str, nprobe: int) -> faiss.Index:
 
 def search_index(index: faiss.Index, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """Rough cosines and numbers [Q, depth] of the keys nearest to unit ``queries`` [Q, D]; -1 where there are none."""
-    few = _FEW < len(queries) <= _MANY  # FAISS is faster with fewer, and twice as fast with more
-    if few and isinstance(index, faiss.IndexFlat) and index.ntotal >= 8 * _GROUP * depth:
+    many = len(queries) > _FEW  # FAISS is faster with fewer
+    if many and isinstance(index, faiss.IndexFlat) and index.ntotal >= 8 * _GROUP * depth:
         return _search_exactly(index, queries, depth)
     # On a busy machine, waking FAISS's other threads takes longer than a search for one query.
     with one_thread() if len(queries) == 1 else nullcontext():
