@@ -5,7 +5,7 @@ many pairs a step. What else differs is each package's own, for example the aver
 of RecTools and of RecBole exclude each other, so each side has an environment and a process of its own.
 
   --rectools=FILE     the Python that has RecTools: .venv-rectools/bin/python, see the Makefile
-  --epochs=10 --seed=2020 --threads=2
+  --epochs=3 --seed=2020 --threads=2
   --output=FILE       benchmarks/results/rectools.json
 
 A side reports the seconds of an epoch (the median, without validation), the peak memory, and the test N@10 that its
@@ -27,7 +27,7 @@ from typing import Any
 HERE = Path(__file__).parent
 DEFAULTS = {
     "rectools": str(HERE.parent / ".venv-rectools" / "bin" / "python"),
-    "epochs": "10",
+    "epochs": "3",
     "seed": "2020",
     "threads": "2",
     "output": str(HERE / "results" / "rectools.json"),
