@@ -16,9 +16,9 @@ from recbole_raserec.errors import ConfigError, DataError
 
 AUTO, LISTS = "auto", "lists"
 FLAT_FLOATS = 2**24  # numbers in all keys up to which an exact search of one query takes a few milliseconds
-_BLOCK = 2**17  # keys that are scaled at once
+BLOCK = 2**17  # keys that are scaled at once
 _GROUP = 64  # keys of which only the best one is looked at first
-_COSINES = 2**23  # held at once
+_COSINES, _KEYS = 2**23, 2**18  # held at once, and multiplied at once
 _FEW = 8
 _TRAINED_ON = 2**18  # k-means over more keys takes minutes and changes the recall by less than .003
 _A_LIST = 64  # keys that each list is trained on, if there are many lists
@@ -61,8 +61,8 @@ def build_index(keys: np.ndarray, factory: str, nprobe: int) -> faiss.Index:
             index = faiss.index_factory(keys.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
             if not index.is_trained:
                 index.train(_sample(keys, index))
-            for start in range(0, len(keys), _BLOCK):
-                index.add(normalise(keys[start : start + _BLOCK]))
+            for start in range(0, len(keys), BLOCK):
+                index.add(normalise(keys[start : start + BLOCK]))
     except RuntimeError as error:
         problem = f"FAISS cannot build it over {len(keys)} memories ({str(error).splitlines()[-1].strip()})"
         raise ConfigError("index_factory", factory, problem, "use Flat, or fewer lists") from error
@@ -86,11 +86,15 @@ def _search_exactly(index: faiss.IndexFlat, queries: np.ndarray, depth: int) -> 
     """As :func:`search_index`. The product of matrices is fast, and most of FAISS's time is the choice of the best."""
     keys = torch.from_numpy(faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(-1, index.d))
     rough, near = np.empty((len(queries), depth), np.float32), np.empty((len(queries), depth), np.int64)
-    size = max(1, _COSINES // len(keys))
+    parts = keys.split(_KEYS)  # of more keys at once, fewer queries would be in a product
+    size = max(1, _COSINES // len(parts[0]))
     for start in range(0, len(queries), size):
         rows = slice(start, start + size)
-        best, number = best_of(torch.from_numpy(queries[rows]) @ keys.T, depth, _GROUP)
-        rough[rows], near[rows] = best.numpy(), number.numpy()
+        vectors = torch.from_numpy(queries[rows])
+        found = [best_of(vectors @ part.T, min(depth, len(part)), _GROUP) for part in parts]
+        best, place = torch.cat([cosine for cosine, _ in found], dim=1).topk(depth, dim=1)
+        numbers = torch.cat([number + _KEYS * part for part, (_, number) in enumerate(found)], dim=1)
+        rough[rows], near[rows] = best.numpy(), numbers.gather(1, place).numpy()
     return rough, near
 
 

@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_raserec.retrieval.index import AUTO, LISTS, best_of, normalise
+from recbole_raserec.retrieval.index import AUTO, BLOCK, LISTS, best_of, normalise
+from recbole_raserec.retrieval.list_segment import KEYS_A_LIST, Segment
 from recbole_raserec.retrieval.neighbours import NO_MEMORY
 from recbole_raserec.runtime.ragged import offsets_of, spans
 
-KEYS_A_LIST = 60
 FEW, PART = 4096, 16  # with fewer rows, or PART times fewer than memories, lists take longer to build than they save
 READ = 3 * 2**12  # keys; on Beauty's memory, .97 of the 20 nearest memories are among them
 MOST = 2**17  # keys that are worth reading
@@ -32,7 +32,6 @@ _COSINES = 2**22  # held at once
 _CACHED = 2**18  # cosines that stay in a core's cache
 _SHARPNESS = 16.0  # a list counts exp(16 (cosine - best cosine)) for a query
 _GROUP = 32  # columns of which only the best one is looked at first
-_BLOCK = 2**17  # keys that are scaled at once
 _TRAINED_ON = 128  # keys for each centroid at most
 _AROUND = 8  # regions in which a vector's list is looked for
 _MOVES = 2
@@ -40,40 +39,31 @@ _MOVES = 2
 
 @dataclass
 class Lists:
-    """N unit keys in lists of near keys, and the lists in regions of near lists.
+    """Unit keys in L lists of near keys, and the lists in regions of near lists.
 
     Attributes
     ----------
     regions : [M, D] unit centroids of the regions.
     centroids : [L, D] unit centroids of the lists, region by region.
     first : [M + 1] number of each region's first list.
-    starts : [L + 1] place of each list's first key in ``order``.
-    order : [N] numbers of the keys, list by list.
-    codes : [N, D] float16 difference of each key and its list's centroid, in this order. Small ones lose little.
+    segments : the keys. Further keys are a segment of their own, so that the others are not copied.
     read : about so many keys are compared with each query. More keys find more, and take longer.
     """
 
     regions: Tensor
     centroids: Tensor
     first: np.ndarray
-    starts: np.ndarray
-    order: np.ndarray
-    codes: Tensor
+    segments: tuple[Segment, ...]
     read: int = READ
 
     @property
     def ntotal(self) -> int:
-        """N, by FAISS's name."""
-        return len(self.order)
+        """Number of keys, by FAISS's name."""
+        return sum(len(segment.numbers) for segment in self.segments)
 
     def sample(self, count: int) -> np.ndarray:
-        """Numbers of about ``count`` keys, at most 60 of a list: near keys, because a search takes them together."""
-        rng, sizes = np.random.default_rng(0), np.diff(self.starts)
-        drawn = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))  # a large list is drawn more often
-        lists = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
-        taken = np.minimum(sizes[lists], KEYS_A_LIST)
-        enough = slice(int(np.searchsorted(np.cumsum(taken), count)) + 1)
-        return self.order[spans(self.starts[lists[enough]], taken[enough])]
+        """As :meth:`Segment.sample`, of the keys that the lists were made for."""
+        return self.segments[0].sample(count)
 
     def assign(self, vectors: np.ndarray) -> np.ndarray:
         """[Q] list of each vector [Q, D]: the nearest one in the regions around the vector's nearest region."""
@@ -87,43 +77,47 @@ class Lists:
         """
         cosines = np.full((len(queries), depth), -np.inf, np.float32)
         numbers = np.full((len(queries), depth), NO_MEMORY, np.int64)
-        for rows in _runs(self.assign(queries) if lists is None else lists):
-            for start in range(0, len(rows), _TOGETHER):
-                group = rows[start : start + _TOGETHER]
-                vectors = torch.from_numpy(queries[group])
-                chosen = self._choose(vectors, max(self.read, 2 * depth))
-                sizes = self._sizes[chosen]
-                places = spans(self.starts[chosen], sizes)
-                keys, width = self._keys(chosen, sizes, places), min(depth, len(places))
-                parts = vectors.split(max(1, _COSINES // len(places)))
-                best, place = zip(*(best_of(part @ keys.T, width, _GROUP) for part in parts))
-                cosines[group, :width] = torch.cat(best).numpy()
-                numbers[group, :width] = self.order[places[torch.cat(place).numpy()]]
+        read = max(self.read, 2 * depth)
+        for near, group in self._groups(self.assign(queries) if lists is None else lists, read):
+            vectors = torch.from_numpy(queries[group])
+            found, keys = self._read(self._choose(vectors, near, read))
+            width, parts = min(depth, len(keys)), vectors.split(max(1, _COSINES // len(keys)))
+            best, place = zip(*(best_of(part @ keys.T, width, _GROUP) for part in parts))
+            cosines[group, :width] = torch.cat(best).numpy()
+            numbers[group, :width] = found[torch.cat(place).numpy()]
         return cosines, numbers
 
     def grown(self, keys: np.ndarray) -> Lists:
         """These lists and further ``keys`` [M, D], numbered from N on. Each joins the list that is nearest to it."""
-        joined, places = self.assign(keys), np.repeat(np.arange(len(self._sizes)), self._sizes)
-        order = np.concatenate([self.order, np.arange(len(self.order), len(self.order) + len(keys))])
-        lists = np.concatenate([places, joined])
-        place = np.argsort(lists, kind="stable")
-        codes = torch.empty(len(order), keys.shape[1], dtype=torch.float16)
-        ends = np.argsort(place)[len(self.order) :]  # where the new keys stand
-        old = np.ones(len(order), bool)
-        old[ends] = False
-        codes[torch.from_numpy(old)] = self.codes
-        _encode(codes, ends, keys, self.centroids, joined)
-        starts = offsets_of(np.bincount(lists, minlength=len(self._sizes)))
-        return replace(self, starts=starts, order=order[place], codes=codes)
+        segment = Segment.of(keys, self.assign(keys), self.centroids, self.ntotal)
+        return replace(self, segments=(*self.segments, segment))
 
-    def _keys(self, lists: np.ndarray, sizes: np.ndarray, places: np.ndarray) -> Tensor:
-        """The keys at ``places`` [P], which are all keys of ``lists`` with ``sizes``."""
-        centroids = self.centroids[torch.from_numpy(lists)].repeat_interleave(torch.from_numpy(sizes), dim=0)
-        return centroids.add_(self.codes[torch.from_numpy(places)])
+    def _read(self, lists: np.ndarray) -> tuple[np.ndarray, Tensor]:
+        """Numbers [P] and keys [P, D] in ``lists``."""
+        centroids = self.centroids[torch.from_numpy(lists)]
+        numbers, keys = zip(*(segment.read(lists, centroids) for segment in self.segments))
+        return (numbers[0], keys[0]) if len(keys) == 1 else (np.concatenate(numbers), torch.cat(keys))
 
-    def _choose(self, group: Tensor, read: int) -> np.ndarray:
-        """The lists that a group of queries [G, D] reads: those nearest to its queries, with about ``read`` keys."""
-        lists, centroids = self._near(group, max(_NEAR, _NEAR * read // READ))
+    def _groups(self, lists: np.ndarray, read: int) -> Iterator[tuple[tuple[np.ndarray, Tensor], np.ndarray]]:
+        """At most 256 rows of ``lists`` [Q] that are in the same list; and the lists near its region."""
+        region = np.searchsorted(self.first, lists, side="right") - 1
+        for rows in _runs(region):
+            near = self._near(int(region[rows[0]]), max(_NEAR, _NEAR * read // READ))
+            for group in _runs(lists[rows]):
+                yield from ((near, rows[group[start : start + _TOGETHER]]) for start in range(0, len(group), _TOGETHER))
+
+    def _near(self, region: int, count: int) -> tuple[np.ndarray, Tensor]:
+        """About ``count`` lists: those of the regions nearest to ``region``. And their centroids."""
+        total = len(self.centroids)
+        if total <= count:
+            return np.arange(total), self.centroids
+        regions = _top(self.regions @ self.regions[region], math.ceil(len(self.regions) * count / total))
+        lists = spans(self.first[regions], self.first[regions + 1] - self.first[regions])
+        return lists, self.centroids[torch.from_numpy(lists)]
+
+    def _choose(self, group: Tensor, near: tuple[np.ndarray, Tensor], read: int) -> np.ndarray:
+        """The lists that a group of queries [G, D] reads: those ``near`` its queries, with about ``read`` keys."""
+        lists, centroids = near
         shortlist = _top(centroids @ group.mean(dim=0), max(_NEARER, 4 * read // KEYS_A_LIST))
         if self._sizes[lists[shortlist]].sum() >= read:
             lists, centroids = lists[shortlist], centroids[torch.from_numpy(shortlist)]
@@ -132,18 +126,9 @@ class Lists:
         lists = lists[share.argsort(descending=True).numpy()]
         return lists[: np.searchsorted(np.cumsum(self._sizes[lists]), read) + 1]
 
-    def _near(self, group: Tensor, count: int) -> tuple[np.ndarray, Tensor]:
-        """About ``count`` lists: those of the regions nearest to any query of the group. And their centroids."""
-        total = len(self.centroids)
-        if total <= count:
-            return np.arange(total), self.centroids
-        regions = _top((group @ self.regions.T).amax(dim=0), math.ceil(len(self.regions) * count / total))
-        lists = spans(self.first[regions], self.first[regions + 1] - self.first[regions])
-        return lists, self.centroids[torch.from_numpy(lists)]
-
     @cached_property
     def _sizes(self) -> np.ndarray:
-        return np.diff(self.starts)
+        return np.sum([segment.sizes for segment in self.segments], axis=0)
 
 
 def for_part(factory: str, count: int, rows: int) -> bool:
@@ -156,8 +141,7 @@ def build_lists(keys: np.ndarray) -> Lists:
 
     The keys of each region are divided on their own; then all lists move together, so that regions have no borders.
     """
-    count, width = keys.shape
-    blocks = [slice(start, start + _BLOCK) for start in range(0, count, _BLOCK)]
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(keys), BLOCK)]
     regions, region = _regions(keys, blocks)
     centroids = []
     for number in range(len(regions)):
@@ -177,19 +161,8 @@ def build_lists(keys: np.ndarray) -> Lists:
     full = sizes > 0
     before = offsets_of(full)
     regions, first = regions[torch.from_numpy(np.diff(before[first]) > 0)], np.unique(before[first])
-    lists, centres, sizes = before[lists], centres[torch.from_numpy(full)], sizes[full]
-    order = np.argsort(lists, kind="stable")
-    codes = torch.empty(count, width, dtype=torch.float16)
-    _encode(codes, np.argsort(order), keys, centres, lists)
-    return Lists(regions, centres, first, offsets_of(sizes), order, codes)
-
-
-def _encode(codes: Tensor, places: np.ndarray, keys: np.ndarray, centroids: Tensor, lists: np.ndarray) -> None:
-    """Write the codes of ``keys`` [M, D] in their ``lists`` [M] to the rows ``places`` [M] of ``codes``."""
-    for start in range(0, len(keys), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        code = torch.from_numpy(normalise(keys[rows])).sub_(centroids[torch.from_numpy(lists[rows])])
-        codes[torch.from_numpy(places[rows])] = code.half()
+    centres = centres[torch.from_numpy(full)]
+    return Lists(regions, centres, first, (Segment.of(keys, before[lists], centres),))
 
 
 def _assign(vectors: np.ndarray, regions: Tensor, centroids: Tensor, first: np.ndarray) -> np.ndarray:
@@ -197,8 +170,8 @@ def _assign(vectors: np.ndarray, regions: Tensor, centroids: Tensor, first: np.n
     near = [np.sort(_top(cosine, _AROUND)) for cosine in regions @ regions.T]
     around = [spans(first[numbers], first[numbers + 1] - first[numbers]) for numbers in near]
     lists = np.empty(len(vectors), np.int64)
-    for start in range(0, len(vectors), _BLOCK):
-        part = normalise(vectors[start : start + _BLOCK])
+    for start in range(0, len(vectors), BLOCK):
+        part = normalise(vectors[start : start + BLOCK])
         region = _nearest(part, regions.numpy())
         for rows in _runs(region):
             some = around[region[rows[0]]]

@@ -301,9 +301,11 @@ def test_impossible_factories_are_clear_errors(factory):
 @pytest.mark.parametrize(
     ("size", "depth", "held"), [(1024, 1, 1), (1025, 1, 1), (5000, 3, 2000), (20_000, 15, 10**6), (62_000, 60, 10**6)]
 )
+@pytest.mark.parametrize("parts", [1, 3])
 @pytest.mark.parametrize("ties", [False, True])
-def test_the_search_by_groups_is_the_search_of_faiss(monkeypatch, size, depth, held, ties):
+def test_the_search_by_groups_is_the_search_of_faiss(monkeypatch, size, depth, held, ties, parts):
     monkeypatch.setattr(index_module, "_COSINES", held)
+    monkeypatch.setattr(index_module, "_KEYS", size // parts)
     rng = np.random.default_rng(size)
     keys = rng.integers(-1, 2, (size, 8)).astype(np.float32) if ties else clustered(size, size)
     index = build_index(keys, "Flat", 1)

@@ -46,16 +46,17 @@ def test_lists_that_are_read_whole_find_what_an_exact_search_finds(size, count, 
 def test_every_key_is_in_one_list_and_finds_itself():
     keys = clustered(0, 3000, 300)
     lists = build_lists(keys)
-    assert np.array_equal(np.sort(lists.order), np.arange(3000))
-    assert lists.starts[-1] == 3000 == lists.ntotal
+    (segment,) = lists.segments
+    assert np.array_equal(np.sort(segment.numbers), np.arange(3000))
+    assert segment.starts[-1] == 3000 == lists.ntotal
     lists.read = 1
     best = lists.search(normalise(keys), 1)[0]
     assert np.allclose(best, 1, atol=1e-3)
 
 
 def test_equal_keys_make_equal_lists():
-    one, two = build_lists(clustered(0, 2000)), build_lists(clustered(0, 2000))
-    assert np.array_equal(one.order, two.order)
+    (one,), (two,) = (build_lists(clustered(0, 2000)).segments for _ in range(2))
+    assert np.array_equal(one.numbers, two.numbers)
     assert one.codes.equal(two.codes)
 
 
@@ -120,7 +121,7 @@ def test_equal_keys_leave_no_empty_lists_or_regions(monkeypatch):
     keys = clustered(0, 3000)
     keys[1000:] = keys[0]
     lists = build_lists(keys)
-    assert (np.diff(lists.starts) > 0).all() and (np.diff(lists.first) > 0).all()
+    assert (lists.segments[0].sizes > 0).all() and (np.diff(lists.first) > 0).all()
     assert lists.first[-1] == len(lists.centroids) and len(lists.first) == len(lists.regions) + 1
     lists.read = 100
     cosines, found = lists.search(normalise(keys), 5)
@@ -154,13 +155,13 @@ def test_lists_that_grow_hold_the_new_keys_where_they_are_nearest():
     keys, more = clustered(0, 2000, 100), clustered(1, 500, 50)
     lists = build_lists(keys)
     grown, both = lists.grown(more), np.concatenate([keys, more])
-    assert np.array_equal(np.sort(grown.order), np.arange(2500)) and grown.ntotal == 2500
-    of = np.empty(2500, np.int64)
-    of[grown.order] = np.repeat(np.arange(len(lists.centroids)), np.diff(grown.starts))
-    assert np.array_equal(of[2000:], lists.assign(more))
-    assert np.array_equal(of[lists.order], np.repeat(np.arange(len(lists.centroids)), np.diff(lists.starts)))
-    kept = lists.centroids[torch.from_numpy(of[grown.order])] + grown.codes
-    assert np.allclose(kept.numpy(), normalise(both[grown.order]), atol=2e-3)
+    (before,), (old, new) = lists.segments, grown.segments
+    assert old is before and grown.ntotal == 2500  # nothing is copied
+    assert np.array_equal(np.sort(new.numbers), np.arange(2000, 2500))
+    of = np.repeat(np.arange(len(lists.centroids)), new.sizes)
+    assert np.array_equal(of, lists.assign(both[new.numbers]))
+    kept = lists.centroids[torch.from_numpy(of)] + new.codes
+    assert np.allclose(kept.numpy(), normalise(both[new.numbers]), atol=2e-3)
     grown.read = 2500
     cosines, _ = grown.search(normalise(more), 30)
     exact = normalise(more) @ normalise(both).T
@@ -173,8 +174,8 @@ def test_a_bank_that_grows_a_little_keeps_its_lists(monkeypatch):
         MemoryBank(keys, np.arange(len(keys)), *np.ones((2, len(keys)), int), index_factory="lists")
         for keys in (clustered(0, 2000), clustered(1, 500), clustered(2, 501))
     )
-    assert np.array_equal(bank.grown(small)._lists.order, bank._lists.grown(small.keys).order)
-    assert np.array_equal(bank.grown(large)._lists.order, build_lists(bank.join(large).keys).order)
+    assert bank.grown(small)._lists.segments[0] is bank._lists.segments[0]
+    assert bank.grown(small)._lists.ntotal == 2500
     # A copy in another process, and a bank that does not stay, have lists of their own.
-    for alone in (bank.join(small), pickle.loads(pickle.dumps(bank.grown(small)))):
-        assert np.array_equal(alone._lists.order, build_lists(alone.keys).order)
+    for alone in (bank.grown(large), bank.join(small), pickle.loads(pickle.dumps(bank.grown(small)))):
+        assert len(alone._lists.segments) == 1 and alone._lists.ntotal == len(alone)

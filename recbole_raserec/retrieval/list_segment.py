@@ -1,0 +1,62 @@
+"""Keys that entered lists together, as small differences to the lists' centroids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_raserec.retrieval.index import BLOCK, normalise
+from recbole_raserec.runtime.ragged import offsets_of, spans
+
+KEYS_A_LIST = 60
+
+
+@dataclass(frozen=True)
+class Segment:
+    """N keys that entered L lists together.
+
+    Attributes
+    ----------
+    starts : [L + 1] place of each list's first key.
+    numbers : [N] numbers of the keys, list by list.
+    codes : [N, D] float16 difference of each key and its list's centroid, in this order. Small ones lose little.
+    """
+
+    starts: np.ndarray
+    numbers: np.ndarray
+    codes: Tensor
+
+    @classmethod
+    def of(cls, keys: np.ndarray, lists: np.ndarray, centroids: Tensor, first: int = 0) -> Segment:
+        """``keys`` [N, D] in their ``lists`` [N], whose unit centroids are [L, D]; numbered from ``first`` on."""
+        order = np.argsort(lists, kind="stable")
+        codes = torch.empty(keys.shape, dtype=torch.float16)
+        for start in range(0, len(keys), BLOCK):
+            rows = order[start : start + BLOCK]
+            codes[start : start + BLOCK] = torch.from_numpy(normalise(keys[rows])) - centroids[lists[rows]]
+        return cls(offsets_of(np.bincount(lists, minlength=len(centroids))), order + first, codes)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """[L] number of keys in each list."""
+        return np.diff(self.starts)
+
+    def read(self, lists: np.ndarray, centroids: Tensor) -> tuple[np.ndarray, Tensor]:
+        """Numbers [P] and keys [P, D] in ``lists`` [C], whose centroids are [C, D]."""
+        begin = self.starts[lists]
+        sizes = self.starts[lists + 1] - begin
+        places = spans(begin, sizes)
+        keys = centroids.repeat_interleave(torch.from_numpy(sizes), dim=0)
+        return self.numbers[places], keys.add_(self.codes[torch.from_numpy(places)])
+
+    def sample(self, count: int) -> np.ndarray:
+        """Numbers of about ``count`` keys, at most 60 of a list: near keys, because a search takes them together."""
+        rng, sizes = np.random.default_rng(0), self.sizes
+        drawn = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))  # a large list is drawn more often
+        lists = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
+        taken = np.minimum(sizes[lists], KEYS_A_LIST)
+        enough = slice(int(np.searchsorted(np.cumsum(taken), count)) + 1)
+        return self.numbers[spans(self.starts[lists[enough]], taken[enough])]
