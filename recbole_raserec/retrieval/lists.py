@@ -94,8 +94,7 @@ class Lists:
 
     def _read(self, lists: np.ndarray) -> tuple[np.ndarray, Tensor]:
         """Numbers [P] and keys [P, D] in ``lists``."""
-        centroids = self.centroids[torch.from_numpy(lists)]
-        numbers, keys = zip(*(segment.read(lists, centroids) for segment in self.segments))
+        numbers, keys = zip(*(segment.read(lists, self.centroids) for segment in self.segments))
         return (numbers[0], keys[0]) if len(keys) == 1 else (np.concatenate(numbers), torch.cat(keys))
 
     def _groups(self, lists: np.ndarray, read: int) -> Iterator[tuple[tuple[np.ndarray, Tensor], np.ndarray]]:
@@ -120,7 +119,7 @@ class Lists:
         lists, centroids = near
         shortlist = _top(centroids @ group.mean(dim=0), max(_NEARER, 4 * read // KEYS_A_LIST))
         if self._sizes[lists[shortlist]].sum() >= read:
-            lists, centroids = lists[shortlist], centroids[torch.from_numpy(shortlist)]
+            lists, centroids = lists[shortlist], centroids.index_select(0, torch.from_numpy(shortlist))
         cosine = group @ centroids.T  # [G, lists]
         share = (_SHARPNESS * (cosine - cosine.amax(dim=1, keepdim=True))).exp().sum(dim=0)
         lists = lists[share.argsort(descending=True).numpy()]
