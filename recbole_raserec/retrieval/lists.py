@@ -26,7 +26,7 @@ from recbole_raserec.runtime.ragged import offsets_of, spans
 FEW, PART = 4096, 16  # with fewer rows, or PART times fewer than memories, lists take longer to build than they save
 READ = 3 * 2**12  # keys; on Beauty's memory, .97 of the 20 nearest memories are among them
 MOST = 2**17  # keys that are worth reading
-_NEAR, _NEARER = 2**13, 2**10  # lists that are compared with a group's mean, and those compared with its queries
+_NEAR, _NEARER = 3 * 2**12, 2**10  # lists that are compared with a group's mean, and those compared with its queries
 _TOGETHER = 256  # queries of a group at most
 _COSINES = 2**22  # held at once
 _CACHED = 2**18  # cosines that stay in a core's cache
