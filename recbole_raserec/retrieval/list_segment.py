@@ -12,6 +12,7 @@ from recbole_raserec.retrieval.index import BLOCK, normalise
 from recbole_raserec.runtime.ragged import offsets_of, spans
 
 KEYS_A_LIST = 60
+_SAMPLED = 256  # keys of a list at most
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,11 @@ class Segment:
         return self.numbers[places], keys.add_(centroids.index_select(0, torch.from_numpy(np.repeat(lists, sizes))))
 
     def sample(self, count: int) -> np.ndarray:
-        """Numbers of about ``count`` keys, at most 60 of a list: near keys, because a search takes them together."""
-        rng, sizes = np.random.default_rng(0), self.sizes
-        drawn = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))  # a large list is drawn more often
-        lists = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
-        taken = np.minimum(sizes[lists], KEYS_A_LIST)
+        """Numbers of about ``count`` keys: those of random lists, because a search takes near queries together.
+
+        Of each list there are at most 256, so that equal keys are not all of the sample.
+        """
+        lists = np.random.default_rng(0).permutation(len(self.starts) - 1)
+        taken = np.minimum(self.sizes[lists], _SAMPLED)
         enough = slice(int(np.searchsorted(np.cumsum(taken), count)) + 1)
         return self.numbers[spans(self.starts[lists[enough]], taken[enough])]

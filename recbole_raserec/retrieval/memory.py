@@ -26,7 +26,7 @@ _CANDIDATES = 2**21  # found at once, as indices and rough cosines
 _COMPARED = 2**17  # memories whose keys are held at once
 _GROWTH = 4  # a bank that is this many times larger than what it grows by needs no new lists
 _TIES = 1024  # memories as near as the last one, among which the order in the bank decides
-_ROUNDING = 1e-6  # error of FAISS's cosines, which depend on the other queries of the search
+_ROUNDING = 1e-6  # error of rough cosines, which depend on the other queries of the search
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from recbole_raserec.retrieval.lists import MOST, Lists
 
 ENOUGH = 0.95  # a lower recall is a warning
 _K = 20
-_QUERIES, _IN_LISTS = 500, 2000
+_QUERIES, _IN_LISTS = 500, 4000  # near keys tell less than as many random ones
 _BLOCK = 2**17  # keys that are compared with all queries at once
 _ROUNDING = 1e-6  # two sums of the same products differ by less
 

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from recbole_raserec.retrieval import index as index_module
 from recbole_raserec.retrieval import lists as lists_module
 from recbole_raserec.retrieval.index import normalise
+from recbole_raserec.retrieval.list_segment import Segment
 from recbole_raserec.retrieval.lists import build_lists
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.retrieval.recall import check_recall, exact_search, measure_recall
+from recbole_raserec.runtime.ragged import offsets_of
 
 
 def clustered(seed: int, size: int, equal: int = 0) -> np.ndarray:
@@ -134,9 +136,15 @@ def test_equal_keys_leave_no_empty_lists_or_regions(monkeypatch):
 def test_a_sample_has_few_keys_of_a_list():
     keys = clustered(0, 3000)
     keys[1000:] = keys[0]
-    sample = build_lists(keys).sample(500)
-    assert 500 <= len(sample) <= 560 and len(set(sample)) == len(sample)
-    assert np.isin(sample, np.flatnonzero((keys == keys[0]).all(axis=1))).sum() <= 60
+    sample = build_lists(keys).sample(900)
+    assert 900 <= len(sample) <= 900 + 256 and len(set(sample)) == len(sample)
+    assert 0 < np.isin(sample, np.flatnonzero((keys == keys[0]).all(axis=1))).sum() <= 256
+
+
+def test_keys_of_small_and_of_large_lists_are_as_likely_in_a_sample():
+    starts = offsets_of(np.repeat([10, 100], 1000))
+    segment = Segment(starts, np.arange(starts[-1]), torch.empty(0))
+    assert np.mean(segment.sample(20_000) < 10_000) == pytest.approx(10_000 / starts[-1], abs=0.02)
 
 
 def test_more_memories_than_were_read_are_found_if_leaks_ask_for_them(monkeypatch):
