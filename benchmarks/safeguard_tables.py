@@ -39,9 +39,9 @@ def _identity(run: Run) -> tuple[str, str, int]:
 def _chosen(run: Run) -> str:
     """The combination of a run."""
     choice, mixture = run["raserec"].get("choice", {}), run["raserec"]["mixture"]
-    if choice.get("strength") == 0:
+    if not choice.get("retrieval", True):
         return "no retrieval"
-    strength, adjustment = choice.get("strength", 1.0), choice.get("adjustment", 0.0)
+    strength, adjustment = choice.get("strength", 1.0), choice.get("popularity_adjustment", 0.0)
     return f"strength {strength:g}, adjustment {adjustment:g}, mixture {mixture['weight']:g}"
 
 

@@ -16,7 +16,7 @@ from recbole_raserec.errors import ConfigError, DataError
 
 GOOD = "1 5 6 7 8\n2 6 7 5 9\n"
 CSV = "user_id,item_id,timestamp,note\n" + "".join(f"{u},{i},{t},n\n" for u in "uv" for t, i in enumerate("abcd"))
-DAMAGED = bytearray(gzip.compress(CSV.encode() * 9))
+DAMAGED = bytearray(gzip.compress(CSV.encode() * 9, mtime=0))
 DAMAGED[20:24] = b"\xff" * 4
 
 
@@ -100,8 +100,8 @@ def test_amazon_formats_agree_and_gzip_is_read():
         (CSV + "u,None,5,n\n", "csv", "line 10.*the item is 'None'"),
         (CSV + 'u,"""a""",5,n\n', "csv", "line 10.*starts with a quotation mark"),
         (bytes(DAMAGED), "csv", "broken gzip"),
-        (gzip.compress(CSV.encode())[:-9], "csv", "broken gzip"),
-        (gzip.compress(CSV.encode())[:-8] + b"\0" * 8, "csv", "broken gzip"),
+        (gzip.compress(CSV.encode(), mtime=0)[:-9], "csv", "broken gzip"),
+        (gzip.compress(CSV.encode(), mtime=0)[:-8] + b"\0" * 8, "csv", "broken gzip"),
         (b"PAR1 and no more", "parquet", "not a readable Parquet file"),
         ("", "parquet", "not a readable Parquet file"),
     ],

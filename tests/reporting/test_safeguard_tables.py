@@ -1,0 +1,66 @@
+"""The table of docs/safeguard.md says what the result files say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.safeguard_tables import nobody_table
+from benchmarks.tables import METRICS, PROTOCOLS
+from recbole_raserec.evaluation.significance import pack_ranks
+
+CONFIG = {"metrics": ["Recall", "NDCG"], "topk": [5, 10, 20], "metric_decimal_place": 6, "valid_metric": "NDCG@10"}
+
+
+def run(seed, choice, falls=()):
+    """A run in which retrieval moves the targets of all users from rank 2 to rank 1; ``falls`` names lost groups."""
+    ends = {name: [-3.0, -2.0, -1.0] if name in falls else [-1.0, 1.0, 3.0 + seed] for name in ("quintile 1", "head")}
+    groups = {name: {"improvement": {protocol: {"ndcg@10": of} for protocol in PROTOCOLS}} for name, of in ends.items()}
+    test = {protocol: dict.fromkeys(METRICS, 0.1) for protocol in PROTOCOLS}
+    ranks = {
+        side: {protocol: pack_ranks(np.full(40, rank), 20) for protocol in PROTOCOLS}
+        for side, rank in (("backbone", 2), ("train", 1))
+    }
+    return {
+        "seed": seed,
+        "config": {**CONFIG, "preset": "full"},
+        "dataset": {"name": "data"},
+        "backbone": {"name": "SASRec", "test": test},
+        "raserec": {
+            "test_by_memory": {"train": {"test": test}},
+            "mixture": {"weight": 0.1, "tau": 0.2, "tried": []},
+            **({"choice": choice} if choice else {}),
+        },
+        "groups": {"item_popularity": groups, "history_length": {}},
+        "test_ranks": ranks,
+    }
+
+
+CHOSEN = {"retrieval": True, "strength": 0.5, "popularity_adjustment": 0.2, "note": ""}
+NONE = {"retrieval": False, "strength": 0.0, "popularity_adjustment": 0.0, "note": ""}
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        (CHOSEN, "strength 0.5, adjustment 0.2, mixture 0.1"),
+        (NONE, "no retrieval"),
+        (None, "strength 1, adjustment 0, mixture 0.1"),
+    ],
+)
+def test_the_chosen_combination_is_that_of_the_file(choice, words):
+    assert f"| {words}" in nobody_table([run(1, choice)], [])
+
+
+def test_groups_that_fall_are_counted_and_the_worst_is_named():
+    guarded = [run(1, CHOSEN), run(2, CHOSEN, falls=("quintile 1", "head"))]  # the head is quintile 5, so not counted
+    row = nobody_table(guarded, []).splitlines()[-1]
+    assert row.endswith("| 2 of 4; quintile 1, masked, up to -1.0 % with seed 2 |")
+
+
+def test_runs_without_the_safeguard_are_shown_for_the_same_seeds_alone():
+    lines = nobody_table([run(1, CHOSEN)], [run(1, None), run(2, None)]).splitlines()
+    assert [line.split(" | ")[1:3] for line in lines[2:]] == [
+        ["`--preset=full`", "seed 1"],
+        ["the same under the safeguard", "seed 1"],
+    ]
