@@ -12,8 +12,9 @@ run: $(VENV)/installed
 	$(BIN)/python run_recbole_raserec.py --model=RaSeRec --dataset=ml-100k --result_file=result.json
 	@echo "(recbole-raserec is in $(BIN); examples/recommend.py shows recommendations with reasons)"
 
+# A process for each of two cores; threads of their own would get in each other's way.
 test: $(VENV)/installed lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What differs between the stacks: RecBole, numpy, pandas and ray; and the main job's figures.
 test-next:

@@ -97,6 +97,7 @@ setup(
     extras_require={
         "test": [
             "pytest>=7",
+            "pytest-xdist>=3.2",
             "hypothesis>=6",
             *REPORT,
             "jsonschema>=4",
