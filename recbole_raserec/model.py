@@ -36,9 +36,10 @@ class Scorer:
     Attributes
     ----------
     augmentation : the cross attention. It reads the ``top_k`` nearest memories; the mixture reads all given memories.
-    strength : of the augmentation, see :class:`~recbole_raserec.retrieval.combination.Combination`.
     item_vectors, item_bias : [V, D], and [V] or None. The bias has the backbone's bias and the popularity adjustment,
         so every way from vectors to scores has both.
+    log_counts : [V] log(1 + training count) of each item.
+    strength : of the augmentation, see :class:`~recbole_raserec.retrieval.combination.Combination`.
     """
 
     augmentation: RetrievalAugmentation
@@ -46,6 +47,7 @@ class Scorer:
     mixture: Mixture
     item_vectors: Tensor
     item_bias: Tensor | None
+    log_counts: Tensor
     strength: float = 1.0
 
     @cached_property
@@ -87,7 +89,7 @@ class Scorer:
         """What the memories add to the scores [V, B] in a mixture; None where there are none."""
         if neighbours is None or neighbours.is_empty:
             return None
-        return Votes(scores, neighbours.items, cosines(h, neighbours), neighbours.weights)
+        return Votes(scores, neighbours.items, cosines(h, neighbours), self.log_counts, neighbours.weights)
 
     def of_items(self, h: Tensor, neighbours: Neighbours | None, own: Tensor) -> Tensor:
         """[B] scores of one item for each user, ``own`` [B]."""
@@ -106,7 +108,8 @@ class Scorer:
         shares, parts = self.augmentation.parts(h, *memories)
         votes = cosines(h, neighbours)
         added, trust = self.strength * (parts[0] @ self.item_vectors[item]), neighbours.weights
-        return Reasons.of(score, own, shares[0], added, votes[0], self.mixture, None if trust is None else trust[0])
+        log_counts, trust = self.log_counts[neighbours.items[0]], None if trust is None else trust[0]
+        return Reasons.of(score, own, shares[0], added, votes[0], log_counts, self.mixture, trust)
 
 
 class RaSeRec(SequentialRecommender):
@@ -167,7 +170,8 @@ class RaSeRec(SequentialRecommender):
         how, bias = combination or self.combination, self.backbone.item_bias
         if how.adjustment:
             bias = (0 if bias is None else bias) - how.adjustment * self.log_counts
-        return Scorer(self.augmentation, self.top_k, how.mixture, self.item_vectors, bias, how.strength)
+        vectors = self.item_vectors, bias, self.log_counts
+        return Scorer(self.augmentation, self.top_k, how.mixture, *vectors, how.strength)
 
     def freeze_backbone(self) -> None:
         """Its weights get no gradient from now on."""

@@ -33,6 +33,7 @@ def check_values(final: dict[str, Any], given: set[str]) -> None:
     for name, holds, where in (
         ("mixture_weight", lambda v: 0 <= v < 1, "in [0, 1)"),
         ("mixture_tau", lambda v: 0 < v < math.inf, "above 0"),
+        ("mixture_popularity_exponent", lambda v: 0 <= v < math.inf, "of at least 0"),
         ("retrieval_strength", lambda v: 0 < v <= 1, "in (0, 1]"),
         ("popularity_adjustment", lambda v: 0 <= v < math.inf, "of at least 0"),
     ):

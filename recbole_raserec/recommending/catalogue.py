@@ -50,7 +50,8 @@ def catalogue(trained: TrainedModel, snapshot: Snapshot) -> Catalogue:
     bias = scorer.item_bias
     if bias is not None:
         bias = torch.cat([bias, bias[1:].mean().expand(total - known)])
-    return Catalogue(replace(scorer, item_vectors=item_vectors, item_bias=bias), allowed)
+    log_counts = torch.cat([scorer.log_counts, scorer.log_counts.new_zeros(total - known)])
+    return Catalogue(replace(scorer, item_vectors=item_vectors, item_bias=bias, log_counts=log_counts), allowed)
 
 
 def _new_vectors(scorer: Scorer, snapshot: Snapshot, known: int, total: int) -> tuple[Tensor, np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +111,7 @@ def build_result(
 def _choice_part(choice: Choice) -> OptionalRaSeRecPart:
     """The chosen mixture, and what else was chosen if that is not the paper's form."""
     combination = choice.combination
-    part: OptionalRaSeRecPart = {"mixture": {**asdict(combination.mixture), "tried": choice.tried}}
+    part: OptionalRaSeRecPart = {"mixture": {**combination.mixture.plain(), "tried": choice.tried}}
     if choice.note or combination != Combination(combination.mixture):
         part["choice"] = {
             "retrieval": combination.retrieves,

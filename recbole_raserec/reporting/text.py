@@ -20,7 +20,8 @@ def format_result(result: Result) -> str:
     lines.append("* this memory's figures are raserec.test and improvement in the result file (memory_include_valid)")
     mixture = result.raserec.get("mixture")
     if mixture and (mixture["weight"] or "choice" not in result.raserec):
-        lines.append(f"mixture by validation: weight {mixture['weight']}, tau {mixture['tau']}")
+        exponent = f", popularity exponent {mixture['exponent']}" if "exponent" in mixture else ""
+        lines.append(f"mixture by validation: weight {mixture['weight']}, tau {mixture['tau']}{exponent}")
     return "\n".join([*lines, *_next_commands(result)])
 
 

@@ -34,8 +34,7 @@ class Combination:
 
     def plain(self) -> dict[str, Any]:
         """The values in JSON types, for a model file."""
-        mixture = {"weight": self.mixture.weight, "tau": self.mixture.tau}
-        return {"mixture": mixture, "strength": self.strength, "adjustment": self.adjustment}
+        return {"mixture": self.mixture.plain(), "strength": self.strength, "adjustment": self.adjustment}
 
 
 FULL = Combination()  # the augmented vector and nothing else, as in the paper

@@ -44,14 +44,14 @@ class Reasons:
         attention: Tensor,
         contribution: Tensor,
         cosine: Tensor,
+        log_counts: Tensor,
         mixture: Mixture,
         trust: Tensor | None = None,
     ) -> Reasons:
         """From the parts of :meth:`~recbole_raserec.retrieval.attention.RetrievalAugmentation.parts`, one history's."""
         beyond = (0, len(cosine) - len(attention))
         real = bool((cosine > -torch.inf).any())
-        votes = cosine / mixture.tau if trust is None else cosine / mixture.tau + trust.log()
-        votes = torch.softmax(votes, dim=0) if real else torch.zeros_like(cosine)
+        votes = mixture.shares(cosine, log_counts, trust) if real else torch.zeros_like(cosine)
         weight = mixture.weight if trust is None else mixture.weight * together(trust[None], cosine[None] > -torch.inf)
         added = float(contribution.double().sum())
         return cls(

@@ -14,13 +14,37 @@ from recbole_raserec.retrieval.neighbours import Neighbours
 
 @dataclass(frozen=True)
 class Mixture:
-    """p = (1 - weight) softmax(scores) + weight * sum_k softmax_k(cosine_k / tau) [item_k = item].
+    """p = (1 - weight) softmax(scores) + weight * sum_k softmax_k(logit_k) [item_k = item].
 
-    This is the interpolation of the nearest-neighbour language model (arXiv 1911.00172), with items instead of words.
+    logit_k = cosine_k / tau - exponent * log(1 + training count of item_k). Without an exponent this is the
+    interpolation of the nearest-neighbour language model (arXiv 1911.00172), with items instead of words. With one, a
+    vote is divided by (1 + count)^exponent, the logit adjustment of long-tail learning (arXiv 2007.07314): popular
+    items have more memories, so they get more votes than their users' histories speak for.
     """
 
     weight: float
     tau: float
+    exponent: float = 0.0
+
+    def plain(self) -> dict[str, float]:
+        """The values by name. An exponent of 0 is left out, as before there was one."""
+        values = {"weight": self.weight, "tau": self.tau}
+        return {**values, "exponent": self.exponent} if self.exponent else values
+
+    def shares(self, cosine: Tensor, log_counts: Tensor, trust: Tensor | None = None) -> Tensor:
+        """[..., K] share of each memory in the votes of its row.
+
+        Parameters
+        ----------
+        cosine : [..., K] of the memories; -inf where there is none. A row without memories has equal shares.
+        log_counts : [..., K] log(1 + training count) of the memories' items.
+        trust : [..., K] how much each memory counts; None is 1 for all.
+        """
+        logits = cosine / self.tau
+        if self.exponent:
+            logits = logits - self.exponent * log_counts
+        logits = logits.masked_fill(~(cosine > -torch.inf).any(dim=-1, keepdim=True), 0)
+        return torch.softmax(logits if trust is None else logits + trust.log(), dim=-1)
 
 
 class Votes:
@@ -30,11 +54,14 @@ class Votes:
     ----------
     scores : [V, B] before any mixture; row 0, padding, takes no share of the softmax and becomes -inf.
     items, cosine : [B, K] of the memories; the cosine of a place without a memory is -inf.
+    log_counts : [V] log(1 + training count) of each item.
     trust : [B, K] how much each memory counts; None is 1 for all. Memories that count less than one memory together
         have so much less of the mixture's weight.
     """
 
-    def __init__(self, scores: Tensor, items: Tensor, cosine: Tensor, trust: Tensor | None = None) -> None:
+    def __init__(
+        self, scores: Tensor, items: Tensor, cosine: Tensor, log_counts: Tensor, trust: Tensor | None = None
+    ) -> None:
         scores[0] = -torch.inf
         order = items.argsort(dim=1)  # memories of one item side by side
         items, self.cosine = items.gather(1, order), cosine.gather(1, order)
@@ -42,6 +69,7 @@ class Votes:
         first[:, 1:] = items[:, 1:] != items[:, :-1]
         self.group = first.long().cumsum(dim=1) - 1
         self.real = self.cosine > -torch.inf
+        self.log_counts = log_counts[items]
         self.trust = None if trust is None else trust.gather(1, order)
         self.items = items.T  # [K, B]
         self.plain = scores.gather(0, self.items)
@@ -53,10 +81,7 @@ class Votes:
         Only the scores of the memories' items change, and an earlier mixture's are replaced. A column without
         memories stays.
         """
-        logits = (self.cosine / mixture.tau).masked_fill(~self.real.any(dim=1, keepdim=True), 0)
-        if self.trust is not None:
-            logits = logits + self.trust.log()
-        share = torch.softmax(logits, dim=1) * self.real
+        share = mixture.shares(self.cosine, self.log_counts, self.trust) * self.real
         # A memory's item has the shares of all memories of that item.
         share = torch.zeros_like(share).scatter_add_(1, self.group, share).gather(1, self.group)
         odds = torch.log(share * self._odds(mixture.weight)).T  # [K, B]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -14,7 +14,7 @@ from recbole_raserec.evaluation.metrics import Metrics, both_protocols
 from recbole_raserec.evaluation.ranking import Ranks
 from recbole_raserec.evaluation.safeguard import Safeguard
 from recbole_raserec.model import RaSeRec
-from recbole_raserec.retrieval.combination import BACKBONE, FULL, Combination
+from recbole_raserec.retrieval.combination import BACKBONE, FULL, NO_MIXTURE, Combination
 from recbole_raserec.retrieval.mixture import Mixture
 from recbole_raserec.training.queries import Queries, rank_mixtures, rank_queries
 
@@ -39,8 +39,8 @@ class Choice:
 
 def candidates(config: Config) -> list[Combination]:
     """The combinations that the configuration lists, each once."""
-    pairs = product(config["mixture_weight"], config["mixture_tau"])
-    mixtures = dict.fromkeys(Mixture(weight, tau if weight else 1.0) for weight, tau in pairs)
+    values = product(config["mixture_weight"], config["mixture_tau"], config["mixture_popularity_exponent"])
+    mixtures = dict.fromkeys(Mixture(weight, *of) if weight else NO_MIXTURE for weight, *of in values)
     return [
         Combination(mixture, strength, adjustment)
         for strength, adjustment in product(config["retrieval_strength"], config["popularity_adjustment"])
@@ -100,7 +100,7 @@ def _ranks(config: Config, model: RaSeRec, valid: Queries) -> dict[Combination, 
 def _row(each: Combination, figures: dict[str, float], refused: str | None) -> dict[str, Any]:
     """A row of ``tried``. What stands for the paper's form is left out, as before there was another."""
     more = {} if each == Combination(each.mixture) else {"strength": each.strength, "adjustment": each.adjustment}
-    return {**asdict(each.mixture), **more, **figures, **({"refused": refused} if refused else {})}
+    return {**each.mixture.plain(), **more, **figures, **({"refused": refused} if refused else {})}
 
 
 def _note(best: Combination, allowed: int, tried: int) -> str:

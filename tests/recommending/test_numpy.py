@@ -82,7 +82,9 @@ def scores_of(items: np.ndarray, state: dict[str, Any], w: dict[str, np.ndarray]
     scores[0] = -np.inf
     if weight:
         votes = np.zeros(len(scores))
-        np.add.at(votes, memory["targets"][near], softmax(cosine[near] / tau))
+        targets, exponent = memory["targets"][near], state["mixture"].get("exponent", 0.0)
+        share = np.exp(cosine[near] / tau) / (1.0 + state["item_counts"].numpy()[targets]) ** exponent
+        np.add.at(votes, targets, share / share.sum())
         with np.errstate(divide="ignore"):
             return np.log((1 - weight) * softmax(scores) + weight * votes), close
     return scores, close
@@ -91,6 +93,7 @@ def scores_of(items: np.ndarray, state: dict[str, Any], w: dict[str, np.ndarray]
 @pytest.mark.parametrize(("strength", "adjustment"), [(1.0, 0.0), (0.4, 0.3), (0.0, 0.0)])
 def test_recommendations_are_those_of_plain_numpy(trained, histories, tmp_path, strength, adjustment):
     state = {**torch.load(trained.path, weights_only=True), "strength": strength, "adjustment": adjustment}
+    state["mixture"] |= {"exponent": adjustment} if adjustment else {}
     torch.save(state, tmp_path / "walks.pth")
     recommender = Recommender.load(tmp_path / "walks.pth")
     histories = histories if strength == 1 else histories[:200]

@@ -78,6 +78,11 @@ def test_the_mixture_stands_under_the_tables(result):
     assert before + after == TABLE.strip()
 
 
+def test_an_exponent_of_the_votes_is_shown(result):
+    result["raserec"]["mixture"] = {"weight": 0.3, "tau": 0.1, "exponent": 0.25, "tried": []}
+    assert "weight 0.3, tau 0.1, popularity exponent 0.25\n" in format_result(Result.from_json(result))
+
+
 @pytest.mark.parametrize(
     ("interval", "words"),
     [

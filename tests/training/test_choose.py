@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ LISTS = {
     "retrieval_strength": [0.5, 1.0],
     "popularity_adjustment": [0.0, 0.3],
     "mixture_weight": [0.0, 0.3],
+    "mixture_popularity_exponent": [0.0, 0.5],
     "mixture_top_k": 7,
 }
 
@@ -66,7 +68,7 @@ def test_scores_of_a_combination_are_those_of_the_formula(make_config, backbone)
         penalty = torch.tensor([adjustment * math.log(1 + count) for count in counts])
         expected = (1 - strength) * own + strength * full - penalty[:, None].float()
         torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
-        mixed = model.scorer(Combination(Mixture(0.3, 0.2), strength, adjustment))(h, memories)
+        mixed = model.scorer(Combination(Mixture(0.3, 0.2, adjustment), strength, adjustment))(h, memories)
         before, after = (torch.softmax(each[1:], dim=0) for each in (expected, mixed))
         voted = after - 0.7 * before
         assert voted.min() > -1e-6  # the rest of the softmax is the memories'
@@ -77,10 +79,13 @@ def test_scores_of_a_combination_are_those_of_the_formula(make_config, backbone)
 def test_parts_of_an_explanation_sum_to_the_score(make_config):
     _, model, remembered = stage_three(make_config())
     h, memories = remembered.valid.to(torch.device("cpu"), model.depth)[torch.tensor([4])]
-    for combination in (FULL, BACKBONE, Combination(FULL.mixture, 0.4, 0.3)):
+    for combination in (FULL, BACKBONE, Combination(Mixture(0.3, 0.2, 0.5), 0.4, 0.3)):
         scorer = model.scorer(combination)
         reasons = scorer.reasons(h, memories, 5)
-        assert reasons.score == pytest.approx(float(scorer(h, memories)[5, 0]), abs=1e-5)
+        assert reasons.score == pytest.approx(float(scorer.products(h, memories)[5, 0]), abs=1e-5)
+        mixture = combination.mixture
+        votes = np.exp(reasons.cosine / mixture.tau) / (1 + remembered.counts[memories.items[0]]) ** mixture.exponent
+        assert reasons.vote == pytest.approx(mixture.weight * votes / votes.sum(), abs=1e-6)
         total = reasons.own + reasons.contribution.sum() + reasons.constant
         assert reasons.score == pytest.approx(total, abs=1e-5)
         alpha = 1 - combination.strength * (1 - model.augmentation.alpha)
@@ -143,10 +148,10 @@ def test_the_best_combination_that_passes_is_kept(make_config):
     config = make_config(**LISTS)
     _, model, remembered = stage_three(config)
     valid = remembered.valid.to(torch.device("cpu"), model.depth)
-    assert len(candidates(config)) == 8
+    assert len(candidates(config)) == 12  # an exponent without a mixture is nothing
     choice = choose(config, model, valid, remembered.counts)
     passing = [row for row in choice.tried if "refused" not in row]
-    assert len(choice.tried) == 8
+    assert len(choice.tried) == 12
     assert choice.note
     if passing:
         best = max(passing, key=lambda row: row["unmasked"] + row["masked"])
@@ -161,10 +166,8 @@ def test_the_best_combination_that_passes_is_kept(make_config):
     assert free.note is None
     best = max(free.tried, key=lambda row: row["unmasked"] + row["masked"])
     assert free.valid["ndcg@10"] == best["unmasked"]
-    assert {key: value for key, value in best.items() if key in ("weight", "tau")} == {
-        "weight": free.combination.mixture.weight,
-        "tau": free.combination.mixture.tau,
-    }
+    named = {key: value for key, value in best.items() if key in ("weight", "tau", "exponent")}
+    assert named == free.combination.mixture.plain()
 
 
 def test_without_a_combination_that_passes_there_is_no_retrieval(tiny_data):
@@ -206,12 +209,14 @@ def test_the_loss_is_the_weighted_mean_of_the_pairs(make_config):
 
 
 def test_a_saved_model_recommends_by_its_combination(make_config, tmp_path):
-    config = make_config(**{**LISTS, "safeguard": False, "retrieval_strength": 0.5, "popularity_adjustment": 0.3})
+    chosen = {"retrieval_strength": 0.5, "popularity_adjustment": 0.3, "mixture_weight": 0.3}
+    config = make_config(**{**LISTS, "safeguard": False, **chosen, "mixture_popularity_exponent": 0.5})
     result = run("RaSeRec", "tiny", config_dict=config.external_config_dict)
     recommender = Recommender.load(Path(result["model_file"]), store=tmp_path / "memory")
     model = recommender.view().trained.model
-    weight = result["raserec"]["mixture"]["weight"]
-    assert model.combination == Combination(Mixture(weight, 0.2 if weight else 1.0), 0.5, 0.3)
+    mixture = Mixture(0.3, 0.2, 0.5)
+    assert {**mixture.plain(), "tried": ANY} == result["raserec"]["mixture"]
+    assert model.combination == Combination(mixture, 0.5, 0.3)
     plain = run("RaSeRec", "tiny", config_dict={**make_config().external_config_dict, "resume": True})
     assert result["backbone"] == plain["backbone"]  # nothing of the combination is in its figures
     assert result["raserec"]["test"] != plain["raserec"]["test"]
