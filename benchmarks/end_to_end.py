@@ -97,7 +97,7 @@ def measure(name: str, data_path: Path, folder: Path) -> dict[str, Any]:
     tuner = FinetuneTrainer(config, model, data.sha256, searched.to(config["device"], model.top_k))
     with stages.measured("finetune_epoch"):
         tuner._train_epoch(None, 0)
-    del tuner, searched
+    del tuner, searched, vectors
     with stages.measured("evaluate"):
         rank(reader, data.sequences, memory, False, config["eval_batch_size"])
     return {

@@ -74,12 +74,14 @@ def run(
             remembered = remember(reader, data.sequences, BankSettings.of(config))
         with timed(seconds, "finetune"):
             finetuned = finetune(config, raserec, data.sha256, remembered)
+        memory = remembered.memory
+        del remembered  # the searched parts are as large as the memory
         with timed(seconds, "evaluate"):
-            ranked = rank(reader, data.sequences, remembered.memory, config["memory_include_valid"], block)
+            ranked = rank(reader, data.sequences, memory, config["memory_include_valid"], block)
         drift = {}
         if config["drift_shares"]:
             with timed(seconds, "drift"):
-                drift = rank_drift(reader, remembered.memory, ranked.queries, config["drift_shares"], block)
+                drift = rank_drift(reader, memory, ranked.queries, config["drift_shares"], block)
         raserec.remember(ranked.memory)  # for RecBole's own calls
         shown = portrait(raserec, ranked, data, config["seed"]) if config["portrait"] else None
     if processes.rank() > 0:

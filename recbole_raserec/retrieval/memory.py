@@ -69,8 +69,13 @@ class MemoryBank:
         return dataclasses.replace(self, **columns)
 
     def grown(self, other: MemoryBank) -> MemoryBank:
-        """As :meth:`join`. This bank is kept, and if ``other`` is small, its memories enter the lists of this bank."""
+        """As :meth:`join`, and this bank is kept: it shares the keys of the result, so they are in memory once.
+
+        If ``other`` is small, its memories enter the lists of this bank.
+        """
         joined = self.join(other)
+        object.__setattr__(self, "keys", joined.keys[: len(self)])  # the same numbers; the old array is freed
+        self.__dict__.pop("_on", None)
         if len(other) * _GROWTH <= len(self):
             joined.__dict__["_first"] = self  # the dataclass is frozen, and this is no column
         return joined

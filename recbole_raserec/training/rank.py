@@ -59,16 +59,16 @@ def rank(reader: Reader, sequences: Sequences, memory: MemoryBank, include_valid
     vectors = reader.encode(test)
     ranks = {"backbone": _rank(reader, Queries(test, torch.from_numpy(vectors)), block, BACKBONE)}
     both = memory.grown(reader.bank(known, reader.encode(known, "encode memory")))
-    searched = {}
     for name, held in zip(MEMORIES, (memory, both)):
         queries = reader.search(held, test, vectors, f"search {name}")
         ranks[name] = _rank(reader, queries, block)
-        searched[name] = queries
+        if name == headline:
+            kept = queries
     if sequences.split is not None:
         later = sequences.later_part()
         living = both.grown(reader.bank(later, reader.encode(later, "encode memory")))
         ranks[LIVING] = _rank(reader, reader.search(living, test, vectors, "search living", before=test.times), block)
-    return Ranked(ranks, headline, searched[headline])
+    return Ranked(ranks, headline, kept)
 
 
 def rank_drift(

@@ -131,7 +131,8 @@ def test_votes_of_parts_are_those_of_the_whole():
 
     def mixed(items, cosine, trust=None, weight=0.4):
         copy = scores.clone()
-        return torch.softmax(Votes(copy, items, cosine, torch.zeros(len(copy)), trust).mix(copy, Mixture(weight, 0.3)), dim=0)
+        votes = Votes(copy, items, cosine, torch.zeros(len(copy)), trust)
+        return torch.softmax(votes.mix(copy, Mixture(weight, 0.3)), dim=0)
 
     plain = mixed(items, cosine)
     assert torch.equal(mixed(items, cosine, torch.ones(3, 4)), plain)

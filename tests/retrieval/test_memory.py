@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import weakref
 
 import faiss
 import numpy as np
@@ -126,6 +127,24 @@ def test_joined_memories_are_both():
     assert len(both) == 35
     query = second.keys[4:5]
     assert both.search(query, np.array([99]), np.array([1]), 1)[0, 0] == 24
+
+
+def test_a_bank_that_grew_keeps_its_memories_and_shares_its_keys():
+    rng = np.random.default_rng(2)
+    bank, further = random_bank(rng, 20, 3), random_bank(rng, 5, 3)
+    keys, query = bank.keys.copy(), (further.keys[:2], np.array([99, 98]), np.array([1, 1]))
+    indices = torch.tensor([[3, 19]])
+    before, vectors = bank.search(*query, 6), bank.neighbours(indices).vectors
+    old = weakref.ref(bank.keys)
+    grown = bank.grown(further)
+    assert np.shares_memory(bank.keys, grown.keys)
+    assert old() is None  # nothing holds the array of before
+    np.testing.assert_array_equal(bank.keys, keys)
+    np.testing.assert_array_equal(bank.search(*query, 6), before)
+    assert torch.equal(bank.neighbours(indices).vectors, vectors)
+    joined = bank.join(further)
+    np.testing.assert_array_equal(grown.search(*query, 6), joined.search(*query, 6))
+    assert not np.shares_memory(bank.keys, joined.keys)
 
 
 def test_an_approximate_index_logs_its_recall(caplog):
