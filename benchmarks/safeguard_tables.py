@@ -54,9 +54,14 @@ def _falling(runs: list[Run]) -> str:
 
 
 def _groups(run: Run) -> Iterator[tuple[float, str, int]]:
-    """The upper end of the interval of each quintile and history length under each protocol, its name, and the seed."""
+    """The upper end of the interval of each quintile and history length under each protocol, its name, and the seed.
+
+    A group without an interval is left out: some of its resamples have no hit of the backbone, so no percentage.
+    """
     for kind in KINDS:
         for name, group in run["groups"][kind].items():
             if name not in ("head", "tail"):  # the quintiles are finer
                 for protocol in PROTOCOLS:
-                    yield group["improvement"][protocol][WATCHED][2], f"{name}, {protocol},", run["seed"]
+                    upper = group["improvement"][protocol][WATCHED][2]
+                    if upper is not None:
+                        yield upper, f"{name}, {protocol},", run["seed"]

@@ -58,6 +58,14 @@ def test_groups_that_fall_are_counted_and_the_worst_is_named():
     assert row.endswith("| 2 of 4; quintile 1, masked, up to -1.0 % with seed 2 |")
 
 
+def test_a_group_without_an_interval_is_not_counted():
+    """Few users, of whom the backbone serves none in some resample."""
+    small = run(2, CHOSEN)
+    small["groups"]["history_length"] = {"50-": {"improvement": {p: {"ndcg@10": [None] * 3} for p in PROTOCOLS}}}
+    row = nobody_table([run(1, CHOSEN), small], []).splitlines()[-1]
+    assert row.endswith("| 0 of 4; quintile 1, masked, up to +4.0 % with seed 1 |")
+
+
 def test_runs_without_the_safeguard_are_shown_for_the_same_seeds_alone():
     lines = nobody_table([run(1, CHOSEN)], [run(1, None), run(2, None)]).splitlines()
     assert [line.split(" | ")[1:3] for line in lines[2:]] == [
