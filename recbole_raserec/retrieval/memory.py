@@ -69,10 +69,7 @@ class MemoryBank:
         return dataclasses.replace(self, **columns)
 
     def grown(self, other: MemoryBank) -> MemoryBank:
-        """As :meth:`join`, and this bank is kept: it shares the keys of the result, so they are in memory once.
-
-        If ``other`` is small, its memories enter the lists of this bank.
-        """
+        """As :meth:`join`. This bank is kept and shares the keys of the result. A small ``other`` enters its lists."""
         joined = self.join(other)
         object.__setattr__(self, "keys", joined.keys[: len(self)])  # the same numbers; the old array is freed
         self.__dict__.pop("_on", None)
