@@ -73,8 +73,7 @@ def run(
         with timed(seconds, "memory"):
             remembered = remember(reader, data.sequences, BankSettings.of(config))
         with timed(seconds, "finetune"):
-            finetuned = finetune(config, raserec, data.sha256, remembered)
-        memory = remembered.memory
+            finetuned, memory = finetune(config, raserec, data.sha256, remembered), remembered.memory
         del remembered  # the searched parts are as large as the memory
         with timed(seconds, "evaluate"):
             ranked = rank(reader, data.sequences, memory, config["memory_include_valid"], block)
