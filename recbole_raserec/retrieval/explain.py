@@ -51,7 +51,7 @@ class Reasons:
         """From the parts of :meth:`~recbole_raserec.retrieval.attention.RetrievalAugmentation.parts`, one history's."""
         beyond = (0, len(cosine) - len(attention))
         real = bool((cosine > -torch.inf).any())
-        votes = mixture.shares(cosine, log_counts, trust) if real else torch.zeros_like(cosine)
+        votes = mixture.shares(cosine, log_counts, trust)
         weight = mixture.weight if trust is None else mixture.weight * together(trust[None], cosine[None] > -torch.inf)
         added = float(contribution.double().sum())
         return cls(

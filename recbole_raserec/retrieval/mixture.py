@@ -32,19 +32,18 @@ class Mixture:
         return {**values, "exponent": self.exponent} if self.exponent else values
 
     def shares(self, cosine: Tensor, log_counts: Tensor, trust: Tensor | None = None) -> Tensor:
-        """[..., K] share of each memory in the votes of its row.
+        """[..., K] share of each memory in the votes of its row; 0 where there is no memory.
 
         Parameters
         ----------
-        cosine : [..., K] of the memories; -inf where there is none. A row without memories has equal shares.
+        cosine : [..., K] of the memories; -inf where there is none.
         log_counts : [..., K] log(1 + training count) of the memories' items.
         trust : [..., K] how much each memory counts; None is 1 for all.
         """
-        logits = cosine / self.tau
-        if self.exponent:
-            logits = logits - self.exponent * log_counts
-        logits = logits.masked_fill(~(cosine > -torch.inf).any(dim=-1, keepdim=True), 0)
-        return torch.softmax(logits if trust is None else logits + trust.log(), dim=-1)
+        real = cosine > -torch.inf
+        logits = cosine / self.tau - self.exponent * log_counts
+        logits = logits.masked_fill(~real.any(dim=-1, keepdim=True), 0)
+        return torch.softmax(logits if trust is None else logits + trust.log(), dim=-1) * real
 
 
 class Votes:
@@ -81,7 +80,7 @@ class Votes:
         Only the scores of the memories' items change, and an earlier mixture's are replaced. A column without
         memories stays.
         """
-        share = mixture.shares(self.cosine, self.log_counts, self.trust) * self.real
+        share = mixture.shares(self.cosine, self.log_counts, self.trust)
         # A memory's item has the shares of all memories of that item.
         share = torch.zeros_like(share).scatter_add_(1, self.group, share).gather(1, self.group)
         odds = torch.log(share * self._odds(mixture.weight)).T  # [K, B]
