@@ -63,7 +63,6 @@ def run(
     logging.getLogger().info(config)
 
     seconds: dict[str, float] = {}
-    block = config["eval_batch_size"]
     with connected(config["ray_address"] if processes.size() == 1 else None):
         data, manifest = load(config, seconds)
         raserec = build_model(config, data)
@@ -72,15 +71,16 @@ def run(
             pretrained = pretrain(config, raserec, data, trainer_maker(config))
         with timed(seconds, "memory"):
             remembered = remember(reader, data.sequences, BankSettings.of(config))
+            memory = remembered.memory
         with timed(seconds, "finetune"):
-            finetuned, memory = finetune(config, raserec, data.sha256, remembered), remembered.memory
+            finetuned = finetune(config, raserec, data.sha256, remembered)
         del remembered  # the searched parts are as large as the memory
         with timed(seconds, "evaluate"):
-            ranked = rank(reader, data.sequences, memory, config["memory_include_valid"], block)
+            ranked = rank(reader, data.sequences, memory, config["memory_include_valid"], config["eval_batch_size"])
         drift = {}
         if config["drift_shares"]:
             with timed(seconds, "drift"):
-                drift = rank_drift(reader, memory, ranked.queries, config["drift_shares"], block)
+                drift = rank_drift(reader, memory, ranked.queries, config["drift_shares"], config["eval_batch_size"])
         raserec.remember(ranked.memory)  # for RecBole's own calls
         shown = portrait(raserec, ranked, data, config["seed"]) if config["portrait"] else None
     if processes.rank() > 0:
