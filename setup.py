@@ -87,7 +87,7 @@ setup(
         "Typing :: Typed",
     ],
     install_requires=[
-        "torch>=2.1",
+        "torch>=2.3",
         "faiss-cpu>=1.7.4",
         "tqdm>=4.60",
         "PyYAML>=5.4",

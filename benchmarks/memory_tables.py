@@ -55,7 +55,10 @@ def _cost(result: dict[str, Any]) -> str:
     for name, found in result["cost"].items():
         lines.append(f"| {name} | {cell(found['new'])} | {cell(found['others'])} |")
     count = next(iter(result["cost"].values()))["memories"]
-    first = f"What the limits cost when people add honestly ({count:,} memories of what they chose):"
+    first = (
+        f"What the limits cost when people add honestly ({count:,} memories of what they chose). The users are the "
+        "first 1,000 of each kind in the file, not those of [New items](#new-items):"
+    )
     return "\n".join([first, "", *lines])
 
 

@@ -15,6 +15,10 @@ names of checkpoints and the report read. Users edit the same defaults in [prope
 `--name=value`, in a yaml file (`--config_files`) or in a `config_dict`; the priorities are RecBole's. An unknown name,
 a wrong type or a value out of range is an error before any work starts.
 
+`--dataset=amazon-beauty`, `amazon-toys-games`, `amazon-sports-outdoors` and `ml-100k` have values of their own in
+[properties/dataset/](../properties/dataset), which replace these defaults. The Amazon data sets have, for example,
+`safeguard: False`.
+
 The last column is the earliest stage that depends on a parameter; all later stages depend on it too:
 
 {stages}

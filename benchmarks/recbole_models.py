@@ -1,7 +1,7 @@
 """Does every sequential model of stock RecBole train on both stacks? ``python benchmarks/recbole_models.py``.
 
   --old=.venv/bin/python         an environment of RecBole's own pins (make STACK=old)
-  --new=.venv-next/bin/python    one of the newest versions (make STACK=next)
+  --next=.venv-next/bin/python   one of the newest versions (make STACK=next)
   --models=all                   or names with commas between them
   --output=docs/recbole-models.json
 
@@ -41,11 +41,11 @@ def main(argv: list[str]) -> None:
     from recbole_raserec.runtime.files import json_line
 
     output = str(HERE.parent / "docs" / "recbole-models.json")
-    defaults = {"old": ".venv/bin/python", "new": ".venv-next/bin/python", "models": "all", "output": output}
+    defaults = {"old": ".venv/bin/python", "next": ".venv-next/bin/python", "models": "all", "output": output}
     options = read_options(argv, defaults)
     stock = [name for name in backbone_names() if name not in ("DuoRec", "HSTU")]  # which RecBole does not have
     models = stock if options["models"] == "all" else options["models"].split(",")
-    stacks = {"old": options["old"], "new": options["new"]}
+    stacks = {"old": options["old"], "next": options["next"]}
     versions = {stack: _child(python, "versions") for stack, python in stacks.items()}
     file = Path(options["output"])
     before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
@@ -119,13 +119,13 @@ def page(result: dict[str, Any], count: int) -> str:
     ]
     for stack, versions in result["versions"].items():
         lines.append(f"| {stack} | " + " | ".join(str(value) for value in versions.values()) + " |")
-    lines += ["", "| model | old stack | new stack | |", "|---|---|---|---|"]
+    lines += ["", "| model | old stack | next stack | |", "|---|---|---|---|"]
     for model, found in result["models"].items():
-        old, new = (_cell(found[stack]).replace("|", "/") for stack in ("old", "new"))
-        both = "test" in found["old"] and "test" in found["new"]
+        old, new = (_cell(found[stack]).replace("|", "/") for stack in ("old", "next"))
+        both = "test" in found["old"] and "test" in found["next"]
         verdict = ("the same" if old == new else "other digits") if both else (
-            "fails on both" if "test" not in found["old"] and "test" not in found["new"] else
-            "new stack only" if "test" in found["new"] else "OLD STACK ONLY")  # fmt: skip
+            "fails on both" if "test" not in found["old"] and "test" not in found["next"] else
+            "next stack only" if "test" in found["next"] else "OLD STACK ONLY")  # fmt: skip
         lines.append(f"| {model} | {old} | {new} | {verdict} |")
     return "\n".join(lines) + "\n"
 

@@ -22,7 +22,7 @@ def nobody_table(guarded: list[Run], full: list[Run]) -> str:
     for (data, backbone), systems in grouped(guarded).items():
         runs = [run for of in systems.values() for run in of]
         same = [run for run in full if _identity(run) in map(_identity, runs)]
-        for settings, shown in (("`--preset=full`", same), ("the same under the safeguard", runs)):
+        for settings, shown in (("`--preset=full`", same), ("the settings above", runs)):
             if shown:
                 gains = " | ".join(gain(shown, "backbone", shown, "train", protocol) for protocol in PROTOCOLS)
                 chosen = "; ".join(dict.fromkeys(map(_chosen, shown)))

@@ -30,7 +30,7 @@ _FREE_MIB = {"disk": 500, "memory": 2048}  # a run on Amazon Beauty needs less
 PACKAGES = {
     "numpy": ("numpy", "pip install 'numpy<2'", "pip install 'numpy>=2'"),
     "pandas": ("pandas", "pip install 'pandas<3'", "pip install pandas"),
-    "torch": ("torch", "pip install 'torch>=2.1'", "pip install 'torch>=2.1'"),
+    "torch": ("torch", "pip install 'torch>=2.3'", "pip install 'torch>=2.3'"),
     "faiss-cpu": ("faiss", *2 * ("pip install --force-reinstall --no-deps faiss-cpu",)),
     "recbole": (
         "recbole.config, recbole.data, recbole.trainer",

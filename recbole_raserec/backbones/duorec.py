@@ -11,6 +11,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_raserec.backbones.blocks import Blocks, blocks_of, pairs_of
+from recbole_raserec.backbones.protocol import Weigh
 from recbole_raserec.backbones.sasrec import SASRec
 from recbole_raserec.data.batches import TARGET_AT, blocks_by_length
 from recbole_raserec.data.sequences import Prefixes
@@ -35,7 +36,7 @@ class DuoRec(SASRec):
         """Set the pairs from which partners are drawn."""
         self.same_target = SameTarget(prefixes)
 
-    def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
+    def packed_loss(self, batch: list[Interaction], budget: int, weigh: Weigh | None = None) -> Tensor:
         """Sum over the pairs of (cross entropy + ``contrast_weight`` x InfoNCE of the two views), over ``budget``."""
         assert self.same_target is not None, "use_training was not called"
         blocks = blocks_of(batch, self.ITEM_SEQ)
@@ -49,13 +50,13 @@ class DuoRec(SASRec):
             torch.cat([blocks.selected, asked + blocks.selected, 2 * asked + partners.selected]),
         )
         hidden, second, other = views.split(len(blocks.selected))
-        loss = self.pairs_loss(pairs_of(batch, blocks, hidden))
+        loss = self.pairs_loss(pairs_of(batch, blocks, hidden), weigh)
         return (loss + self.weight * len(hidden) * info_nce(second, other, self.tau)) / budget
 
 
 def prefix_blocks(prefixes: Prefixes, rows: np.ndarray, max_length: int) -> Blocks:
     """The prefixes numbered ``rows`` [N] as blocks of windows of similar length; only the last position is needed."""
-    length = np.minimum(prefixes.lengths[rows], max_length)
+    length = np.minimum(prefixes.take(rows).lengths, max_length)
     items = torch.from_numpy(prefixes.sequences.items)
     windows, ends, start = [], np.empty(len(rows), np.int64), 0
     for block in blocks_by_length(length, length):

@@ -41,7 +41,7 @@ def _encode_each(backbone: Backbone, prefixes: Prefixes, device: torch.device, p
     ends = np.flatnonzero(np.diff(np.cumsum(lengths[order]) // _TOKENS)) + 1
     for rows in progress(np.split(order, ends)):
         positions, real = (torch.from_numpy(a) for a in prefixes.windows(rows, int(lengths[rows].max())))
-        item_seq, users = items[positions] * real, torch.from_numpy(prefixes.users[rows])
+        item_seq, users = items[positions] * real, torch.from_numpy(prefixes.take(rows).users)
         yield rows, backbone(*(column.to(device) for column in (item_seq, real.sum(dim=1), users)))
 
 

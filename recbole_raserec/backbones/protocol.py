@@ -6,6 +6,7 @@ A backbone is items + layers + head (:mod:`recbole_raserec.backbones.stack`), or
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from recbole.data.interaction import Interaction
@@ -59,6 +60,9 @@ class PackedPairs(NamedTuple):
     targets: Tensor  # [N]
     weights: Tensor | None = None  # [N]
     generated: Tensor | None = None  # [N] bool
+
+
+Weigh = Callable[[PackedPairs], Tensor]  # N pairs -> their weights [N]
 
 
 class Module(Protocol):
@@ -129,5 +133,8 @@ class CausalBackbone(Backbone, Protocol):
     def packed_pairs(self, batch: list[Interaction]) -> PackedPairs:
         """The pairs that have a loss in the blocks of a packed batch."""
 
-    def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
-        """The summed loss of all pairs of a packed batch, divided by ``budget``."""
+    def packed_loss(self, batch: list[Interaction], budget: int, weigh: Weigh | None = None) -> Tensor:
+        """The summed loss of all pairs of a packed batch, divided by ``budget``.
+
+        ``weigh`` gives the weights of the pairs' cross entropies; by default they are the pairs' own.
+        """

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from recbole_raserec.backbones.blocks import Blocks, blocks_of, divide, last_positions, pairs_of
-from recbole_raserec.backbones.protocol import Head, PackedPairs, Shapes
+from recbole_raserec.backbones.protocol import Head, PackedPairs, Shapes, Weigh
 from recbole_raserec.data.sequences import Prefixes
 from recbole_raserec.nn.dropout import use_fast_dropout
 from recbole_raserec.nn.softmax import catalogue_cross_entropy, negatives_for
@@ -202,13 +202,14 @@ class Stack(SequentialRecommender):
         blocks = blocks_of(batch, self.ITEM_SEQ)
         return pairs_of(batch, blocks, self.encode(*blocks))
 
-    def packed_loss(self, batch: list[Interaction], budget: int) -> Tensor:
+    def packed_loss(self, batch: list[Interaction], budget: int, weigh: Weigh | None = None) -> Tensor:
         """The weighted sum of the cross entropies of all pairs of a packed batch, divided by ``budget``."""
-        return self.pairs_loss(self.packed_pairs(batch)) / budget
+        return self.pairs_loss(self.packed_pairs(batch), weigh) / budget
 
-    def pairs_loss(self, pairs: PackedPairs) -> Tensor:
-        """Weighted sum of the pairs' cross entropies."""
-        return catalogue_cross_entropy(pairs.hidden, self.item_vectors, pairs.targets, self.negatives, pairs.weights)
+    def pairs_loss(self, pairs: PackedPairs, weigh: Weigh | None = None) -> Tensor:
+        """Weighted sum of the pairs' cross entropies. ``weigh`` replaces the weights that the pairs have."""
+        each = pairs.weights if weigh is None else weigh(pairs)
+        return catalogue_cross_entropy(pairs.hidden, self.item_vectors, pairs.targets, self.negatives, each)
 
     # -- names of weights ----------------------------------------------------------------------------
 

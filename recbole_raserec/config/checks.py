@@ -16,6 +16,7 @@ from recbole_raserec.errors import ConfigError
 PARTS = ("original", "patterns", "decoded")  # the parts of a regenerated training set
 MEMORY_PARTS = ("pairs", "patterns")
 REGENERATIONS = ("DR4SR", "DR4SR+")
+DEEPEST = 254  # largest k of a metric: a result file keeps every rank, one more than that, in a byte
 
 
 def check_values(final: dict[str, Any], given: set[str]) -> None:
@@ -42,6 +43,9 @@ def check_values(final: dict[str, Any], given: set[str]) -> None:
             raise ConfigError(
                 name, final[name], "names nothing", f"give one number or several, for example --{name}=0.2"
             )
+    if any(final["mixture_weight"]) and final["mixture_top_k"] < final["top_k"]:
+        problem = f"the mixture reads all memories that are retrieved, and top_k={final['top_k']} are"
+        raise ConfigError("mixture_top_k", final["mixture_top_k"], problem, f"give at least {final['top_k']}")
     _check_time_shares(final["time_shares"])
     final["memory"] = _names("memory", final["memory"], MEMORY_PARTS)
     if final["regenerate"] is not None:
@@ -78,7 +82,8 @@ def _check_ranges(final: dict[str, Any]) -> None:
             raise ConfigError(name, value, row.range.problem, "see its line in properties/")
     width = "embedding_size" if "embedding_size" in final else "hidden_size"
     for heads, size in (("n_heads", "hidden_size"), ("cross_heads", width), ("regenerator_n_heads", width)):
-        if heads in final and size in final and final[size] % final[heads]:
+        unused = heads == "regenerator_n_heads" and final["regenerate"] is None
+        if not unused and heads in final and size in final and final[size] % final[heads]:
             problem = f"must divide {size}={final[size]}"
             raise ConfigError(heads, final[heads], problem, "change one of the two")
     if final["window_stride"] != "auto" and final["window_stride"] > final["MAX_ITEM_LIST_LENGTH"]:
@@ -115,6 +120,9 @@ def _check_metrics(final: dict[str, Any]) -> None:
     for k in topk or [0]:
         if not isinstance(k, int) or isinstance(k, bool) or k < 1:
             raise ConfigError("topk", final["topk"], "must be positive whole numbers", "for example [5,10,20]")
+        if k > DEEPEST:
+            problem = f"a result file keeps every user's rank, up to {DEEPEST}"
+            raise ConfigError("topk", final["topk"], problem, "give smaller numbers")
     computed = [f"{metric.lower()}@{k}" for metric in metrics for k in topk]
     if str(final["valid_metric"]).lower() not in computed:
         problem = "early stopping cannot watch what is not computed"

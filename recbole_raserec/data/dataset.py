@@ -41,7 +41,7 @@ class SequenceDataset(SequentialDataset):
     Attributes
     ----------
     sequences : :class:`~recbole_raserec.data.sequences.Sequences`, after ``build``.
-    sha256 : SHA-256 of the ``.inter`` file.
+    sha256 : SHA-256 of the ``.inter`` file; if ``load_col`` names the tables of users or items, of these too.
 
     Raises
     ------
@@ -107,8 +107,17 @@ class SequenceDataset(SequentialDataset):
         path = Path(dataset_path) / f"{token}.inter"
         if not path.is_file():
             raise DataError("dataset", token, f"{path} does not exist", "write it with `recbole-raserec convert`")
-        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.sha256 = self._digest(path)
         super()._load_data(token, dataset_path)
+
+    def _digest(self, interactions: Path) -> str:
+        """SHA-256 of the tables that are loaded. RecBole drops interactions whose user or item a loaded table lacks."""
+        whole, wanted = hashlib.sha256(interactions.read_bytes()), self.config["load_col"]
+        for name in ("user", "item"):
+            table = interactions.with_suffix(f".{name}")
+            if table.is_file() and (wanted is None or name in wanted):
+                whole.update(table.read_bytes())
+        return whole.hexdigest()
 
     def _data_filtering(self) -> None:
         try:

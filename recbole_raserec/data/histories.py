@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from recbole_raserec.data.columns import KNOWN_NAMES
+from recbole_raserec.data.rows import BadLineError
+from recbole_raserec.data.times import read_time
 from recbole_raserec.errors import DataError
 
 LONGEST = 100_000  # items of a history; a longer one is a column of many users, given by mistake
@@ -109,9 +111,9 @@ def _of_frame(frame: pd.DataFrame) -> Histories:
         bad = frame[time].isna()
         if bad.any():
             raise DataError(f"row {int(bad.to_numpy().argmax())}", None, f"{time} is missing", "give each row a time")
-        frame = frame.sort_values(time, kind="stable")
-    names = frame[user].drop_duplicates().sort_index(kind="stable") if time is None else frame[user].drop_duplicates()
-    order = {name: number for number, name in enumerate(_whole(names).tolist())}
+    order = {name: number for number, name in enumerate(_whole(frame[user]).drop_duplicates().tolist())}
+    if time is not None:
+        frame = frame.iloc[np.argsort(_seconds(frame[time]), kind="stable")]
     items: list[list[str]] = [[] for _ in order]
     for name, value in zip(_whole(frame[user]).tolist(), _whole(frame[item]).tolist()):
         items[order[name]].append(token(value, str(item)))
@@ -119,6 +121,17 @@ def _of_frame(frame: pd.DataFrame) -> Histories:
     for name, history in zip(owners, items):
         _check_length(f"history of {name}", len(history))
     return Histories(items, list(order), owners)
+
+
+def _seconds(column: pd.Series) -> np.ndarray:
+    """The times [R] of a column, of which none is missing, as numbers."""
+    times = np.empty(len(column))
+    for row, value in enumerate(column.tolist()):
+        try:
+            times[row] = read_time(value)
+        except BadLineError as error:
+            raise DataError(f"row {row}", None, str(error), "give each row a time") from error
+    return times
 
 
 def _column(frame: pd.DataFrame, what: str, needed: bool = True) -> Any:

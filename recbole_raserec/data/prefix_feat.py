@@ -52,15 +52,21 @@ class PrefixFeat:
         """
         if isinstance(index, str):
             return self.inter[index][torch.from_numpy(self.prefixes.target_at)]
-        rows = np.arange(len(self))[index if isinstance(index, slice) else np.asarray(index)]
-        rows = np.atleast_1d(rows)
+        rows = self._rows(index)
         positions, real = (torch.from_numpy(a) for a in self.prefixes.windows(rows, self.max_length))
         target_at = torch.from_numpy(self.prefixes.target_at[rows])
         fields = {field: self.inter[field][target_at] for field in self.inter}
         fields[self.length_field] = real.sum(dim=1)
-        fields[PREFIX_LENGTH] = torch.from_numpy(self.prefixes.lengths[rows])
+        fields[PREFIX_LENGTH] = torch.from_numpy(self.prefixes.take(rows).lengths)
         for field, list_field in self.list_fields.items():
             history = self.inter[field][positions]  # [B, L, ...]
             keep = real.reshape(real.shape + (1,) * (history.dim() - 2))
             fields[list_field] = history * keep
         return Interaction(fields)
+
+    def _rows(self, index: Any) -> np.ndarray:
+        """The numbers [B] of the rows of an index. Numbers take a time that does not grow with the part."""
+        if isinstance(index, slice):
+            return np.arange(*index.indices(len(self)))
+        rows = np.atleast_1d(np.asarray(index))
+        return np.flatnonzero(rows) if rows.dtype == bool else rows

@@ -18,7 +18,6 @@ from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.progress import Progress
 
 PROTOCOLS = ("unmasked", "masked")
-# The memories for the ranking of the test part, and their names in tables
 # What the memory may hold in the test, and how tables call it; under a split by time there is a third one.
 MEMORIES = {"train": "training pairs", "train+valid": "validation pairs too"}
 MEMORIES_BY_TIME = {"train": "training pairs", "train+valid": "all before the test", "living": "all until then"}

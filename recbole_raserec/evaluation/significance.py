@@ -102,7 +102,7 @@ def z_of(gain: np.ndarray) -> float:
 def pack_ranks(ranks: np.ndarray, depth: int) -> str:
     """Ranks [R] as text for a result file, so other runs can be paired with them.
 
-    All ranks beyond ``depth`` become depth + 1; ``depth`` must be below 255.
+    All ranks beyond ``depth`` become depth + 1; ``depth`` is at most ``DEEPEST`` of the checks.
     """
     return base64.b64encode(zlib.compress(np.minimum(ranks, depth + 1).astype(np.uint8).tobytes(), 9)).decode()
 

@@ -21,16 +21,15 @@ def recommendations(
 ) -> pd.DataFrame:
     """The best items of each history, a row each, with ``COLUMNS`` and, if wanted, ``reason``."""
     check_k(k, len(view.catalogue.allowed) - 1)
-    tokens, cold = np.array(view.trained.items.tokens, object), view.is_cold(request)
+    tokens, cold = view.trained.items.tokens, view.is_cold(request)
     names = np.empty(len(users), object)
     names[:] = users
     parts = []
     for rows in view.blocks(request):
         best = view.best(request.take(rows), k, allowed, filter_seen)
         of = rows[best.row]
-        columns = dict(
-            zip(COLUMNS, (pd.Series(names[of], dtype=object), tokens[best.item], best.score, best.rank, cold[of]))
-        )
+        items = np.array([tokens[item] for item in best.item], object)
+        columns = dict(zip(COLUMNS, (pd.Series(names[of], dtype=object), items, best.score, best.rank, cold[of])))
         parts.append(pd.DataFrame({**columns, **({"reason": sentences(view, best)} if reason else {})}))
     if not parts:
         return pd.DataFrame({name: [] for name in (*COLUMNS, *(["reason"] if reason else []))})

@@ -46,7 +46,7 @@ class Decoded:
 
 def source_tokens(sequences: Sequences, rows: np.ndarray, model: Regenerator) -> Tensor:
     """[B, L] SOS, the last ``max_length`` items of each sequence, EOS, 0 on the right."""
-    length = np.minimum(sequences.lengths[rows], model.max_length)
+    length = np.minimum(sequences.offsets[rows + 1] - sequences.offsets[rows], model.max_length)
     tokens = np.zeros((len(rows), int(length.max()) + 2), np.int64)
     tokens[:, 0] = model.sos
     row, nth = np.repeat(np.arange(len(rows)), length), ragged_arange(length)

@@ -58,17 +58,15 @@ def _recbole_settings(dataset: SequenceDataset) -> dict[str, Any]:
 def _write_part(path: Path, dataset: SequenceDataset, prefixes: Prefixes, progress: Progress) -> str:
     """Write the lines of one part. Return the SHA-256 of the file."""
     user, item = dataset.uid_field, dataset.iid_field
-    users, items = (np.asarray(dataset.field2id_token[field], dtype=str) for field in (user, item))
-    words = items[prefixes.sequences.items].tolist()
-    stop = prefixes.target_at
+    users, words = (np.asarray(dataset.field2id_token[field], dtype=object) for field in (user, item))
+    at, owner, stop = prefixes.sequences.items, prefixes.users, prefixes.target_at
     start = stop - np.minimum(prefixes.lengths, dataset.max_item_list_len)
-    names = users[prefixes.users]
     whole = hashlib.sha256()
     with writing(path) as file:
         header = f"{user}:token\t{item}{dataset.config['LIST_SUFFIX']}:token_seq\t{item}:token\n"
         for rows in progress([None, *_blocks(len(prefixes))]):
             text = header if rows is None else "".join(
-                f"{names[r]}\t{' '.join(words[start[r]:stop[r]])}\t{words[stop[r]]}\n" for r in rows
+                f"{users[owner[r]]}\t{' '.join(words[at[start[r]:stop[r]]])}\t{words[at[stop[r]]]}\n" for r in rows
             )  # fmt: skip
             whole.update(text.encode())
             file.write(text.encode())

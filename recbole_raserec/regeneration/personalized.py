@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from recbole_raserec.backbones.protocol import PackedPairs
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.model import RaSeRec
-from recbole_raserec.nn.softmax import catalogue_cross_entropy
 from recbole_raserec.regeneration.personalizer import Personalizer, implicit_gradient
 from recbole_raserec.training.backbone import BackboneTrainer, packed_loader
 
@@ -24,7 +24,8 @@ class PersonalizedTrainer(BackboneTrainer):
     """DR4SR+: a personalizer gives the weights of generated pairs, and learns from original pairs.
 
     After ``personalize_warmup_epochs`` epochs, the personalizer takes one SGD step every ``personalize_every``
-    steps. The step reduces the backbone's loss over original pairs, differentiated through the backbone's training.
+    steps. The step reduces the cross entropy of original pairs, differentiated through the backbone's training on
+    weighted cross entropies. DuoRec's contrastive term has no weights and no part in this step.
     """
 
     def __init__(self, config: Config, model: RaSeRec, dataset: SequenceDataset) -> None:
@@ -44,10 +45,7 @@ class PersonalizedTrainer(BackboneTrainer):
         return super().batches(epoch)
 
     def loss(self, batch: list[Interaction]) -> Tensor:
-        pairs = self.model.packed_pairs(batch)
-        each = self._weights(pairs).detach()
-        items, negatives = self.model.item_vectors, self.model.negatives
-        return catalogue_cross_entropy(pairs.hidden, items, pairs.targets, negatives, each) / self.loader.budget
+        return self.model.packed_loss(batch, self.loader.budget, lambda pairs: self._weights(pairs).detach())
 
     def _step(self, batch: list[Interaction]) -> Tensor:
         loss = super()._step(batch)
@@ -64,6 +62,10 @@ class PersonalizedTrainer(BackboneTrainer):
 
     def _learn_weights(self, batch: list[Interaction]) -> None:
         """One step of the outer problem, on one batch of original pairs."""
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels cannot be differentiated twice
+            self._step_of_weights(batch)
+
+    def _step_of_weights(self, batch: list[Interaction]) -> None:
         inner_pairs = self.model.packed_pairs(batch)
         inner = (self._weights(inner_pairs) * self._each_loss(inner_pairs)).sum() / self.loader.budget
         outer_pairs = self.model.packed_pairs(self._next_outer_batch())

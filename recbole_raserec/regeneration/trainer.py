@@ -57,6 +57,7 @@ class RegeneratorTrainer(StageTrainer):
     A batch holds all pairs of randomly drawn sources. So a source is encoded once per epoch, not once per pair.
     """
 
+    rate = "regenerator_learning_rate"
     validates = False
 
     def __init__(self, config: Config, model: Regenerator, pairs: Pairs, data_sha256: str, source: str) -> None:
@@ -127,7 +128,7 @@ class RegeneratorTrainer(StageTrainer):
 
 def target_tokens(patterns: Patterns, rows: np.ndarray, model: Regenerator) -> Tensor:
     """[P, T] SOS, the items of each pattern, EOS, 0 on the right."""
-    length = patterns.lengths[rows]
+    length = patterns.offsets[rows + 1] - patterns.offsets[rows]
     tokens = np.zeros((len(rows), int(length.max()) + 2), np.int64)
     tokens[:, 0] = model.sos
     nth = ragged_arange(length)

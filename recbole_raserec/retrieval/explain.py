@@ -20,8 +20,8 @@ class Reasons:
     Attributes
     ----------
     score : the item's score before the mixture.
-    own : part of the history itself, alpha h . item.
-    constant : part of the attention's biases and of the item's bias.
+    own : part of the history itself, (1 - s (1 - alpha)) h . item, where s is the strength of retrieval.
+    constant : part of the attention's biases and of the item's bias, which holds the popularity adjustment.
     cosine : [K] of each memory, nearest first; -inf where there is none.
     attention : [K] share of each memory in the attention, 0 beyond the ``top_k`` memories that it reads.
     contribution : [K] what each memory adds to the score through the attention.

@@ -12,7 +12,7 @@ from typing import Any
 
 import faiss
 
-from recbole_raserec.errors import RaSeRecError
+from recbole_raserec.errors import ConfigError, RaSeRecError
 from recbole_raserec.retrieval.index import load_index, save_index
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.retrieval.rows import Mark
@@ -31,6 +31,11 @@ class IndexSettings:
     factory: str = "auto"
     nprobe: int = 16
     recall: float = 0.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.recall, bool) or not isinstance(self.recall, (int, float)) or not 0 <= self.recall <= 1:
+            problem = "must be a number in [0, 1]"
+            raise ConfigError("index_recall", self.recall, problem, "for example 0.98; 0 does not tune the search")
 
     def of(self, bank: MemoryBank) -> MemoryBank:
         """The bank with this index."""

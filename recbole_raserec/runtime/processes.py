@@ -1,7 +1,8 @@
 """Several processes for one run: the share of each process, and their communication (torch.distributed).
 
 Every process holds the data and the model. Each process takes a share of the rows of a training batch. The
-gradients are summed, so a step equals the step of a single process. Encoding, search and ranking are also
+gradients are summed, so a step equals the step of a single process, except for DuoRec's contrastive term: it
+compares the views of each process's own share. Encoding, search and ranking are also
 divided by rows. Without a process group there is one process, and these functions change nothing.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -65,19 +66,29 @@ def total(value: Tensor) -> Tensor:
     return value
 
 
-def sum_gradients(parameters: Iterable[Tensor]) -> None:
-    """Replace each gradient by its sum over the processes. A process without a gradient adds zero."""
+def sum_gradients(parameters: Iterable[Tensor], sparse: Collection[Tensor] = ()) -> None:
+    """Replace each gradient by its sum over the processes. A process without a gradient adds zero.
+
+    ``sparse`` are those of the parameters whose gradients are sparse. All processes must name the same ones.
+    """
     if size() == 1:
         return
+    with_rows = set(map(id, sparse))
     for parameter in parameters:
         if not parameter.requires_grad:
             continue
-        if parameter.grad is not None and parameter.grad.is_sparse:
-            parameter.grad = _summed_rows(parameter.grad)
+        if id(parameter) in with_rows:
+            parameter.grad = _summed_rows(_no_rows(parameter) if parameter.grad is None else parameter.grad)
             continue
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         dist.all_reduce(parameter.grad)
+
+
+def _no_rows(parameter: Tensor) -> Tensor:
+    """A sparse gradient of zero."""
+    indices = torch.zeros(1, 0, dtype=torch.long, device=parameter.device)
+    return torch.sparse_coo_tensor(indices, parameter.new_zeros(0, *parameter.shape[1:]), parameter.shape)
 
 
 def _summed_rows(gradient: Tensor) -> Tensor:

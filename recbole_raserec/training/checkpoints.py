@@ -26,6 +26,7 @@ FORMAT = 1
 # A stage depends on the parameters whose ``affects`` (see ``rows.AFFECTS``) is one of these.
 _BACKBONE = ("rows", "backbone")
 _FINETUNE = (*_BACKBONE, "memory", "finetune")
+_MINES = ("pattern_window", "pattern_min_support")  # also of a memory of patterns
 _READ = {"regenerate": ("rows",), "pretrain": _BACKBONE, "finetune": _FINETUNE, "raserec": (*_FINETUNE, "mixture")}
 
 
@@ -50,7 +51,10 @@ def relevant(config: dict[str, Any], stage: str) -> dict[str, Any]:
     if stage == "regenerate":
         kept["decodes"] = "decoded" in config["regenerate_parts"]
     elif config.get("regenerate") is None:
-        kept = {name: value for name, value in kept.items() if not is_of(name, "regeneration")}
+        mined = _MINES if stage in ("finetune", "raserec") and "patterns" in config.get("memory", ()) else ()
+        kept = {name: value for name, value in kept.items() if name in mined or not is_of(name, "regeneration")}
+    if stage == "raserec" and config.get("memory_include_valid"):
+        kept["memory_include_valid"] = True  # it changes no figure, but the file holds this memory
     return kept
 
 
@@ -137,9 +141,9 @@ def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, 
         raise ConfigError("pretrained", path, f"it holds {held}, not a trained backbone", mend)
     names = [name for name, row in PARAMETERS.items() if row.architecture]
     if not config.get("average_weight"):
-        names.remove("average_window")
-    for name in names:
-        theirs, ours = (settings.get(name) or 0 for settings in (state["config"], config))  # old files lack new ones
+        names = [name for name in names if name not in ("average_window", "average_form")]
+    for name in names:  # old files lack new ones
+        theirs, ours = (settings.get(name, NEWER.get(name)) or 0 for settings in (state["config"], config))
         if theirs != ours:
             problem = f"it was trained with {name}={theirs}, and this run has {name}={ours}"
             raise ConfigError("pretrained", path, problem, f"give --{name}={theirs}, or another checkpoint")

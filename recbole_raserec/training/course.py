@@ -35,8 +35,10 @@ def seed_of(seed: int, stage: str, epoch: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{stage}/{epoch}".encode()).digest()[:4], "little") >> 1
 
 
-def check_finite(loss: float, model: nn.Module, place: str, learning_rate: float) -> None:
+def check_finite(loss: float, model: nn.Module, place: str, rate: str, value: float) -> None:
     """Raise ConfigError if an epoch's loss or a weight is not finite, so that the epoch is not saved.
+
+    The error names the learning rate: ``rate`` is its parameter.
 
     It is called once per epoch, because reading every loss would stall a GPU. No loss shows what the last step did.
     """
@@ -44,4 +46,4 @@ def check_finite(loss: float, model: nn.Module, place: str, learning_rate: float
     if not problem and not all(bool(weight.isfinite().all()) for weight in model.parameters()):
         problem = "a weight is not finite"
     if problem:
-        raise ConfigError("learning_rate", learning_rate, f"{problem} {place}", "make it smaller")
+        raise ConfigError(rate, value, f"{problem} {place}", "make it smaller")

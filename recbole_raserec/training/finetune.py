@@ -28,6 +28,8 @@ class FinetuneTrainer(StageTrainer):
     ``each`` [R] is the weight of each pair in the loss; None means 1 for each.
     """
 
+    rate = "finetune_learning_rate"
+
     def __init__(
         self, config: Config, model: RaSeRec, data_sha256: str, queries: Queries, each: Tensor | None = None
     ) -> None:

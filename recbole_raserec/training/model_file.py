@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from recbole_raserec.config.parameters import NEWER
 from recbole_raserec.data.titles import read_titles
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.model import RaSeRec
@@ -129,13 +130,16 @@ def _rebuild(state: dict[str, Any], device: torch.device | str) -> TrainedModel:
 
 
 class _SavedConfig(dict):
-    """The parameters of a file, in the form that RecBole's models read: a missing one is None."""
+    """The parameters of a file, in the form that RecBole's models read.
+
+    One that is newer than the file has the value that changes nothing. Any other missing one is None.
+    """
 
     def __init__(self, values: dict[str, Any], **others: Any) -> None:
         super().__init__(values, **others)
 
-    def __missing__(self, name: str) -> None:
-        return None
+    def __missing__(self, name: str) -> Any:
+        return NEWER.get(name)
 
 
 class _Sizes:

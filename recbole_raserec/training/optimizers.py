@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,7 +47,13 @@ def lazy_and_rest(model: nn.Module, allowed: bool) -> tuple[list[Tensor], list[T
             module.sparse = False
         sparse = []
     lazy = [module.weight for module in sparse]
-    return lazy, [p for p in model.parameters() if all(p is not other for other in lazy)]
+    return lazy, without(model.parameters(), lazy)
+
+
+def without(parameters: Iterable[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
+    """The parameters that are none of ``others``."""
+    left_out = set(map(id, others))
+    return [parameter for parameter in parameters if id(parameter) not in left_out]
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from time import perf_counter
@@ -27,7 +27,7 @@ from recbole_raserec.runtime.progress import bar
 from recbole_raserec.runtime.recbole_faults import without_anomaly_mode
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.course import Course, OnEpoch, check_finite, seed_of
-from recbole_raserec.training.optimizers import FUSED, DenseAndSparse, averaged, in_order, lazy_and_rest
+from recbole_raserec.training.optimizers import FUSED, DenseAndSparse, averaged, in_order, lazy_and_rest, without
 
 
 class StageTrainer(Trainer):
@@ -43,6 +43,8 @@ class StageTrainer(Trainer):
     source : identifies the input of the stage; with the configuration it gives the names of the checkpoints.
     """
 
+    rate = "learning_rate"  # the parameter that is the stage's learning rate
+    lazy: Sequence[Tensor] = ()  # weights with sparse gradients
     validates = True  # whether the validation part decides which epoch is kept; only then weights are averaged
 
     def __init__(self, config: Config, module: nn.Module, stage: str, data_sha256: str, source: str) -> None:
@@ -76,20 +78,18 @@ class StageTrainer(Trainer):
         raise NotImplementedError
 
     def zero_loss(self) -> Tensor:
-        """Zero loss that keeps every parameter in the graph, for a process whose share of a batch is empty."""
-        return 0.0 * sum(
-            (parameter.sum() for parameter in self.model.parameters()), torch.zeros((), device=self.device)
-        )
+        """Zero loss that keeps every dense parameter in the graph, for a process whose share of a batch is empty."""
+        return 0.0 * torch.stack([p.sum() for p in without(self.model.parameters(), self.lazy)]).sum()
 
     def _build_optimizer(self, **kwargs: Any) -> Any:
         """RecBole's optimiser. Adam is fused, and it is lazy for embeddings with sparse gradients."""
         adam = self.learner.lower() == "adam"
-        lazy, rest = lazy_and_rest(self.model, allowed=adam and not self.weight_decay and not self.clip_grad_norm)
+        self.lazy, rest = lazy_and_rest(self.model, allowed=adam and not self.weight_decay and not self.clip_grad_norm)
         dense = super()._build_optimizer(**{"params": rest, **kwargs})
         if adam and FUSED:
             for group in dense.param_groups:
                 group["fused"] = True
-        return DenseAndSparse(dense, torch.optim.SparseAdam(lazy, lr=self.learning_rate)) if lazy else dense
+        return DenseAndSparse(dense, torch.optim.SparseAdam(self.lazy, lr=self.learning_rate)) if self.lazy else dense
 
     # -- the stage ---------------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class StageTrainer(Trainer):
                 total += self._step(batch)
         self.heap.check()
         total = processes.total(total)
-        check_finite(total.item(), self.model, self._place(epoch_idx), self.learning_rate)
+        check_finite(total.item(), self.model, self._place(epoch_idx), self.rate, self.config[self.rate])
         return total.item()
 
     def _place(self, epoch: int) -> str:
@@ -170,7 +170,7 @@ class StageTrainer(Trainer):
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.enable_amp):
             loss = self.loss(batch)
         loss.backward()
-        processes.sum_gradients(self.model.parameters())
+        processes.sum_gradients(self.model.parameters(), self.lazy)
         if self.clip_grad_norm:
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         self.optimizer.step()

@@ -27,14 +27,20 @@ class Ledger:
     ----------
     folder : folder of the files.
     resume : if False, a folder that already has files is an error.
+    base : identifies what all trials have in common. A folder of trials with another base is an error.
     """
 
-    def __init__(self, folder: Path, resume: bool) -> None:
+    def __init__(self, folder: Path, resume: bool, base: str) -> None:
         self.folder = folder
-        if not resume and folder.is_dir() and any(folder.iterdir()):
+        begun, common = any(folder.glob("*.json")), folder / "base"
+        if begun and not resume:
             mend = "add --resume=True to continue it, or give another --output"
             raise ConfigError("output", str(folder.parent), "already holds a search", mend)
         check_writable("output", folder)
+        if begun and common.is_file() and common.read_text(encoding="utf-8") != base:
+            problem = "its trials have another data set or other parameters than this search"
+            raise ConfigError("output", str(folder.parent), problem, "give those again, or another --output")
+        write_text(common, base)
 
     def read(self) -> dict[str, dict[str, Any]]:
         """The last report of each trial that did not fail, under the key of its point."""

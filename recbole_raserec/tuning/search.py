@@ -81,7 +81,8 @@ def tune(
     _check_space(space, sources, config)
     for dimension in space:
         dimension.domain(search == "grid")
-    ledger = Ledger(folder / "ended", resume)
+    base = checkpoints.fingerprint(config.plain(), config["dataset"], "raserec")
+    ledger = Ledger(folder / "ended", resume, base)
     check_outputs(config["checkpoint_dir"], config["result_file"])
     init_logger(config)
     shared = _share(config, space, sources, ledger.read())

@@ -35,6 +35,29 @@ def test_parts_hold_what_recboles_own_data_set_holds(make_config, monkeypatch):
         assert torch.equal(batch["item_length"], batch[PREFIX_LENGTH].clamp(max=8))
 
 
+def test_rows_of_a_part_by_any_index(make_config):
+    part = SequenceDataset(make_config()).build()[0]
+    mask = torch.arange(len(part)) % 3 == 0
+    chosen = mask.nonzero()[:, 0]
+    for index in (chosen, chosen.tolist(), mask, slice(None, None, 3)):
+        assert torch.equal(part[index]["item_id"], part["item_id"][chosen])
+        assert torch.equal(part[index][PREFIX_LENGTH], part[torch.arange(len(part))][PREFIX_LENGTH][chosen])
+    assert part[2]["item_id"].tolist() == part["item_id"][2:3].tolist()
+    assert part[-1]["item_id"].tolist() == part["item_id"][-1:].tolist()
+
+
+def test_a_loaded_table_of_items_is_part_of_the_datas_identity(make_config, tiny_data):
+    """RecBole drops interactions of items that it lacks."""
+    both = {"load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}}
+    table = tiny_data / "tiny" / "tiny.item"
+    alone, seen = SequenceDataset(make_config()).sha256, []
+    for items in (range(1, 26), range(2, 26)):
+        table.write_text("\n".join(["item_id:token", *map(str, items)]) + "\n")
+        seen.append(SequenceDataset(make_config(**both)).sha256)
+        assert SequenceDataset(make_config()).sha256 == alone
+    assert len({alone, *seen}) == 3
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

@@ -109,8 +109,11 @@ def test_frames_and_arrow_tables_are_lists(recommender):
         {"user": ["b", "a", "b", "a"], "item": ["i5", "i2", "i4", "i1"], "timestamp": [9, 7, 3, 5]},
     )
     by_lists = recommender.recommend([["i4", "i5"], ["i1", "i2"]], users=["b", "a"])
-    for table in (frame, pa.Table.from_pandas(frame)):
+    as_text = frame.assign(timestamp=["10", "7", "9", "5"])  # 10 comes after 9, also as text
+    elsewhere = frame.set_index(pd.Index([3, 9, 1, 2]))
+    for table in (frame, pa.Table.from_pandas(frame), as_text, elsewhere, elsewhere.iloc[[2, 0, 3, 1]].iloc[:, :2]):
         found = recommender.recommend(table)
+        assert found["user"].unique().tolist() == ["b", "a"]
         for user in ("a", "b"):
             one, other = (f[f["user"] == user].reset_index(drop=True) for f in (found, by_lists))
             pd.testing.assert_frame_equal(one, other)
@@ -160,6 +163,7 @@ def test_unknown_items(recommender):
         ({"histories": pd.DataFrame({"item": ["i1"]})}, "histories"),
         ({"histories": pd.DataFrame({"user": ["a"], "item": [None]})}, "item"),
         ({"histories": pd.DataFrame({"user": ["a"], "item": ["i1"], "timestamp": [np.nan]})}, "row 0"),
+        ({"histories": pd.DataFrame({"user": ["a", "a"], "item": ["i1", "i2"], "timestamp": [1, "noon"]})}, "row 1"),
         ({"k": 0}, "k"),
         ({"k": -3}, "k"),
         ({"k": 2.0}, "k"),

@@ -10,6 +10,7 @@ import torch
 
 from recbole_raserec import Config, SequenceDataset, regenerate, run, run_recbole
 from recbole_raserec.cli import main
+from recbole_raserec.pipeline import build_model, load, trainer_maker
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.decoding import decode_all, decode_block, local_decoder, ray_decoder
 from recbole_raserec.regeneration.export import format_manifest
@@ -109,9 +110,13 @@ def test_an_interrupted_regenerator_goes_on_where_it_stopped(make_config, monkey
     assert {stage for stage, spent in resumed.seconds.items() if spent > 1000} == {"embedding", "regenerator"}
 
 
-@pytest.mark.parametrize("regeneration", ["DR4SR", "DR4SR+"])
-def test_the_whole_pipeline_runs_on_regenerated_data_and_on_a_memory_of_patterns(short, regeneration):
+NO_DROPOUT = {"attn_dropout_prob": 0.0, "hidden_dropout_prob": 0.0}  # then attention has torch's fused kernel
+
+
+@pytest.mark.parametrize(("regeneration", "how"), [("DR4SR", {}), ("DR4SR+", {}), ("DR4SR+", NO_DROPOUT)])
+def test_the_whole_pipeline_runs_on_regenerated_data_and_on_a_memory_of_patterns(short, regeneration, how):
     more = {
+        **how,
         "regenerate": regeneration,
         "memory": "pairs,patterns",
         "personalize_warmup_epochs": 1,
@@ -122,6 +127,17 @@ def test_the_whole_pipeline_runs_on_regenerated_data_and_on_a_memory_of_patterns
     assert "regenerate" in result["seconds"]
     assert result["dataset"]["users"] == 40
     assert result["config"]["memory"] == ["pairs", "patterns"]
+
+
+def test_duorec_keeps_its_contrastive_term_under_learned_weights(make_config):
+    """The loss of an epoch grows with its weight."""
+    settings = {**SHORT, "backbone": "DuoRec", "regenerate": "DR4SR+", "regenerate_parts": "original,patterns"}
+    losses = []
+    for weight in (0.0, 9.0):
+        config = make_config(**settings, contrast_weight=weight)
+        data, _ = load(config)
+        losses.append(trainer_maker(config)(config, build_model(config, data), data)._train_epoch(None, 0))
+    assert losses[1] > losses[0] + 1
 
 
 def test_a_part_that_is_left_out_is_not_trained_on(make_config):

@@ -70,5 +70,5 @@ def test_runs_without_the_safeguard_are_shown_for_the_same_seeds_alone():
     lines = nobody_table([run(1, CHOSEN)], [run(1, None), run(2, None)]).splitlines()
     assert [line.split(" | ")[1:3] for line in lines[2:]] == [
         ["`--preset=full`", "seed 1"],
-        ["the same under the safeguard", "seed 1"],
+        ["the settings above", "seed 1"],
     ]

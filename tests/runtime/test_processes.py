@@ -69,6 +69,30 @@ def test_two_processes_give_what_one_gives(more, tiny_data):
     assert two["test_users"] == one["test_users"]
 
 
+def gradient_of_one_process(_):
+    """The sum of sparse gradients, of which only the first process has one."""
+    table = torch.nn.Embedding(4, 2, sparse=True)
+    torch.nn.init.ones_(table.weight)
+    if processes.rank() == 0:
+        (table(torch.tensor([1, 3, 3])) * 2).sum().backward()
+    processes.sum_gradients(table.parameters(), [table.weight])
+    return table.weight.grad.to_dense().numpy()
+
+
+@pytest.mark.slow
+def test_a_process_without_a_sparse_gradient_adds_none(tiny_data):
+    place = processes.place(2, -1, 0, "localhost", parameters(tiny_data)["port"])
+    together = processes.run_together(gradient_of_one_process, (None,), place, ConfigError)
+    assert together.tolist() == [[0, 0], [2, 2], [0, 0], [4, 4]]
+
+
+@pytest.mark.slow
+def test_with_a_sampled_softmax_a_batch_may_have_fewer_windows_than_processes(tiny_data):
+    settings = parameters(tiny_data, nproc=2, softmax_negatives=8, train_batch_size=8, **PACKED)
+    losses = run("RaSeRec", "tiny", config_dict=settings)["train_losses"]["pretrain"]
+    assert losses[-1] < losses[0]
+
+
 def scores_of_own_rows(settings):
     """RecBole's own run in several processes: each process scores different rows."""
     config = Config("RaSeRec", "tiny", config_dict=settings)

@@ -137,5 +137,5 @@ def test_a_weight_that_is_not_finite_is_not_saved(make_config, tiny):
     stage = backbone_trainer(make_config(), model, dataset)
     with torch.no_grad():
         next(stage.model.parameters()).fill_(float("inf"))
-    with pytest.raises(ConfigError, match=r"a weight is not finite in epoch 1 of stage pretrain.*last\.pth"):
-        check_finite(1.0, stage.model, stage._place(1), 0.001)
+    with pytest.raises(ConfigError, match=r"^learning_rate=0.001: a weight .* in epoch 1 of stage pretrain.*last\.pth"):
+        check_finite(1.0, stage.model, stage._place(1), stage.rate, 0.001)

@@ -153,9 +153,11 @@ def test_what_is_validated_and_kept_is_the_moving_average(make_config):
     assert valid == stage.evaluate(dataset.sequences.valid_part())
 
 
-def test_a_diverging_run_says_so(make_config):
-    with pytest.raises(ConfigError, match="learning_rate=1e"):
-        pretrain(make_config(epochs=3, learning_rate=1e30))
+@pytest.mark.parametrize("rate", ["learning_rate", "finetune_learning_rate"])
+def test_a_diverging_run_says_so(make_config, rate):
+    config = make_config(epochs=3, finetune_epochs=3, **{rate: 1e30})
+    with pytest.raises(ConfigError, match=f"^{rate}=1e"):
+        run(dataset="tiny", config_dict=config.external_config_dict)
 
 
 def test_pretrained_skips_the_first_stage_and_must_fit(make_config, tiny_data):
@@ -177,6 +179,13 @@ def test_pretrained_skips_the_first_stage_and_must_fit(make_config, tiny_data):
     config = make_config(pretrained=narrow, average_weight=0.5)
     with pytest.raises(ConfigError, match="trained with average_window=3, and this run has average_window=10"):
         load_into(config)
+
+    older = torch.load(path)
+    del older["config"]["average_form"]
+    checkpoints.save(Path("older.pth"), older)
+    assert load_into(make_config(pretrained="older.pth")).course is None
+    with pytest.raises(ConfigError, match="trained with average_weight=0"):
+        load_into(make_config(pretrained="older.pth", average_weight=0.5))
 
     config = make_config(pretrained=str(stage.last_file))
     with pytest.raises(ConfigError, match="the last epoch of a run, not a trained backbone"):
@@ -228,3 +237,10 @@ def test_fingerprints_name_what_figures_depend_on():
     assert name("pretrain", alpha=0.1) == name("pretrain", result_file="x") == name("pretrain")
     assert name("finetune", alpha=0.1) != name("finetune")
     assert name("pretrain", seed=2) != name("pretrain")
+
+    of_pairs, of_patterns = {"memory": ["pairs"]}, {"memory": ["pairs", "patterns"]}
+    assert name("finetune", **of_pairs, pattern_min_support=3) == name("finetune", **of_pairs)
+    assert name("finetune", **of_patterns, pattern_min_support=3) != name("finetune", **of_patterns)
+    assert name("pretrain", **of_patterns, pattern_min_support=3) == name("pretrain", **of_patterns)
+    assert name("raserec", memory_include_valid=True) != name("raserec", memory_include_valid=False) == name("raserec")
+    assert name("finetune", memory_include_valid=True) == name("finetune")

@@ -83,6 +83,9 @@ def test_a_grid_goes_on_after_a_failure_and_tells_it(tiny_data, own_folder, caps
     assert "make it smaller" in trials[1]["error"]
     assert "make it smaller" in capsys.readouterr().out
 
+    assert main([*grid, "--resume=True", "--alpha=0.3"]) == 2
+    assert "other parameters than this search" in capsys.readouterr().err
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", ["--search=optuna", "--scheduler=asha", "--search=optuna --scheduler=asha"])
