@@ -201,7 +201,7 @@ def ledger(folder: Path) -> Callable[[bytes], None]:
 
     def read(data: bytes) -> None:
         (place / "0.json").write_bytes(data)
-        ledger = Ledger(place, resume=True)
+        ledger = Ledger(place, resume=True, base="")
         ledger.read()
         ledger.trials()
 

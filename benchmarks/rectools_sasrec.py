@@ -1,8 +1,9 @@
 """SASRec by the package RecTools beside ours, on Beauty: ``python benchmarks/rectools_sasrec.py``.
 
-Both have the same pairs, sizes, dropout, learning rate and number of epochs, a softmax over all items, and about as
-many pairs a step. What else differs is each package's own, for example the averaged weights of ours. The requirements
-of RecTools and of RecBole exclude each other, so each side has an environment and a process of its own.
+Both have the same data, sizes, dropout, learning rate and number of epochs, a softmax over all items, and about as
+many pairs a step. RecTools keeps at most 50 pairs a user. What else differs is each package's own, for example the
+averaged weights of ours. The requirements of RecTools and of RecBole exclude each other, so each side has an
+environment and a process of its own.
 
   --rectools=FILE     the Python that has RecTools: .venv-rectools/bin/python, see the Makefile
   --epochs=3 --seed=2020 --threads=2

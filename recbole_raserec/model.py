@@ -35,11 +35,12 @@ class Scorer:
 
     Attributes
     ----------
-    augmentation : the cross attention. It reads the ``top_k`` nearest memories; the mixture reads all given memories.
+    augmentation : the cross attention. It reads the ``top_k`` nearest memories.
     item_vectors, item_bias : [V, D], and [V] or None. The bias has the backbone's bias and the popularity adjustment,
         so every way from vectors to scores has both.
     log_counts : [V] log(1 + training count) of each item.
     strength : of the augmentation, see :class:`~recbole_raserec.retrieval.combination.Combination`.
+    voters : the mixture reads so many of the nearest memories; None means all that are given.
     """
 
     augmentation: RetrievalAugmentation
@@ -49,6 +50,7 @@ class Scorer:
     item_bias: Tensor | None
     log_counts: Tensor
     strength: float = 1.0
+    voters: int | None = None
 
     @cached_property
     def items(self) -> Tensor:
@@ -89,7 +91,8 @@ class Scorer:
         """What the memories add to the scores [V, B] in a mixture; None where there are none."""
         if neighbours is None or neighbours.is_empty:
             return None
-        return Votes(scores, neighbours.items, cosines(h, neighbours), self.log_counts, neighbours.weights)
+        near = neighbours.nearest(self.voters)
+        return Votes(scores, near.items, cosines(h, near), self.log_counts, near.weights)
 
     def of_items(self, h: Tensor, neighbours: Neighbours | None, own: Tensor) -> Tensor:
         """[B] scores of one item for each user, ``own`` [B]."""
@@ -106,16 +109,21 @@ class Scorer:
         own = share * float(h[0] @ self.item_vectors[item])
         memories = near.vectors, self.item_vectors[near.items], near.real, near.weights
         shares, parts = self.augmentation.parts(h, *memories)
-        votes = cosines(h, neighbours)
-        added, trust = self.strength * (parts[0] @ self.item_vectors[item]), neighbours.weights
-        log_counts, trust = self.log_counts[neighbours.items[0]], None if trust is None else trust[0]
-        return Reasons.of(score, own, shares[0], added, votes[0], log_counts, self.mixture, trust)
+        added, cosine, voting = (
+            self.strength * (parts[0] @ self.item_vectors[item]),
+            cosines(h, neighbours),
+            self.voters,
+        )
+        of, trust = neighbours.nearest(voting), neighbours.nearest(voting).weights
+        log_counts, trust = self.log_counts[of.items[0]], None if trust is None else trust[0]
+        votes = self.mixture.votes(cosine[0, :voting], log_counts, trust)
+        return Reasons.of(score, own, shares[0], added, cosine[0], votes)
 
 
 class RaSeRec(SequentialRecommender):
     """A pre-trained, frozen backbone whose user vectors are augmented by retrieved memories.
 
-    ``depth`` memories are retrieved. The attention reads the ``top_k`` nearest of them, and the mixture reads all.
+    ``depth`` memories are retrieved. The attention reads the ``top_k`` nearest of them, and the mixture its own number.
 
     RecBole's own calls (``calculate_loss``, ``predict``, ``full_sort_predict``) pass no memories. They retrieve from
     the bank that :meth:`remember` sets. Before that call the model is only its backbone (stage two, recommendation
@@ -127,7 +135,8 @@ class RaSeRec(SequentialRecommender):
     def __init__(self, config: Config, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.top_k: int = config["top_k"]
-        self.depth = max(self.top_k, config["mixture_top_k"]) if any(config["mixture_weight"]) else self.top_k
+        self.voters: int = config["mixture_top_k"]
+        self.depth = max(self.top_k, self.voters) if any(config["mixture_weight"]) else self.top_k
         self.combination = FULL  # until the validation part chooses one
         self.negatives = negatives_for(config["softmax_negatives"], self.n_items)
         self.backbone = build_backbone(config, dataset)
@@ -171,7 +180,7 @@ class RaSeRec(SequentialRecommender):
         if how.adjustment:
             bias = (0 if bias is None else bias) - how.adjustment * self.log_counts
         vectors = self.item_vectors, bias, self.log_counts
-        return Scorer(self.augmentation, self.top_k, how.mixture, *vectors, how.strength)
+        return Scorer(self.augmentation, self.top_k, how.mixture, *vectors, how.strength, self.voters)
 
     def freeze_backbone(self) -> None:
         """Its weights get no gradient from now on."""

@@ -16,7 +16,7 @@ from recbole_raserec.errors import ConfigError
 PARTS = ("original", "patterns", "decoded")  # the parts of a regenerated training set
 MEMORY_PARTS = ("pairs", "patterns")
 REGENERATIONS = ("DR4SR", "DR4SR+")
-DEEPEST = 254  # largest k of a metric: a result file keeps every rank, one more than that, in a byte
+DEEPEST = 254  # largest k of a metric: result files store the ranks up to k + 1 in a byte each
 
 
 def check_values(final: dict[str, Any], given: set[str]) -> None:
@@ -43,9 +43,6 @@ def check_values(final: dict[str, Any], given: set[str]) -> None:
             raise ConfigError(
                 name, final[name], "names nothing", f"give one number or several, for example --{name}=0.2"
             )
-    if any(final["mixture_weight"]) and final["mixture_top_k"] < final["top_k"]:
-        problem = f"the mixture reads all memories that are retrieved, and top_k={final['top_k']} are"
-        raise ConfigError("mixture_top_k", final["mixture_top_k"], problem, f"give at least {final['top_k']}")
     _check_time_shares(final["time_shares"])
     final["memory"] = _names("memory", final["memory"], MEMORY_PARTS)
     if final["regenerate"] is not None:
@@ -80,16 +77,21 @@ def _check_ranges(final: dict[str, Any]) -> None:
         value = final.get(name)
         if row.range and name in final and (value is None or not row.range.holds(value)):
             raise ConfigError(name, value, row.range.problem, "see its line in properties/")
-    width = "embedding_size" if "embedding_size" in final else "hidden_size"
-    for heads, size in (("n_heads", "hidden_size"), ("cross_heads", width), ("regenerator_n_heads", width)):
-        unused = heads == "regenerator_n_heads" and final["regenerate"] is None
-        if not unused and heads in final and size in final and final[size] % final[heads]:
-            problem = f"must divide {size}={final[size]}"
-            raise ConfigError(heads, final[heads], problem, "change one of the two")
+    check_heads(final)
     if final["window_stride"] != "auto" and final["window_stride"] > final["MAX_ITEM_LIST_LENGTH"]:
         problem = f"windows of MAX_ITEM_LIST_LENGTH={final['MAX_ITEM_LIST_LENGTH']} would leave gaps"
         raise ConfigError("window_stride", final["window_stride"], problem, "make it smaller")
     _check_metrics(final)
+
+
+def check_heads(final: dict[str, Any]) -> None:
+    """Raise ConfigError if a number of heads does not divide its width. The regenerator's counts if there is one."""
+    width = "embedding_size" if "embedding_size" in final else "hidden_size"
+    pairs = [("n_heads", "hidden_size"), ("cross_heads", width)]
+    for heads, size in [*pairs, *([("regenerator_n_heads", width)] if final.get("regenerate") else [])]:
+        if heads in final and size in final and final[size] % final[heads]:
+            problem = f"must divide {size}={final[size]}"
+            raise ConfigError(heads, final[heads], problem, "change one of the two")
 
 
 def _names(field: str, value: Any, known: Sequence[str]) -> list[str]:

@@ -137,7 +137,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("mixture_weight", [0.0], "l of the mixture; the best of a list is kept.", types=_NUMBERS),
         Parameter("mixture_tau", [0.2], "Temperatures of the memories' cosines.", types=_NUMBERS),
         Parameter("mixture_popularity_exponent", [0.0], "b; votes / (1 + count)^b.", types=_NUMBERS, newer=True),
-        Parameter("mixture_top_k", 200, "Memories that the mixture reads, no fewer than `top_k`.", ranges.COUNT),
+        Parameter("mixture_top_k", 200, "Memories that the mixture reads.", ranges.COUNT),
     ),
     ("safeguard", "here", "mixture"): (
         Parameter("safeguard", True, "Use memories only as far as validation shows no loss.", newer=True, before=False),
@@ -164,7 +164,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter(
             "finetune_popularity_exponent",
             0.0,
-            "b; a pair weighs (training count of its target)^-b.",
+            "c; a pair weighs (training count of its target)^-c.",
             ranges.SHARE,
             newer=True,
         ),

@@ -41,7 +41,7 @@ class SequenceDataset(SequentialDataset):
     Attributes
     ----------
     sequences : :class:`~recbole_raserec.data.sequences.Sequences`, after ``build``.
-    sha256 : SHA-256 of the ``.inter`` file; if ``load_col`` names the tables of users or items, of these too.
+    sha256 : SHA-256 of the ``.inter`` file and of the tables of users and items, if they are loaded (``load_col``).
 
     Raises
     ------

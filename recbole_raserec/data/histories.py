@@ -12,7 +12,7 @@ import pandas as pd
 
 from recbole_raserec.data.columns import KNOWN_NAMES
 from recbole_raserec.data.rows import BadLineError
-from recbole_raserec.data.times import read_time
+from recbole_raserec.data.times import Times
 from recbole_raserec.errors import DataError
 
 LONGEST = 100_000  # items of a history; a longer one is a column of many users, given by mistake
@@ -112,26 +112,27 @@ def _of_frame(frame: pd.DataFrame) -> Histories:
         if bad.any():
             raise DataError(f"row {int(bad.to_numpy().argmax())}", None, f"{time} is missing", "give each row a time")
     order = {name: number for number, name in enumerate(_whole(frame[user]).drop_duplicates().tolist())}
+    owners: list[str | None] = [token(name, str(user)) for name in order]
     if time is not None:
-        frame = frame.iloc[np.argsort(_seconds(frame[time]), kind="stable")]
+        times = frame[time] if frame[time].dtype.kind in "iufMm" else pd.Series(_read(frame[time]), frame.index)
+        frame = frame.loc[:, [user, item]].iloc[times.reset_index(drop=True).sort_values(kind="stable").index]
     items: list[list[str]] = [[] for _ in order]
     for name, value in zip(_whole(frame[user]).tolist(), _whole(frame[item]).tolist()):
         items[order[name]].append(token(value, str(item)))
-    owners: list[str | None] = [token(name, str(user)) for name in order]
     for name, history in zip(owners, items):
         _check_length(f"history of {name}", len(history))
     return Histories(items, list(order), owners)
 
 
-def _seconds(column: pd.Series) -> np.ndarray:
-    """The times [R] of a column, of which none is missing, as numbers."""
-    times = np.empty(len(column))
+def _read(column: pd.Series) -> np.ndarray:
+    """The times [R] of a column of texts or objects, of which none is missing, as numbers that are in their order."""
+    times = Times()
     for row, value in enumerate(column.tolist()):
         try:
-            times[row] = read_time(value)
+            times.append(value)
         except BadLineError as error:
             raise DataError(f"row {row}", None, str(error), "give each row a time") from error
-    return times
+    return times.raw()
 
 
 def _column(frame: pd.DataFrame, what: str, needed: bool = True) -> Any:

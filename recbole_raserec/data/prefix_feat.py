@@ -69,4 +69,4 @@ class PrefixFeat:
         if isinstance(index, slice):
             return np.arange(*index.indices(len(self)))
         rows = np.atleast_1d(np.asarray(index))
-        return np.flatnonzero(rows) if rows.dtype == bool else rows
+        return np.arange(len(self))[rows] if rows.dtype == bool else rows

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from recbole_raserec.config.checks import REGENERATIONS
+from recbole_raserec.config.checks import REGENERATIONS, check_heads
 from recbole_raserec.config.config import MODELS, Config
 from recbole_raserec.data.dataset import load_dataset
 from recbole_raserec.errors import ConfigError
@@ -43,6 +43,7 @@ def regenerate(
     begin = perf_counter()
     config = Config(MODELS[0], dataset, config_file_list, config_dict, arguments)
     config["regenerate"] = config["regenerate"] or REGENERATIONS[0]
+    check_heads(config.final_config_dict)  # those of the regenerator, which a run without regeneration does not have
     folder = config.output_path / output
     check_output(output, config["dataset"], folder)
     check_outputs(config["checkpoint_dir"], config["result_file"])

@@ -80,7 +80,7 @@ class Regeneration:
     @property
     def path(self) -> Path:
         """File of the rows. Its name depends on the data and the parameters."""
-        start = _file_digest(self.config["regenerator_pretrained"])
+        start = checkpoints.file_digest(self.config["regenerator_pretrained"])
         name = checkpoints.fingerprint(self.config.plain(), f"{self.dataset.sha256} {start}", "regenerate")
         return Path(self.config["checkpoint_dir"]) / f"{self.config['dataset']}-DR4SR-{name}.pth"
 
@@ -180,11 +180,6 @@ class Regeneration:
             "source_sha256": self.dataset.sha256,
             "rows_sha256": rows.digest(),
         }
-
-
-def _file_digest(path: str | None) -> str:
-    """SHA-256 of an existing file. For a missing file it is empty; the error comes when the checkpoint is read."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path and Path(path).is_file() else ""
 
 
 def _save(path: Path, made: Regenerated) -> None:

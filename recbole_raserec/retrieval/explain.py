@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_raserec.retrieval.attention import together
-from recbole_raserec.retrieval.mixture import Mixture
 from recbole_raserec.retrieval.neighbours import NO_MEMORY
 
 
@@ -44,24 +42,23 @@ class Reasons:
         attention: Tensor,
         contribution: Tensor,
         cosine: Tensor,
-        log_counts: Tensor,
-        mixture: Mixture,
-        trust: Tensor | None = None,
+        votes: Tensor,
     ) -> Reasons:
         """From the parts of :meth:`~recbole_raserec.retrieval.attention.RetrievalAugmentation.parts`, one history's."""
-        beyond = (0, len(cosine) - len(attention))
         real = bool((cosine > -torch.inf).any())
-        votes = mixture.shares(cosine, log_counts, trust)
-        weight = mixture.weight if trust is None else mixture.weight * together(trust[None], cosine[None] > -torch.inf)
+
+        def of_all(values: Tensor) -> np.ndarray:
+            return torch.nn.functional.pad(values, (0, len(cosine) - len(values))).cpu().numpy()
+
         added = float(contribution.double().sum())
         return cls(
             score=score,
             own=own if real else score,
             constant=score - own - added if real else 0.0,
             cosine=cosine.cpu().numpy(),
-            attention=torch.nn.functional.pad(attention, beyond).cpu().numpy(),
-            contribution=torch.nn.functional.pad(contribution, beyond).cpu().numpy(),
-            vote=(weight * votes).flatten().cpu().numpy(),
+            attention=of_all(attention),
+            contribution=of_all(contribution),
+            vote=of_all(votes),
         )
 
 

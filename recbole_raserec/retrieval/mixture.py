@@ -45,6 +45,11 @@ class Mixture:
         logits = logits.masked_fill(~real.any(dim=-1, keepdim=True), 0)
         return torch.softmax(logits if trust is None else logits + trust.log(), dim=-1) * real
 
+    def votes(self, cosine: Tensor, log_counts: Tensor, trust: Tensor | None = None) -> Tensor:
+        """[K] weight of each memory of one row in the mixture; the parameters are those of :meth:`shares`."""
+        weight = self.weight if trust is None else self.weight * together(trust[None], cosine[None] > -torch.inf)
+        return (weight * self.shares(cosine, log_counts, trust)).flatten()
+
 
 class Votes:
     """What the memories of B users say of the next item. Several mixtures of one block of scores share it.

@@ -28,8 +28,8 @@ class Neighbours:
     targets: Tensor
     trust: Tensor | None = None
 
-    def nearest(self, k: int) -> Neighbours:
-        """The ``k`` nearest neighbours of each row."""
+    def nearest(self, k: int | None) -> Neighbours:
+        """The ``k`` nearest neighbours of each row; None means all."""
         return replace(self, indices=self.indices[:, :k])
 
     @property

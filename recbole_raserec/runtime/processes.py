@@ -1,8 +1,8 @@
 """Several processes for one run: the share of each process, and their communication (torch.distributed).
 
 Every process holds the data and the model. Each process takes a share of the rows of a training batch. The
-gradients are summed, so a step equals the step of a single process, except for DuoRec's contrastive term: it
-compares the views of each process's own share. Encoding, search and ranking are also
+gradients are summed, so a step equals the step of a single process, apart from the random numbers. But DuoRec's
+contrastive term compares the views of each process's own share. Encoding, search and ranking are also
 divided by rows. Without a process group there is one process, and these functions change nothing.
 """
 

@@ -71,6 +71,11 @@ def weights_digest(state_dict: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
+def file_digest(path: str | None) -> str:
+    """SHA-256 of an existing file. For a missing file it is empty; the error comes when the checkpoint is read."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path and Path(path).is_file() else ""
+
+
 def finetune_source(backbone: Module, data_sha256: str) -> str:
     """Identifier of the input of fine-tuning: the data and the backbone's weights."""
     return f"{data_sha256} {weights_digest(backbone.state_dict())}"

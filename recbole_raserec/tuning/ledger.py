@@ -40,7 +40,8 @@ class Ledger:
         if begun and common.is_file() and common.read_text(encoding="utf-8") != base:
             problem = "its trials have another data set or other parameters than this search"
             raise ConfigError("output", str(folder.parent), problem, "give those again, or another --output")
-        write_text(common, base)
+        if not (common.is_file() and begun):
+            write_text(common, base)
 
     def read(self) -> dict[str, dict[str, Any]]:
         """The last report of each trial that did not fail, under the key of its point."""

@@ -14,7 +14,7 @@ import torch
 from recbole_raserec.config.config import Config
 from recbole_raserec.config.parameters import affects, is_of
 from recbole_raserec.config.words import check_known, parse_arguments
-from recbole_raserec.data.dataset import load_dataset
+from recbole_raserec.data.dataset import SequenceDataset, load_dataset
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.pipeline import build_model
 from recbole_raserec.regeneration.stage import regenerated
@@ -81,11 +81,11 @@ def tune(
     _check_space(space, sources, config)
     for dimension in space:
         dimension.domain(search == "grid")
-    base = checkpoints.fingerprint(config.plain(), config["dataset"], "raserec")
-    ledger = Ledger(folder / "ended", resume, base)
     check_outputs(config["checkpoint_dir"], config["result_file"])
     init_logger(config)
-    shared = _share(config, space, sources, ledger.read())
+    data = load_dataset(config)
+    ledger = Ledger(folder / "ended", resume, _base(config, data))
+    shared = _share(config, data, space, sources, ledger.read())
     resources = resources_per_trial or _resources(config)
     _run_on_ray(shared, space, config, ledger, ray_address, resources, num_samples, search, scheduler)
     trials = ledger.trials()
@@ -132,9 +132,16 @@ def _check_space(space: list[Dimension], sources: Sources, config: Config) -> No
             sources.config(with_whole_numbers({name: value}, config))
 
 
-def _share(config: Config, space: list[Dimension], sources: Sources, known: dict[str, dict[str, Any]]) -> Shared:
-    """Load the data. If only stage three is searched, also train the backbone and search its memory."""
-    data = load_dataset(config)
+def _base(config: Config, data: SequenceDataset) -> str:
+    """Identifies what all trials have in common: the data, the parameters, and what the trained parts begin with."""
+    files = (checkpoints.file_digest(config[name]) for name in ("pretrained", "regenerator_pretrained"))
+    return checkpoints.fingerprint(config.plain(), " ".join([data.sha256, *files]), "raserec")
+
+
+def _share(
+    config: Config, data: SequenceDataset, space: list[Dimension], sources: Sources, known: dict[str, dict[str, Any]]
+) -> Shared:
+    """What the trials share. If only stage three is searched, train the backbone and search its memory."""
     start = None
     names = {dimension.name for dimension in space}
     if all(checkpoints.is_stage_three(name) for name in names):

@@ -110,7 +110,7 @@ def test_frames_and_arrow_tables_are_lists(recommender):
     )
     by_lists = recommender.recommend([["i4", "i5"], ["i1", "i2"]], users=["b", "a"])
     as_text = frame.assign(timestamp=["10", "7", "9", "5"])  # 10 comes after 9, also as text
-    elsewhere = frame.set_index(pd.Index([3, 9, 1, 2]))
+    elsewhere = frame.set_index(pd.Index([3, 9, 4, 1]))
     for table in (frame, pa.Table.from_pandas(frame), as_text, elsewhere, elsewhere.iloc[[2, 0, 3, 1]].iloc[:, :2]):
         found = recommender.recommend(table)
         assert found["user"].unique().tolist() == ["b", "a"]
@@ -248,6 +248,9 @@ def test_a_file_of_another_kind_is_a_clear_error(trained, tmp_path):
             Recommender.load(path)
     with pytest.raises(ConfigError, match="no such file"):
         Recommender.load(tmp_path / "missing.pth")
+    for recall in (2, "high"):
+        with pytest.raises(ConfigError, match=r"^index_recall"):
+            Recommender.load(trained.path, index_recall=recall)
     other = next(trained.path.parent.glob("*-pretrain-*.pth"))
     with pytest.raises(ConfigError, match="pretrain"):
         Recommender.load(other)

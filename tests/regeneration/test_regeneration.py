@@ -159,6 +159,7 @@ def test_a_part_that_is_left_out_is_not_trained_on(make_config):
     ("words", "says"),
     [
         (["--output=tiny-dr", "--decode_gamma=2"], "decode_gamma=2"),
+        (["--output=tiny-dr", "--regenerator_n_heads=3"], "regenerator_n_heads=3: must divide hidden_size="),
         (["--output=tiny-dr", "--regenerate_parts=pattern"], "did you mean 'patterns'"),
         (["--output=tiny-dr", "--regenerate=DR5SR"], "did you mean 'DR4SR'"),
         (["--output=tiny"], "this is the source"),

@@ -176,16 +176,13 @@ def test_pretrained_skips_the_first_stage_and_must_fit(make_config, tiny_data):
             load_into(config)
 
     narrow = pretrain(make_config(epochs=1, average_weight=0.5, average_window=3))[0].saved_model_file
+    older = torch.load(narrow)
+    del older["config"]["average_form"]
+    checkpoints.save(Path("narrow.pth"), older)
+    assert load_into(make_config(pretrained="narrow.pth", average_weight=0.5, average_window=3)).course is None
     config = make_config(pretrained=narrow, average_weight=0.5)
     with pytest.raises(ConfigError, match="trained with average_window=3, and this run has average_window=10"):
         load_into(config)
-
-    older = torch.load(path)
-    del older["config"]["average_form"]
-    checkpoints.save(Path("older.pth"), older)
-    assert load_into(make_config(pretrained="older.pth")).course is None
-    with pytest.raises(ConfigError, match="trained with average_weight=0"):
-        load_into(make_config(pretrained="older.pth", average_weight=0.5))
 
     config = make_config(pretrained=str(stage.last_file))
     with pytest.raises(ConfigError, match="the last epoch of a run, not a trained backbone"):
