@@ -28,6 +28,7 @@ from benchmarks import (  # noqa: E402
     speed_tables,
     tables,
 )
+from benchmarks.beside_full import beside_full_table  # noqa: E402
 from benchmarks.front import front_table, reasons  # noqa: E402
 from benchmarks.headline import headline_tables, unearned  # noqa: E402
 from benchmarks.parameters import parameters_page  # noqa: E402
@@ -38,9 +39,11 @@ README = HERE.parent / "README.md"
 RESULTS = HERE / "results"
 ALL_FIGURES = RESULTS / "README.md"
 DOCS = HERE.parent / "docs"
-BENCHMARKS, DISTRIBUTED, MEMORY, PARAMETERS, RELIABILITY, SAFEGUARD, SERVING, SIZE = (
-    DOCS / f"{name}.md"
-    for name in ("benchmarks", "distributed", "memory", "parameters", "reliability", "safeguard", "serving", "size")
+PAGES = (
+    "backbones", "benchmarks", "distributed", "memory", "parameters", "reliability", "safeguard", "serving", "size",
+)  # fmt: skip
+BACKBONES, BENCHMARKS, DISTRIBUTED, MEMORY, PARAMETERS, RELIABILITY, SAFEGUARD, SERVING, SIZE = (
+    DOCS / f"{name}.md" for name in PAGES
 )
 # Page, name of the block, result file, and what makes the block of it
 TABLES = (
@@ -56,6 +59,18 @@ TABLES = (
     (SIZE, "endtoend", "end_to_end.json", size_tables.end_to_end_table),
     (SIZE, "search", "search.json", size_tables.search_table),
     (SIZE, "strides", "long-histories.json", size_tables.stride_table),
+)
+# Page, name of the block, and the result files of each row beside preset full on Beauty
+BESIDE_FULL = (
+    (
+        BACKBONES,
+        "figures",
+        {
+            "HSTU, the same preset": "backbones/beauty-hstu-full-*.json",
+            "SASRec, filter beside attention": "backbones/beauty-sasrec-filter-full-*.json",
+        },
+    ),
+    (BENCHMARKS, "decoded", {"decoded rows too": "decoded/beauty-sasrec-full-decoded-*.json"}),
 )
 ABOUT = (
     "Written by `python benchmarks/render.py` from the files beside it. Means over the seeds and half their range; "
@@ -118,7 +133,7 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
     text = BENCHMARKS.read_text(encoding="utf-8")
     for name, block in blocks(results, headline, [read_result(file) for file in swept], bench, published).items():
         text = replace_block(text, name, block)
-    others = (DISTRIBUTED, MEMORY, RELIABILITY, SAFEGUARD, SERVING, SIZE)
+    others = (BACKBONES, DISTRIBUTED, MEMORY, RELIABILITY, SAFEGUARD, SERVING, SIZE)
     texts = {BENCHMARKS: text, **{file: file.read_text(encoding="utf-8") for file in others}}
     for place, name, file, table in TABLES:
         if (RESULTS / file).exists():
@@ -126,6 +141,9 @@ def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
     exact, lists = (_runs(f"recall/*-{index}-*.json") for index in ("exact", "lists"))
     if exact:
         texts[SIZE] = replace_block(texts[SIZE], "recall", size_tables.recall_table(exact, lists))
+    for place, name, rows in BESIDE_FULL:
+        if found := {label: runs for label, files in rows.items() if (runs := _runs(files))}:
+            texts[place] = replace_block(texts[place], name, beside_full_table(exact, found))
     if guarded := _runs("safeguard/*.json"):
         full = [run for run in headline if run["config"].get("preset") == "full"]
         texts[SAFEGUARD] = replace_block(texts[SAFEGUARD], "nobody", safeguard_tables.nobody_table(guarded, full))

@@ -1,0 +1,33 @@
+"""The tables of settings beside preset full say what the result files say."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.beside_full import beside_full_table
+from benchmarks.tables import METRICS, PROTOCOLS
+from recbole_raserec.evaluation.significance import pack_ranks
+
+CONFIG = {"metrics": ["NDCG"], "topk": [5, 10, 20], "metric_decimal_place": 6, "valid_metric": "NDCG@10"}
+
+
+def run(seed: int, backbone: int, raserec: int) -> dict:
+    """A run in which every user's target has the rank ``backbone``, and ``raserec`` with retrieval."""
+    ranks = {"backbone": backbone, "train": raserec}
+    test = {side: {p: dict.fromkeys(METRICS, 1 / rank) for p in PROTOCOLS} for side, rank in ranks.items()}
+    return {
+        "seed": seed,
+        "config": CONFIG,
+        "backbone": {"name": "SASRec", "test": test["backbone"]},
+        "raserec": {"test_by_memory": {"train": {"test": test["train"]}}},
+        "test_ranks": {side: {p: pack_ranks(np.full(40, rank), 20) for p in PROTOCOLS} for side, rank in ranks.items()},
+    }
+
+
+def test_a_row_is_compared_with_its_backbone_and_with_full_of_the_same_seeds():
+    table = beside_full_table([run(1, 4, 2), run(2, 4, 1)], {"other": [run(2, 2, 2)]}).splitlines()
+    assert (
+        table[2]
+        == "| SASRec, `--preset=full`, 2 seeds | unmasked | .2500 ±.0000 | .7500 ±.2500 | +89.3 [+89.3, +89.3] |  |"
+    )
+    assert table[-1] == "| other, seed 2 | masked | .5000 | .5000 | +0.0 [+0.0, +0.0] | -36.9 [-36.9, -36.9] |"
