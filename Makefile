@@ -26,6 +26,7 @@ fast-next: $(VENV)/installed
 	$(BIN)/python -m pytest tests/runtime tests/data tests/tuning tests/test_model.py tests/test_doctor.py \
 	  tests/end_to_end/test_golden.py
 
+# The tests of the page need Chromium.
 test-all: $(VENV)/installed lint
 	$(BIN)/python -m pip install --quiet --constraint $(LOCK) optuna playwright schemathesis \
 	  onnx onnxscript onnxruntime
@@ -67,6 +68,7 @@ bench: $(VENV)/installed .venv-rectools/installed
 	.venv-rectools/bin/python -m pip install --quiet 'rectools[torch]==0.19.0' torch==2.13.0 'numpy<2'
 	touch $@
 
+# Only runs whose file is missing are trained; benchmarks/reproduce.py --output=FOLDER trains all again.
 reproduce: $(VENV)/installed
 	$(BIN)/python benchmarks/reproduce.py --jobs=2
 	$(BIN)/python benchmarks/render.py
@@ -87,4 +89,4 @@ endif
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-next .venv-docs .venv-rectools build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-next .venv-docs .venv-rectools .ci-venv .ci-venv-next build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -14,7 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks.render import DOCS, README, replace_block  # noqa: E402
+from benchmarks.render import DOCS, PAGES, replace_block  # noqa: E402
 from recbole_raserec.reporting.result import read_result  # noqa: E402
 from recbole_raserec.reporting.text import format_result  # noqa: E402
 
@@ -33,7 +33,7 @@ def blocks(result: Path) -> list[tuple[Path, str, str]]:
     """The page, the name and the content of each block."""
     source = (HERE.parent / "examples" / "own_backbone.py").read_text(encoding="utf-8")
     return [
-        (README, "example", f"```\n{output_of('recommend', str(result), folder=result.parent)}```"),
+        (PAGES["README"], "example", f"```\n{output_of('recommend', str(result), folder=result.parent)}```"),
         (DOCS / "quickstart.md", "run", f"```\n{format_result(read_result(result))}\n```"),
         (DOCS / "backbones.md", "own_backbone", f"```python\n{source}```"),
     ]

@@ -35,42 +35,44 @@ from benchmarks.parameters import parameters_page  # noqa: E402
 from recbole_raserec.reporting.page import sensitivity, sweeps, write_report  # noqa: E402
 from recbole_raserec.reporting.result import read_result  # noqa: E402
 
-README = HERE.parent / "README.md"
-RESULTS = HERE / "results"
-ALL_FIGURES = RESULTS / "README.md"
-DOCS = HERE.parent / "docs"
-PAGES = (
-    "backbones", "benchmarks", "distributed", "memory", "parameters", "reliability", "safeguard", "serving", "size",
-)  # fmt: skip
-BACKBONES, BENCHMARKS, DISTRIBUTED, MEMORY, PARAMETERS, RELIABILITY, SAFEGUARD, SERVING, SIZE = (
-    DOCS / f"{name}.md" for name in PAGES
-)
+RESULTS, DOCS = HERE / "results", HERE.parent / "docs"
+PAGES = {
+    "README": HERE.parent / "README.md",
+    "all figures": RESULTS / "README.md",
+    **{
+        name: DOCS / f"{name}.md"
+        for name in (
+            "backbones", "benchmarks", "distributed", "memory", "parameters", "reliability", "safeguard", "serving",
+            "size",
+        )
+    },
+}  # fmt: skip
 # Page, name of the block, result file, and what makes the block of it
 TABLES = (
-    (BENCHMARKS, "rectools", "rectools.json", speed_tables.rectools_table),
-    (MEMORY, "newitems", "new-items.json", memory_tables.new_items_table),
-    (MEMORY, "living", "living.json", memory_tables.living_table),
-    (MEMORY, "poisoning", "poisoning.json", memory_tables.poisoning_table),
-    (RELIABILITY, "faults", "kills-pipeline.json", reliability_tables.faults_table),
-    (RELIABILITY, "fuzz", "fuzz.json", reliability_tables.fuzz_table),
-    (SERVING, "recommender", "serving.json", service_tables.recommender_table),
-    (SERVING, "speed", "serving_http.json", service_tables.speed_table),
-    (DISTRIBUTED, "processes", "several-processes.json", speed_tables.processes_table),
-    (SIZE, "endtoend", "end_to_end.json", size_tables.end_to_end_table),
-    (SIZE, "search", "search.json", size_tables.search_table),
-    (SIZE, "strides", "long-histories.json", size_tables.stride_table),
+    ("benchmarks", "rectools", "rectools.json", speed_tables.rectools_table),
+    ("memory", "newitems", "new-items.json", memory_tables.new_items_table),
+    ("memory", "living", "living.json", memory_tables.living_table),
+    ("memory", "poisoning", "poisoning.json", memory_tables.poisoning_table),
+    ("reliability", "faults", "kills-pipeline.json", reliability_tables.faults_table),
+    ("reliability", "fuzz", "fuzz.json", reliability_tables.fuzz_table),
+    ("serving", "recommender", "serving.json", service_tables.recommender_table),
+    ("serving", "speed", "serving_http.json", service_tables.speed_table),
+    ("distributed", "processes", "several-processes.json", speed_tables.processes_table),
+    ("size", "endtoend", "end_to_end.json", size_tables.end_to_end_table),
+    ("size", "search", "search.json", size_tables.search_table),
+    ("size", "strides", "long-histories.json", size_tables.stride_table),
 )
 # Page, name of the block, and the result files of each row beside preset full on Beauty
 BESIDE_FULL = (
     (
-        BACKBONES,
+        "backbones",
         "figures",
         {
             "HSTU, the same preset": "backbones/beauty-hstu-full-*.json",
             "SASRec, filter beside attention": "backbones/beauty-sasrec-filter-full-*.json",
         },
     ),
-    (BENCHMARKS, "decoded", {"decoded rows too": "decoded/beauty-sasrec-full-decoded-*.json"}),
+    ("benchmarks", "decoded", {"decoded rows too": "decoded/beauty-sasrec-full-decoded-*.json"}),
 )
 ABOUT = (
     "Written by `python benchmarks/render.py` from the files beside it. Means over the seeds and half their range; "
@@ -125,41 +127,42 @@ def blocks(
     }
 
 
-def pages(published: dict, swept: list[Path]) -> dict[Path, str]:
-    """Each page and its text, from the result files."""
+def pages(published: dict, swept: list[Path]) -> dict[str, str]:
+    """The text of each of ``PAGES``, from the result files."""
     results = _runs("amazon-*.json")
     headline = [run for run in results if tables.in_headline(run["config"])]
     bench = _json("bench-cpu.json")
-    text = BENCHMARKS.read_text(encoding="utf-8")
-    for name, block in blocks(results, headline, [read_result(file) for file in swept], bench, published).items():
-        text = replace_block(text, name, block)
-    others = (BACKBONES, DISTRIBUTED, MEMORY, RELIABILITY, SAFEGUARD, SERVING, SIZE)
-    texts = {BENCHMARKS: text, **{file: file.read_text(encoding="utf-8") for file in others}}
+    runs = [read_result(file) for file in swept]
+    texts = {name: file.read_text(encoding="utf-8") for name, file in PAGES.items()}
+
+    def put(place: str, name: str, block: str) -> None:
+        texts[place] = replace_block(texts[place], name, block)
+
+    for name, block in blocks(results, headline, runs, bench, published).items():
+        put("benchmarks", name, block)
     for place, name, file, table in TABLES:
         if (RESULTS / file).exists():
-            texts[place] = replace_block(texts[place], name, table(_json(file)))
+            put(place, name, table(_json(file)))
     exact, lists = (_runs(f"recall/*-{index}-*.json") for index in ("exact", "lists"))
     if exact:
-        texts[SIZE] = replace_block(texts[SIZE], "recall", size_tables.recall_table(exact, lists))
+        put("size", "recall", size_tables.recall_table(exact, lists))
     for place, name, rows in BESIDE_FULL:
-        if found := {label: runs for label, files in rows.items() if (runs := _runs(files))}:
-            texts[place] = replace_block(texts[place], name, beside_full_table(exact, found))
+        if found := {label: of_row for label, files in rows.items() if (of_row := _runs(files))}:
+            put(place, name, beside_full_table(exact, found))
     if guarded := _runs("safeguard/*.json"):
         full = [run for run in headline if run["config"].get("preset") == "full"]
-        texts[SAFEGUARD] = replace_block(texts[SAFEGUARD], "nobody", safeguard_tables.nobody_table(guarded, full))
-    drift = next(run for run in map(read_result, swept) if "drift" in run)
-    readme = README.read_text(encoding="utf-8")
-    for name, block in {"results": front_table(headline, published), "why": reasons(headline, drift, bench)}.items():
-        readme = replace_block(readme, name, block)
-    written = {README: readme, ALL_FIGURES: page(headline), **texts}
-    return {**written, PARAMETERS: parameters_page()}
+        put("safeguard", "nobody", safeguard_tables.nobody_table(guarded, full))
+    put("README", "results", front_table(headline, published))
+    put("README", "why", reasons(headline, next(run for run in runs if "drift" in run), bench))
+    return {**texts, "all figures": page(headline), "parameters": parameters_page()}
 
 
-def problems(written: dict[Path, str], published: dict) -> list[str]:
+def problems(written: dict[str, str], published: dict) -> list[str]:
     """What --check finds: pages that would change, and bold figures of docs/benchmarks.md below their bar."""
-    stale = [file for file, text in written.items() if file.read_text(encoding="utf-8") != text]
-    told = [f"{file.name} is not what the result files say: run python benchmarks/render.py" for file in stale]
-    block = re.search(r"<!-- accuracy -->\n(.*?)<!-- /accuracy -->", BENCHMARKS.read_text(encoding="utf-8"), re.S)
+    before = {name: PAGES[name].read_text(encoding="utf-8") for name in written}
+    stale = [PAGES[name].name for name, text in written.items() if before[name] != text]
+    told = [f"{file} is not what the result files say: run python benchmarks/render.py" for file in stale]
+    block = re.search(r"<!-- accuracy -->\n(.*?)<!-- /accuracy -->", before["benchmarks"], re.S)
     assert block, "docs/benchmarks.md has no block named accuracy"
     return told + unearned(block[1], published)
 
@@ -180,8 +183,8 @@ def main(argv: list[str]) -> None:
     written = pages(published, swept)
     if argv:
         sys.exit("\n".join(problems(written, published)) or 0)
-    for file, text in written.items():
-        file.write_text(text, encoding="utf-8")
+    for name, text in written.items():
+        PAGES[name].write_text(text, encoding="utf-8")
     draw(swept, HERE / "pictures")
 
 

@@ -42,7 +42,16 @@ PACKAGES = {
     "tqdm": ("tqdm", *2 * ("pip install tqdm",)),
 }
 _OPTIONAL = ("matplotlib", "jinja2", "optuna", "setuptools", "scipy", "pyarrow", "scikit-learn")
-_PACKAGE_OF = {"yaml": "PyYAML", "sklearn": "scikit-learn", "faiss": "faiss-cpu"}  # modules of another name
+_PACKAGE_OF = {  # modules of another name
+    "yaml": "PyYAML",
+    "sklearn": "scikit-learn",
+    "faiss": "faiss-cpu",
+    "pkg_resources": "'setuptools<81'",  # which ray 2.6 imports
+    "distutils": "setuptools",
+    "google": "protobuf",
+    "dateutil": "python-dateutil",
+    "PIL": "pillow",
+}
 
 
 def is_new_stack() -> bool:

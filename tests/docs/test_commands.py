@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.render import DOCS, README
+from benchmarks import render
 
 pytestmark = pytest.mark.slow
+README, DOCS = render.PAGES["README"], render.DOCS
 ROOT = README.parent
 # Their commands talk to a service; tests/serving and benchmarks/kills.py run it.
 OWN_TESTS = {"serving", "memory", "reliability", "recbole-models"}

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import render
 from benchmarks.parameters import parameters_page
-from benchmarks.render import DOCS, PARAMETERS, README
 
+README, DOCS = render.PAGES["README"], render.DOCS
 ROOT = README.parent
 PAGES = [README, *sorted(DOCS.glob("*.md"))]
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]+))?\)")
@@ -43,7 +44,7 @@ def test_every_page_is_linked_from_the_readme():
 
 
 def test_the_page_of_parameters_is_the_table():
-    assert PARAMETERS.read_text(encoding="utf-8") == parameters_page()
+    assert render.PAGES["parameters"].read_text(encoding="utf-8") == parameters_page()
 
 
 def test_a_backbone_fits_in_40_lines():

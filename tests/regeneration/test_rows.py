@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_raserec.data.patterns import mine_patterns
 from recbole_raserec.data.sequences import Sequences
+from recbole_raserec.data.splits import Split
 from recbole_raserec.regeneration.decoding import Decoded
 from recbole_raserec.regeneration.rows import extend, find_leaks, rows_of_decoded, rows_of_patterns
 from recbole_raserec.runtime.ragged import offsets_of
@@ -26,23 +29,36 @@ def decoded_of(rows: list[tuple[int, list[int]]], owners: int) -> Decoded:
     return Decoded(items, offsets, owner)
 
 
-def leaks_by_hand(row: list[int], history: list[int]) -> list[int]:
-    """Positions of held-out items that follow the item that they truly follow."""
-    held_out = {3: 1}.get(len(history), 2 if len(history) >= 4 else 0)
+def leave_one_out(history: list[int]) -> int:
+    """The number of held-out items."""
+    return {3: 1}.get(len(history), 2 if len(history) >= 4 else 0)
+
+
+def leaks_by_hand(row: list[int], history: list[int], held_out: int) -> list[int]:
+    """Positions of held-out items, the last of the history, that follow the item that they truly follow."""
     return [
         at
         for at, item in enumerate(row)
-        if any(history[-n] == item and history[-n - 1] in row[:at] for n in range(1, held_out + 1))
+        if any(
+            history[-n] == item and history[-n - 1] in row[:at] for n in range(1, min(held_out, len(history) - 1) + 1)
+        )
     ]
 
 
-@given(histories, written)
-def test_the_guard_cuts_each_row_before_its_own_users_first_held_out_transition(lists, rows):
+@given(histories, written, st.none() | st.lists(st.integers(0, 7), min_size=4, max_size=4))
+def test_the_guard_cuts_each_row_before_its_own_users_first_held_out_transition(lists, rows, trained):
+    """Under a split by time any number of items may be held out: all but the first ``trained`` of each user."""
     sequences = of_lists(lists)
+    held_out = [leave_one_out(items) for items in lists]
+    if trained is not None:
+        train = np.minimum(trained[: len(lists)], sequences.lengths)
+        none = np.full(len(lists), -1)
+        sequences = replace(sequences, split=Split(train=train, valid=none, test=none, known=sequences.lengths))
+        held_out = (sequences.lengths - train).tolist()
     kept, cut = rows_of_decoded(decoded_of(rows, len(lists)), sequences)
     expected, count = [], 0
     for who, row in rows:
-        leaks = leaks_by_hand(row, lists[who % len(lists)])
+        leaks = leaks_by_hand(row, lists[who % len(lists)], held_out[who % len(lists)])
         count += bool(leaks)
         short = tuple(row[: leaks[0]] if leaks else row)
         if len(short) >= 2 and short not in expected:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+from contextlib import ExitStack
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_raserec.retrieval import index as index_module
+from recbole_raserec.retrieval import list_segment
 from recbole_raserec.retrieval import lists as lists_module
 from recbole_raserec.retrieval.index import normalise
 from recbole_raserec.retrieval.list_segment import Segment
@@ -30,8 +33,17 @@ def clustered(seed: int, size: int, equal: int = 0) -> np.ndarray:
 
 
 @settings(max_examples=40)
-@given(st.integers(1, 800), st.integers(1, 100), st.integers(1, 40))
-def test_lists_that_are_read_whole_find_what_an_exact_search_finds(size, count, depth):
+@given(st.integers(1, 800), st.integers(1, 100), st.integers(1, 40), st.sampled_from([None, 50]))
+def test_lists_that_are_read_whole_find_what_an_exact_search_finds(size, count, depth, block):
+    """``block`` is the number of keys that are handled together; a large bank has several blocks."""
+    with ExitStack() as small:
+        for module, name in ((lists_module, "BLOCK"), (list_segment, "BLOCK"), (lists_module, "_COSINES")):
+            if block:
+                small.enter_context(mock.patch.object(module, name, block))
+        check_lists_that_are_read_whole(size, count, depth)
+
+
+def check_lists_that_are_read_whole(size, count, depth):
     keys, queries = clustered(size, size, size // 10), normalise(clustered(size + 1, count))
     lists = build_lists(keys)
     lists.read = size

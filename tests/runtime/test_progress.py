@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 
 from recbole_raserec.runtime.progress import bar, timed
@@ -20,5 +21,6 @@ def test_a_stage_is_one_line_of_the_log(caplog):
     seconds = {"pretrain": 1.0}
     with caplog.at_level(logging.INFO), timed(seconds, "pretrain"):
         pass
-    assert [record.message for record in caplog.records] == ["pretrain: 0.0 s"]
-    assert 1 <= seconds["pretrain"] < 2
+    (record,) = caplog.records
+    assert re.fullmatch(r"pretrain: \d+\.\d s", record.message)
+    assert seconds["pretrain"] >= 1

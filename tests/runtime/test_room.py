@@ -69,7 +69,7 @@ def test_a_model_that_is_too_large_is_an_error_too(tiny_data, own_folder):
         run("RaSeRec", "tiny", config_dict={**SMALL, "data_path": str(tiny_data), "hidden_size": 10**12})
 
 
-@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")])
+@pytest.mark.parametrize("error", [MemoryError(), torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate")])
 def test_pythons_and_the_gpus_errors_too(error):
     with pytest.raises(ConfigError, match="eval_batch_size: evaluate is out of memory"), room.out_of_memory("evaluate"):
         raise error

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from unittest.mock import ANY
 
@@ -78,16 +79,22 @@ def test_scores_of_a_combination_are_those_of_the_formula(make_config, backbone)
 @torch.no_grad()
 def test_parts_of_an_explanation_sum_to_the_score(make_config):
     _, model, remembered = stage_three(make_config())
+    for weights in model.augmentation.parameters():
+        if weights.dim() == 2:  # so the contributions are not small; the biases are 0
+            torch.nn.init.normal_(weights, std=0.5)
     h, memories = remembered.valid.to(torch.device("cpu"), model.depth)[torch.tensor([4])]
-    for combination in (FULL, BACKBONE, Combination(Mixture(0.3, 0.2, 0.5), 0.4, 0.3)):
-        scorer = model.scorer(combination)
+    combinations = FULL, BACKBONE, Combination(Mixture(0.3, 0.2, 0.5), 0.4, 0.3)
+    for voters, combination in product((None, 3), combinations):
+        scorer = replace(model.scorer(combination), voters=voters)
         reasons = scorer.reasons(h, memories, 5)
         assert reasons.score == pytest.approx(float(scorer.products(h, memories)[5, 0]), abs=1e-5)
         mixture = combination.mixture
         votes = np.exp(reasons.cosine / mixture.tau) / (1 + remembered.counts[memories.items[0]]) ** mixture.exponent
+        votes[len(votes) if voters is None else voters :] = 0
         assert reasons.vote == pytest.approx(mixture.weight * votes / votes.sum(), abs=1e-6)
-        total = reasons.own + reasons.contribution.sum() + reasons.constant
-        assert reasons.score == pytest.approx(total, abs=1e-5)
+        penalty = combination.adjustment * math.log(1 + remembered.counts[5])
+        total = reasons.own + reasons.contribution.sum() - penalty
+        assert reasons.score == pytest.approx(total, abs=1e-4)
         alpha = 1 - combination.strength * (1 - model.augmentation.alpha)
         assert reasons.own == pytest.approx(alpha * float(h[0] @ model.item_vectors[5]), abs=1e-6)
 
@@ -128,6 +135,7 @@ def test_the_rule_is_that_of_its_docstring(seed, better, users):
 
 
 def test_both_answers_of_the_rule_occur():
+    assert (OVERALL, GROUP, GAIN) == (0.0, -1.64, 1.0)  # docs/safeguard.md promises them
     base = Ranks(np.full(400, 9), np.full(400, 9))
     guard = Safeguard.of(base, np.tile([1, 2], 200), np.full(400, 7), np.array([0, 5, 50]), METRICS)
     better = np.where(np.arange(400) < 100, 3, 9)
@@ -168,6 +176,21 @@ def test_the_best_combination_that_passes_is_kept(make_config):
     assert free.valid["ndcg@10"] == best["unmasked"]
     named = {key: value for key, value in best.items() if key in ("weight", "tau", "exponent")}
     assert named == free.combination.mixture.plain()
+
+
+def test_the_best_of_those_that_pass_is_kept_where_the_best_of_all_is_refused(make_config, monkeypatch):
+    config = make_config(**LISTS)
+    _, model, remembered = stage_three(config)
+    valid = remembered.valid.to(torch.device("cpu"), model.depth)
+    free = choose(config.changed(safeguard=False), model, valid, remembered.counts)
+    totals = [row["unmasked"] + row["masked"] for row in free.tried]
+    refused = [each == max(totals) for each in totals]
+    left = [-1.0 if no else each for each, no in zip(totals, refused)]
+    assert max(left) > 0
+    answers = iter(["refused" if no else None for no in refused])
+    monkeypatch.setattr(Safeguard, "refusal", lambda *_: next(answers))
+    choice = choose(config, model, valid, remembered.counts)
+    assert choice.combination == candidates(config)[left.index(max(left))]
 
 
 def test_without_a_combination_that_passes_there_is_no_retrieval(tiny_data):

@@ -235,6 +235,10 @@ def test_fingerprints_name_what_figures_depend_on():
     assert name("finetune", alpha=0.1) != name("finetune")
     assert name("pretrain", seed=2) != name("pretrain")
 
+    by_time = {"split": "time", "time_shares": [0.5, 0.3, 0.2]}
+    assert name("finetune", time_shares=[0.5, 0.3, 0.2]) == name("finetune")
+    assert name("finetune", **by_time) != name("finetune", **{**by_time, "time_shares": [0.6, 0.2, 0.2]})
+
     of_pairs, of_patterns = {"memory": ["pairs"]}, {"memory": ["pairs", "patterns"]}
     assert name("finetune", **of_pairs, pattern_min_support=3) == name("finetune", **of_pairs)
     assert name("finetune", **of_patterns, pattern_min_support=3) != name("finetune", **of_patterns)
