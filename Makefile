@@ -23,8 +23,8 @@ test-next:
 .PHONY: fast-next
 fast-next: $(VENV)/installed
 	$(BIN)/recbole-raserec doctor
-	$(BIN)/python -m pytest tests/runtime tests/data tests/tuning tests/test_model.py tests/test_doctor.py \
-	  tests/end_to_end/test_golden.py
+	$(BIN)/python -m pytest tests/runtime tests/data tests/tuning tests/recommending tests/retrieval tests/serving \
+	  tests/test_model.py tests/test_doctor.py tests/end_to_end/test_golden.py
 
 # The tests of the page need Chromium.
 test-all: $(VENV)/installed lint

@@ -109,15 +109,11 @@ class Scorer:
         own = share * float(h[0] @ self.item_vectors[item])
         memories = near.vectors, self.item_vectors[near.items], near.real, near.weights
         shares, parts = self.augmentation.parts(h, *memories)
-        added, cosine, voting = (
-            self.strength * (parts[0] @ self.item_vectors[item]),
-            cosines(h, neighbours),
-            self.voters,
-        )
-        of, trust = neighbours.nearest(voting), neighbours.nearest(voting).weights
-        log_counts, trust = self.log_counts[of.items[0]], None if trust is None else trust[0]
-        votes = self.mixture.votes(cosine[0, :voting], log_counts, trust)
-        return Reasons.of(score, own, shares[0], added, cosine[0], votes)
+        added = self.strength * (parts[0] @ self.item_vectors[item])
+        cosine, voting = cosines(h, neighbours)[0], neighbours.nearest(self.voters)
+        trust = None if voting.weights is None else voting.weights[0]
+        votes = self.mixture.votes(cosine[: self.voters], self.log_counts[voting.items[0]], trust)
+        return Reasons.of(score, own, shares[0], added, cosine, votes)
 
 
 class RaSeRec(SequentialRecommender):
