@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from benchmarks.examples import README, blocks, output_of
+from benchmarks.examples import blocks, output_of
+from benchmarks.render import PAGES
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ def _without_seconds(text: str) -> list[str]:
 
 def test_from_make_run_to_recommendations_with_reasons(tmp_path):
     """The README's output, from the main job's own model."""
-    root = Path(README).parent
+    root = PAGES["README"].parent
     words = ["--model=RaSeRec", "--dataset=ml-100k", "--result_file=result.json", "--show_progress=False"]
     subprocess.run([sys.executable, str(root / "run_recbole_raserec.py"), *words], cwd=tmp_path, check=True)
     for page, name, block in blocks(tmp_path / "result.json"):
@@ -28,7 +28,7 @@ def test_from_make_run_to_recommendations_with_reasons(tmp_path):
         assert told
         assert _without_seconds(told[1]) == _without_seconds(block)
     example = next(block for _, name, block in blocks(tmp_path / "result.json") if name == "example")
-    assert example in README.read_text(encoding="utf-8")  # nothing of the first call is left
+    assert example in PAGES["README"].read_text(encoding="utf-8")  # nothing of the first call is left
 
 
 def test_from_a_table_of_your_own(tmp_path):
