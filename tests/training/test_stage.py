@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recbole_raserec import ConfigError, RaSeRec, SequenceDataset, run
-from recbole_raserec.training import backbone, checkpoints
+from recbole_raserec.training import backbone, checkpoints, model_file
 from recbole_raserec.training.backbone import BackboneTrainer
 from recbole_raserec.training.course import seed_of
 from recbole_raserec.training.optimizers import DenseAndSparse
@@ -223,6 +223,11 @@ def test_checkpoints_are_tensors_and_plain_types(make_config):
     for path in (stage.saved_model_file, stage.last_file):
         state = torch.load(path, weights_only=True)
         assert state["config"]["hidden_size"] == 16
+
+
+def test_a_parameter_that_is_newer_than_a_model_file_has_its_earlier_value():
+    config = model_file._SavedConfig({"average_weight": 0.5})
+    assert (config["average_weight"], config["average_form"], config["unknown"]) == (0.5, "mean", None)
 
 
 def test_fingerprints_name_what_figures_depend_on():
