@@ -57,7 +57,7 @@ def _cost(result: dict[str, Any]) -> str:
     count = next(iter(result["cost"].values()))["memories"]
     first = (
         f"What the limits cost when people add honestly ({count:,} memories of what they chose). The users are the "
-        "first 1,000 of each kind in the file, not those of [New items](#new-items):"
+        f"first {int(result['options']['users']):,} of each kind in the file, not those of [New items](#new-items):"
     )
     return "\n".join([first, "", *lines])
 

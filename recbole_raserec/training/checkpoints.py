@@ -26,7 +26,7 @@ FORMAT = 1
 # A stage depends on the parameters whose ``affects`` (see ``rows.AFFECTS``) is one of these.
 _BACKBONE = ("rows", "backbone")
 _FINETUNE = (*_BACKBONE, "memory", "finetune")
-_MINES = ("pattern_window", "pattern_min_support")  # also of a memory of patterns
+_MINED = ("pattern_window", "pattern_min_support")  # also of a memory of patterns
 _READ = {"regenerate": ("rows",), "pretrain": _BACKBONE, "finetune": _FINETUNE, "raserec": (*_FINETUNE, "mixture")}
 
 
@@ -51,7 +51,7 @@ def relevant(config: dict[str, Any], stage: str) -> dict[str, Any]:
     if stage == "regenerate":
         kept["decodes"] = "decoded" in config["regenerate_parts"]
     elif config.get("regenerate") is None:
-        mined = _MINES if stage in ("finetune", "raserec") and "patterns" in config.get("memory", ()) else ()
+        mined = _MINED if stage in ("finetune", "raserec") and "patterns" in config.get("memory", ()) else ()
         kept = {name: value for name, value in kept.items() if name in mined or not is_of(name, "regeneration")}
     if stage == "raserec" and config.get("memory_include_valid"):
         kept["memory_include_valid"] = True  # it changes no figure, but the file holds this memory
