@@ -41,7 +41,7 @@ def test_the_stronger_attacker_of_each_seed_is_shown():
     ]
     result = {
         "rows": rows, "recommended": poisoning.RECOMMENDED, "data": "Some.txt", "memories": 121704, "users": 1000,
-        "options": {"seeds": "2", "share": "0.01", "most": "10000"},
+        "options": {"users": "1500", "seeds": "2", "share": "0.01", "most": "10000"},
         "cost": {"without": {"memories": 12, "new": 0.05, "others": 0.125}},
     }  # fmt: skip
     lines = memory_tables.poisoning_table(result).splitlines()
@@ -49,6 +49,7 @@ def test_the_stronger_attacker_of_each_seed_is_shown():
     assert one == "| mixture 0.3 | a rare item | one | 20 to 1,100 | never | never | never | never |"
     assert many.endswith("| 20 to 1,100 | 2,000 | 2,000 | 2,000 | 2,000 |")
     assert "of 1 % of the users" in lines[0] and lines[-1] == "| without | .0500 | .1250 |"
+    assert any("the first 1,500 of each kind" in line for line in lines)
 
 
 @pytest.mark.parametrize("minutes", [0, 10])
