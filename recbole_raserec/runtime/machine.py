@@ -62,12 +62,21 @@ def resident_mib() -> float:
     return int(statm.read_text().split()[1]) * resource.getpagesize() / 2**20 if statm.is_file() else 0.0
 
 
-class HeapGrowth:
-    """Gives freed memory back to the system, where the C library can (glibc), once the process has grown enough.
+def return_freed() -> None:
+    """Give freed memory back to the system, where the C library can (glibc).
 
-    glibc keeps the gaps between the blocks in use. Batches of ever other shapes fill other gaps, so the resident memory
-    of a training would grow with every epoch. Pages that were given back cost time when they are used again, so it is
-    done only after a growth.
+    glibc keeps the gaps between the blocks in use. Pages that were given back cost time when they are used again.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+class HeapGrowth:
+    """Gives freed memory back to the system once the process has grown enough.
+
+    Batches of ever other shapes fill other gaps of the heap, so the resident memory of a training would grow with every
+    epoch.
     """
 
     _GROWTH = 128.0  # MiB
@@ -81,6 +90,4 @@ class HeapGrowth:
         if self._first is None:
             self._first = resident
         elif resident > self._first + self._GROWTH:
-            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-            if trim is not None:
-                trim(0)
+            return_freed()

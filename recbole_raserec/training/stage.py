@@ -22,7 +22,7 @@ from recbole_raserec.evaluation.metrics import Metrics, recbole_metrics
 from recbole_raserec.evaluation.ranking import Ranks
 from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.files import only_writer
-from recbole_raserec.runtime.machine import HeapGrowth
+from recbole_raserec.runtime.machine import HeapGrowth, return_freed
 from recbole_raserec.runtime.progress import bar
 from recbole_raserec.runtime.recbole_faults import without_anomaly_mode
 from recbole_raserec.training import checkpoints
@@ -96,8 +96,7 @@ class StageTrainer(Trainer):
     def run(self, valid_part: Any, show_progress: bool, on_epoch: OnEpoch | None = None) -> dict[str, float]:
         """Train until early stopping, restore the best epoch, and return its validation metrics.
 
-        With ``resume`` an interrupted run continues after its last epoch. It has the same batches and the same
-        dropout as a run without interruption. A finished run is only loaded.
+        With ``resume`` a run goes on after its last epoch as if never interrupted. A finished run is only loaded.
 
         Parameters
         ----------
@@ -125,12 +124,13 @@ class StageTrainer(Trainer):
         if not finished:
             self.fit(None, valid_part, show_progress=show_progress, callback_fn=after)
             self._save_last(self.epochs - 1, self.best_valid_score, finished=True)
-        path = Path(self.saved_model_file)
-        best = processes.from_first(lambda: checkpoints.best_of(path, self.best_valid_result, self.device))
+        path = self.saved_model_file
+        best = processes.from_first(lambda: checkpoints.best_of(Path(path), self.best_valid_result, self.device))
         if best is None:
-            raise ConfigError("checkpoint_dir", str(path), "the best epoch cannot be read", "run the command again")
+            raise ConfigError("checkpoint_dir", path, "the best epoch cannot be read", "run the command again")
         self.model.load_state_dict(best["state_dict"])
         self.tensorboard.close()
+        return_freed()  # a search may be next, with large blocks of its own
         return best["valid"]
 
     @property
