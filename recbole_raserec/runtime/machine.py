@@ -76,18 +76,25 @@ class HeapGrowth:
     """Gives freed memory back to the system once the process has grown enough.
 
     Batches of ever other shapes fill other gaps of the heap, so the resident memory of a training would grow with every
-    epoch.
+    step and every epoch.
     """
 
-    _GROWTH = 128.0  # MiB
+    _IN_AN_EPOCH, _BETWEEN_EPOCHS = 768.0, 128.0  # MiB
 
     def __init__(self) -> None:
+        self._start = resident_mib()
         self._first: float | None = None
 
-    def check(self) -> None:
-        """Called after each epoch; what is resident at the first call is no growth."""
+    def after_step(self) -> None:
+        """The growth is that since the training began, or since memory was last given back in an epoch."""
+        if resident_mib() > self._start + self._IN_AN_EPOCH:
+            return_freed()
+            self._start = resident_mib()  # what is left is in use
+
+    def after_epoch(self) -> None:
+        """The growth is that since the first epoch's end."""
         resident = resident_mib()
         if self._first is None:
             self._first = resident
-        elif resident > self._first + self._GROWTH:
+        elif resident > self._first + self._BETWEEN_EPOCHS:
             return_freed()

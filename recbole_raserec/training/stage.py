@@ -156,7 +156,8 @@ class StageTrainer(Trainer):
         with without_anomaly_mode():
             for batch in bar(f"{self.stage} {epoch_idx:>3}", show_progress)(batches):
                 total += self._step(batch)
-        self.heap.check()
+                self.heap.after_step()
+        self.heap.after_epoch()
         total = processes.total(total)
         check_finite(total.item(), self.model, self._place(epoch_idx), self.rate, self.config[self.rate])
         return total.item()
@@ -244,7 +245,6 @@ class StageTrainer(Trainer):
         self.optimizer.load_state_dict(in_order(last["optimizer"], earlier, names))
         if self.average is not None:
             self.average.load_state_dict(last["average"])
-        self.start_epoch, self.cur_step = last["epoch"] + 1, last["cur_step"]
+        self.start_epoch, self.cur_step, self.curve = last["epoch"] + 1, last["cur_step"], last["curve"]
         self.best_valid_score, self.best_valid_result = last["best_valid_score"], last["best_valid_result"]
-        self.curve = last["curve"]
         self.train_loss_dict, self.earlier = last.get("losses", {}), last.get("seconds", 0.0)  # not in older files
