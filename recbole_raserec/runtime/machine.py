@@ -86,13 +86,13 @@ class HeapGrowth:
         self._first: float | None = None
 
     def after_step(self) -> None:
-        """The growth is that since the training began, or since memory was last given back in an epoch."""
+        """Give memory back after a growth since the training began, or since the last time here."""
         if resident_mib() > self._start + self._IN_AN_EPOCH:
             return_freed()
             self._start = resident_mib()  # what is left is in use
 
     def after_epoch(self) -> None:
-        """The growth is that since the first epoch's end."""
+        """Give memory back after a growth since the first epoch's end."""
         resident = resident_mib()
         if self._first is None:
             self._first = resident

@@ -218,6 +218,16 @@ def test_files_that_are_no_checkpoints_are_refused(content, own_folder):
         checkpoints.load(path, "cpu")
 
 
+def test_freed_memory_is_given_back_after_a_growth_and_when_a_stage_ends(make_config, monkeypatch):
+    given = []
+    monkeypatch.setattr("recbole_raserec.training.stage.return_freed", lambda: given.append("end"))
+    monkeypatch.setattr("recbole_raserec.runtime.machine.return_freed", lambda: given.append("step"))
+    monkeypatch.setattr("recbole_raserec.runtime.machine.HeapGrowth._IN_AN_EPOCH", float("-inf"))
+    pretrain(make_config(epochs=1))
+    assert len(given) > 1
+    assert given == ["step"] * (len(given) - 1) + ["end"]
+
+
 def test_checkpoints_are_tensors_and_plain_types(make_config):
     stage, _ = pretrain(make_config(epochs=1))
     for path in (stage.saved_model_file, stage.last_file):
