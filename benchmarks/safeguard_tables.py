@@ -9,15 +9,16 @@ from benchmarks.tables import KINDS, PROTOCOLS, Run, gain, grouped, seeds
 WATCHED = "ndcg@10"
 
 
-def nobody_table(guarded: list[Run], full: list[Run]) -> str:
+def nobody_table(guarded: list[Run], full: list[Run], pooled: list[Run]) -> str:
     """Gain in N@10 over the backbone of the same runs, and the groups of users that fall significantly.
 
     Of ``full``, the runs of ``--preset=full``, those are shown that have the data, backbones and seeds of ``guarded``.
+    ``pooled`` are the rows of benchmarks/seed_groups.py.
     """
     lines = [
         "| data, backbone | settings | seeds | chosen | gain in N@10, % | masked gain, % "
-        "| groups that fall significantly |",
-        "|---" * 7 + "|",
+        "| groups that fall significantly with a seed | over the seeds |",
+        "|---" * 8 + "|",
     ]
     for (data, backbone), systems in grouped(guarded).items():
         runs = [run for of in systems.values() for run in of]
@@ -26,9 +27,8 @@ def nobody_table(guarded: list[Run], full: list[Run]) -> str:
             if shown:
                 gains = " | ".join(gain(shown, "backbone", shown, "train", protocol) for protocol in PROTOCOLS)
                 chosen = "; ".join(dict.fromkeys(map(_chosen, shown)))
-                lines.append(
-                    f"| {data}, {backbone} | {settings} | {seeds(shown)} | {chosen} | {gains} | {_falling(shown)} |"
-                )
+                falling = f"{_falling(shown)} | {_falling([row for row in pooled if _is_of(row, shown)])}"
+                lines.append(f"| {data}, {backbone} | {settings} | {seeds(shown)} | {chosen} | {gains} | {falling} |")
     return "\n".join(lines)
 
 
@@ -45,23 +45,33 @@ def _chosen(run: Run) -> str:
     return f"strength {strength:g}, adjustment {adjustment:g}, mixture {mixture['weight']:g}"
 
 
+def _is_of(row: Run, runs: list[Run]) -> bool:
+    """Is this row of the pooled gains the one of these runs?"""
+    who = [_identity({**row, "seed": seed}) for seed in row["seeds"]]
+    guarded = bool(runs[0]["config"].get("safeguard"))
+    return row["guarded"] == guarded and sorted(who) == sorted(map(_identity, runs))
+
+
 def _falling(runs: list[Run]) -> str:
     """How many of the groups of all runs fall significantly, and the least upper end of an interval, with its group."""
     found = [each for run in runs for each in _groups(run)]
+    if not found:
+        return ""
     falling = [each for each in found if each[0] < 0]
     worst = min(found)
-    return f"{len(falling)} of {len(found)}; {worst[1]} up to {worst[0]:+.1f} % with seed {worst[2]}"
+    return f"{len(falling)} of {len(found)}; {worst[1]} up to {worst[0]:+.1f} %{worst[2]}"
 
 
-def _groups(run: Run) -> Iterator[tuple[float, str, int]]:
+def _groups(run: Run) -> Iterator[tuple[float, str, str]]:
     """The upper end of the interval of each quintile and history length under each protocol, its name, and the seed.
 
     A group without an interval is left out: some of its resamples have no hit of the backbone, so no percentage.
     """
+    seed = f" with seed {run['seed']}" if "seed" in run else ""
     for kind in KINDS:
         for name, group in run["groups"][kind].items():
             if name not in ("head", "tail"):  # the quintiles are finer
                 for protocol in PROTOCOLS:
                     upper = group["improvement"][protocol][WATCHED][2]
                     if upper is not None:
-                        yield upper, f"{name}, {protocol},", run["seed"]
+                        yield upper, f"{name}, {protocol},", seed

@@ -49,26 +49,36 @@ NONE = {"retrieval": False, "strength": 0.0, "popularity_adjustment": 0.0, "note
     ],
 )
 def test_the_chosen_combination_is_that_of_the_file(choice, words):
-    assert f"| {words}" in nobody_table([run(1, choice)], [])
+    assert f"| {words}" in nobody_table([run(1, choice)], [], [])
 
 
 def test_groups_that_fall_are_counted_and_the_worst_is_named():
     guarded = [run(1, CHOSEN), run(2, CHOSEN, falls=("quintile 1", "head"))]  # the head is quintile 5, so not counted
-    row = nobody_table(guarded, []).splitlines()[-1]
-    assert row.endswith("| 2 of 4; quintile 1, masked, up to -1.0 % with seed 2 |")
+    row = nobody_table(guarded, [], []).splitlines()[-1]
+    assert row.endswith("| 2 of 4; quintile 1, masked, up to -1.0 % with seed 2 |  |")
 
 
 def test_a_group_without_an_interval_is_not_counted():
     """Few users, of whom the backbone serves none in some resample."""
     small = run(2, CHOSEN)
     small["groups"]["history_length"] = {"50-": {"improvement": {p: {"ndcg@10": [None] * 3} for p in PROTOCOLS}}}
-    row = nobody_table([run(1, CHOSEN), small], []).splitlines()[-1]
-    assert row.endswith("| 0 of 4; quintile 1, masked, up to +4.0 % with seed 1 |")
+    row = nobody_table([run(1, CHOSEN), small], [], []).splitlines()[-1]
+    assert row.endswith("| 0 of 4; quintile 1, masked, up to +4.0 % with seed 1 |  |")
 
 
 def test_runs_without_the_safeguard_are_shown_for_the_same_seeds_alone():
-    lines = nobody_table([run(1, CHOSEN)], [run(1, None), run(2, None)]).splitlines()
+    lines = nobody_table([run(1, CHOSEN)], [run(1, None), run(2, None)], []).splitlines()
     assert [line.split(" | ")[1:3] for line in lines[2:]] == [
         ["`--preset=full`", "seed 1"],
         ["the settings above", "seed 1"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("more", "shown"),
+    [({}, "0 of 2; quintile 1, masked, up to +4.0 %"), ({"seeds": [1]}, ""), ({"guarded": True}, "")],
+)
+def test_the_gains_over_the_seeds_are_those_of_the_same_runs(more, shown):
+    alone = {name: part for name, part in run(1, None).items() if name in ("dataset", "backbone", "groups")}
+    row = {**alone, "guarded": False, "seeds": [1, 2], **more}
+    assert nobody_table([run(1, None), run(2, None)], [], [row]).splitlines()[-1].endswith(f"| {shown} |")

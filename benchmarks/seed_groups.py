@@ -1,0 +1,107 @@
+"""What each group of users gains over all seeds together: ``python benchmarks/seed_groups.py``.
+
+  --results=FOLDER      the folder of the result files; benchmarks/results
+  --data_path=dataset   the folder of the data sets
+  --output=FILE         benchmarks/results/safeguard-groups.json
+
+A result file has the groups' gains under its own seed. Here a user's gain is the mean over the seeds, and users are
+resampled. Result files have no targets, so the data are read again, and each group's figures are compared with those of
+the files first. The runs are those of docs/safeguard.md: under the safeguard, and of the same preset without it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+import numpy as np  # noqa: E402
+
+from benchmarks import read_options  # noqa: E402
+from recbole_raserec.config.config import Config  # noqa: E402
+from recbole_raserec.data.dataset import load_dataset  # noqa: E402
+from recbole_raserec.data.sequences import Sequences  # noqa: E402
+from recbole_raserec.evaluation.groups import length_groups, popularity_groups  # noqa: E402
+from recbole_raserec.evaluation.metrics import Metrics, both_protocols  # noqa: E402
+from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks  # noqa: E402
+from recbole_raserec.evaluation.significance import Resampling, improvements, unpack_ranks  # noqa: E402
+from recbole_raserec.reporting.result import Result, read_result  # noqa: E402
+from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
+from recbole_raserec.runtime.recbole_faults import quieten  # noqa: E402
+
+RESAMPLES = 2000
+
+
+def main(argv: list[str]) -> None:
+    results = HERE / "results"
+    defaults = {"results": str(results), "data_path": "dataset", "output": str(results / "safeguard-groups.json")}
+    options = read_options(argv, defaults)
+    quieten()
+    rows = [pooled(runs, options["data_path"]) for runs in same_but_for_the_seed(Path(options["results"]))]
+    with replacing(Path(options["output"])) as file:
+        file.write_text(json_line({"rows": rows}) + "\n", encoding="utf-8")
+
+
+def same_but_for_the_seed(results: Path) -> Iterator[list[Result]]:
+    """The runs of each data set, backbone and setting, in the order of their seeds."""
+    for guarded in sorted({file.stem.rsplit("-", 1)[0] for file in (results / "safeguard").glob("*.json")}):
+        for pattern in (f"amazon-{guarded}-20??.json", f"safeguard/{guarded}-20??.json"):
+            if files := sorted(results.glob(pattern)):
+                yield list(map(read_result, files))
+
+
+def pooled(runs: list[Result], data_path: str) -> dict[str, Any]:
+    """What identifies the runs, and the gain of each group in their watched metric."""
+    first = runs[0]
+    name, metrics = first.dataset["name"], Metrics.of(first.config)
+    data = load_dataset(Config("RaSeRec", name, None, {"data_path": data_path, "show_progress": False}, []))
+    for run in runs:
+        if run.dataset["sha256"] != data.sha256:
+            sys.exit(f"error: {name} in {data_path} has SHA-256 {data.sha256}, the runs have {run.dataset['sha256']}")
+    resampling = Resampling(RESAMPLES, seed=0)
+    groups = {
+        kind: {
+            group: {"improvement": _watched(runs, rows, kind, group, metrics, resampling)}
+            for group, rows in of_kind.items()
+            if rows.any()
+        }
+        for kind, of_kind in _groups(data.sequences, data.item_num).items()
+    }
+    facts = {"dataset": first.dataset, "backbone": {"name": first.backbone["name"]}, "versions": first.versions}
+    guarded = bool(first.config.get("safeguard"))  # older files do not have it
+    return {**facts, "guarded": guarded, "seeds": [run.seed for run in runs], "groups": groups}
+
+
+def _groups(sequences: Sequences, item_num: int) -> dict[str, dict[str, np.ndarray]]:
+    part = sequences.test_part()
+    return {
+        "item_popularity": popularity_groups(part.targets, sequences.training_counts(item_num)),
+        "history_length": length_groups(part.lengths),
+    }
+
+
+def _watched(
+    runs: list[Result], rows: np.ndarray, kind: str, group: str, metrics: Metrics, resampling: Resampling
+) -> dict[str, dict[str, list[float | None]]]:
+    """The gain of a group's rows in the watched metric under each protocol."""
+    base, new = (
+        Ranks(*(np.stack([_ranks(run, side, protocol)[rows] for run in runs]) for protocol in PROTOCOLS))
+        for side in ("backbone", "raserec")
+    )
+    for run, *of_run in zip(runs, base.unmasked, base.masked):
+        assert both_protocols(Ranks(*of_run), metrics) == run.groups[kind][group]["backbone"], (run.seed, group)
+    found = improvements(base, new, metrics, resampling)
+    return {protocol: {metrics.watched: found[protocol][metrics.watched]} for protocol in PROTOCOLS}
+
+
+def _ranks(run: Result, side: str, protocol: str) -> np.ndarray:
+    assert run.test_ranks is not None
+    return unpack_ranks(run.test_ranks[run.raserec["memory"] if side == "raserec" else side][protocol])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
