@@ -152,6 +152,8 @@ def pages(published: dict, swept: list[Path]) -> dict[str, str]:
     if guarded := _runs("safeguard/*.json"):
         full = [run for run in headline if run["config"].get("preset") == "full"]
         put("safeguard", "nobody", safeguard_tables.nobody_table(guarded, full, _json("safeguard-groups.json")["rows"]))
+    if own := _runs("own/*.json"):
+        put("safeguard", "own", safeguard_tables.own_table(own))
     put("README", "results", front_table(headline, published))
     put("README", "why", reasons(headline, next(run for run in runs if "drift" in run), bench))
     return {**texts, "all figures": page(headline), "parameters": parameters_page()}

@@ -45,6 +45,23 @@ def _chosen(run: Run) -> str:
     return f"strength {strength:g}, adjustment {adjustment:g}, mixture {mixture['weight']:g}"
 
 
+def own_table(runs: list[Run]) -> str:
+    """The same for data sets that have no settings of their own, by the lists of the mixture."""
+    head = ["data", "seeds", "mixture", "memories it reads", "chosen", "gain in N@10, %", "masked gain, %", "groups"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    settings: dict[tuple[str, str, int], list[Run]] = {}
+    for run in runs:
+        config = run["config"]
+        weights = ", ".join(f"{weight:g}" for weight in config["mixture_weight"])
+        settings.setdefault((run["dataset"]["name"], weights, config["mixture_top_k"]), []).append(run)
+    for (data, weights, voters), same in sorted(settings.items()):
+        gains = " | ".join(gain(same, "backbone", same, "train", protocol) for protocol in PROTOCOLS)
+        read = voters if weights != "0" else ""
+        chosen = "; ".join(dict.fromkeys(map(_chosen, same)))
+        lines.append(f"| {data} | {seeds(same)} | {weights} | {read} | {chosen} | {gains} | {_falling(same)} |")
+    return "\n".join(lines)
+
+
 def _is_of(row: Run, runs: list[Run]) -> bool:
     """Is this row of the pooled gains the one of these runs?"""
     who = [_identity({**row, "seed": seed}) for seed in row["seeds"]]

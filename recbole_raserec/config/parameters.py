@@ -134,10 +134,10 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("attn_tau", 1.0, "Temperature that divides the attention's logits.", ranges.POSITIVE),
     ),
     ("mixture", "here", "mixture"): (
-        Parameter("mixture_weight", [0.0], "l of the mixture; the best of a list is kept.", types=_NUMBERS),
+        Parameter("mixture_weight", [0.0, 0.05, 0.1], "l of the mixture; the best of a list is kept.", types=_NUMBERS),
         Parameter("mixture_tau", [0.2], "Temperatures of the memories' cosines.", types=_NUMBERS),
         Parameter("mixture_popularity_exponent", [0.0], "b; votes / (1 + count)^b.", types=_NUMBERS, newer=True),
-        Parameter("mixture_top_k", 200, "Memories that the mixture reads.", ranges.COUNT),
+        Parameter("mixture_top_k", 20, "Memories that the mixture reads.", ranges.COUNT),
     ),
     ("safeguard", "here", "mixture"): (
         Parameter("safeguard", True, "Use memories only as far as validation shows no loss.", newer=True, before=False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.safeguard_tables import nobody_table
+from benchmarks.safeguard_tables import nobody_table, own_table
 from benchmarks.tables import METRICS, PROTOCOLS
 from recbole_raserec.evaluation.significance import pack_ranks
 
@@ -82,3 +82,12 @@ def test_the_gains_over_the_seeds_are_those_of_the_same_runs(more, shown):
     alone = {name: part for name, part in run(1, None).items() if name in ("dataset", "backbone", "groups")}
     row = {**alone, "guarded": False, "seeds": [1, 2], **more}
     assert nobody_table([run(1, None), run(2, None)], [], [row]).splitlines()[-1].endswith(f"| {shown} |")
+
+
+def test_the_default_settings_have_a_row_for_each_mixture():
+    none, some = ({**CONFIG, "mixture_weight": weights, "mixture_top_k": 20} for weights in ([0.0], [0.0, 0.1]))
+    runs = [{**run(1, CHOSEN), "config": none}, {**run(1, NONE), "config": some}, {**run(2, NONE), "config": some}]
+    assert [line.split(" | ")[1:5] for line in own_table(runs).splitlines()[2:]] == [
+        ["seed 1", "0", "", "strength 0.5, adjustment 0.2, mixture 0.1"],
+        ["2 seeds", "0, 0.1", "20", "no retrieval"],
+    ]

@@ -196,7 +196,13 @@ def test_the_best_of_those_that_pass_is_kept_where_the_best_of_all_is_refused(ma
 def test_without_a_combination_that_passes_there_is_no_retrieval(tiny_data):
     """An untrained attention has nothing to offer: ranks, table and recommendations are the backbone's."""
     parameters = {"data_path": str(tiny_data), "show_progress": False, "epochs": 3, "learning_rate": 0.01}
-    parameters |= {"finetune_epochs": 1, "finetune_learning_rate": 1e-9, "top_k": 5, "hidden_size": 16}
+    parameters |= {
+        "finetune_epochs": 1,
+        "finetune_learning_rate": 1e-9,
+        "top_k": 5,
+        "hidden_size": 16,
+        "mixture_weight": 0.0,
+    }
     result = run("RaSeRec", "tiny", config_dict=parameters)
     assert result["raserec"]["choice"]["retrieval"] is False
     assert result["raserec"]["test"] == result["backbone"]["test"]
