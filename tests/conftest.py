@@ -120,7 +120,7 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     os.chdir(folder)  # RecBole writes log/ here
     try:
         write_walks(folder, sequences)
-        more = MIXTURE if request.param == "mixture" else {}
+        more = MIXTURE if request.param == "mixture" else {"mixture_weight": 0.0}
         result = run("RaSeRec", "walks", config_dict={**FIXED, **more, "data_path": str(folder / "dataset")})
     finally:
         os.chdir(here)

@@ -159,6 +159,7 @@ def test_the_mixture_that_validates_best_is_kept(tiny_data):
         "finetune_epochs": 2,
         "resume": True,
         "mixture_tau": 0.1,
+        "mixture_top_k": 200,
         **EXACT,
     }
     weights, found = (0.0, 0.3, 0.4), {}
