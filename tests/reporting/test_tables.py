@@ -173,3 +173,10 @@ def test_the_pages_hold_what_the_result_files_say(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="0"):
         render.main(["--check"])
     assert {name: copy.read_text(encoding="utf-8") for name, copy in copies.items()} == before
+
+
+def test_no_result_file_names_a_folder_of_the_machine_that_made_it():
+    found = [
+        file.name for file in render.RESULTS.rglob("*.json") if re.search(r'"/\w', file.read_text(encoding="utf-8"))
+    ]
+    assert found == []
