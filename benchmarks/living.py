@@ -22,14 +22,13 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-import numpy as np  # noqa: E402
-
 from benchmarks import read_options  # noqa: E402
 from benchmarks.new_items import PLACES  # noqa: E402
+from benchmarks.tables import ranks_of  # noqa: E402
 from recbole_raserec import run  # noqa: E402
 from recbole_raserec.evaluation.metrics import Metrics  # noqa: E402
-from recbole_raserec.evaluation.ranking import MEMORIES_BY_TIME, PROTOCOLS, Ranks  # noqa: E402
-from recbole_raserec.evaluation.significance import Resampling, improvements, unpack_ranks  # noqa: E402
+from recbole_raserec.evaluation.ranking import MEMORIES_BY_TIME  # noqa: E402
+from recbole_raserec.evaluation.significance import Resampling, improvements  # noqa: E402
 from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
 
 OPTIONS = {"dataset": "ml-100k", "data_path": "", "seeds": "2020,2021,2022", "shares": "0.8,0.1,0.1"}
@@ -57,7 +56,7 @@ def measure(options: dict[str, str], more: dict[str, Any]) -> dict[str, Any]:
         settings = {**fixed, **place, **more, "seed": seed, "resume": True, "show_progress": False}
         results.append(run("RaSeRec", options["dataset"], config_dict=settings))
     first = results[0]
-    ranks = {system: pooled(results, system) for system in SYSTEMS}
+    ranks = {system: ranks_of(results, system) for system in SYSTEMS}
     metrics = Metrics.of(first["config"])
     gains = {
         name: improvements(ranks[base], ranks[new], metrics, Resampling.of(first["config"]))
@@ -71,12 +70,6 @@ def measure(options: dict[str, str], more: dict[str, Any]) -> dict[str, Any]:
 
 def memories(result: Any) -> dict[str, Any]:
     return {name: part["test"] for name, part in result["raserec"]["test_by_memory"].items()}
-
-
-def pooled(results: list[Any], system: str) -> Ranks:
-    """The ranks of the same users under each seed, [S, R]."""
-    packed = [result["test_ranks"][system] for result in results]
-    return Ranks(*(np.stack([unpack_ranks(each[protocol]) for each in packed]) for protocol in PROTOCOLS))
 
 
 if __name__ == "__main__":

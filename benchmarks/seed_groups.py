@@ -22,18 +22,16 @@ sys.path.insert(0, str(HERE.parent))
 import numpy as np  # noqa: E402
 
 from benchmarks import read_options  # noqa: E402
+from benchmarks.tables import RESAMPLING, ranks_of  # noqa: E402
 from recbole_raserec.config.config import Config  # noqa: E402
 from recbole_raserec.data.dataset import load_dataset  # noqa: E402
-from recbole_raserec.data.sequences import Sequences  # noqa: E402
-from recbole_raserec.evaluation.groups import length_groups, popularity_groups  # noqa: E402
+from recbole_raserec.evaluation.groups import user_groups  # noqa: E402
 from recbole_raserec.evaluation.metrics import Metrics, both_protocols  # noqa: E402
 from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks  # noqa: E402
-from recbole_raserec.evaluation.significance import Resampling, improvements, unpack_ranks  # noqa: E402
+from recbole_raserec.evaluation.significance import improvements  # noqa: E402
 from recbole_raserec.reporting.result import Result, read_result  # noqa: E402
 from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
 from recbole_raserec.runtime.recbole_faults import quieten  # noqa: E402
-
-RESAMPLES = 2000
 
 
 def main(argv: list[str]) -> None:
@@ -62,45 +60,28 @@ def pooled(runs: list[Result], data_path: str) -> dict[str, Any]:
     for run in runs:
         if run.dataset["sha256"] != data.sha256:
             sys.exit(f"error: {name} in {data_path} has SHA-256 {data.sha256}, the runs have {run.dataset['sha256']}")
-    resampling = Resampling(RESAMPLES, seed=0)
+    kinds = user_groups(data.sequences.test_part(), data.sequences.training_counts(data.item_num))
     groups = {
-        kind: {
-            group: {"improvement": _watched(runs, rows, kind, group, metrics, resampling)}
-            for group, rows in of_kind.items()
-            if rows.any()
-        }
-        for kind, of_kind in _groups(data.sequences, data.item_num).items()
+        kind: {group: {"improvement": _watched(runs, rows, kind, group, metrics)} for group, rows in of_kind.items()}
+        for kind, of_kind in kinds.items()
     }
     facts = {"dataset": first.dataset, "backbone": {"name": first.backbone["name"]}, "versions": first.versions}
     guarded = bool(first.config.get("safeguard"))  # older files do not have it
     return {**facts, "guarded": guarded, "seeds": [run.seed for run in runs], "groups": groups}
 
 
-def _groups(sequences: Sequences, item_num: int) -> dict[str, dict[str, np.ndarray]]:
-    part = sequences.test_part()
-    return {
-        "item_popularity": popularity_groups(part.targets, sequences.training_counts(item_num)),
-        "history_length": length_groups(part.lengths),
-    }
-
-
 def _watched(
-    runs: list[Result], rows: np.ndarray, kind: str, group: str, metrics: Metrics, resampling: Resampling
+    runs: list[Result], rows: np.ndarray, kind: str, group: str, metrics: Metrics
 ) -> dict[str, dict[str, list[float | None]]]:
     """The gain of a group's rows in the watched metric under each protocol."""
     base, new = (
-        Ranks(*(np.stack([_ranks(run, side, protocol)[rows] for run in runs]) for protocol in PROTOCOLS))
-        for side in ("backbone", "raserec")
+        Ranks(ranks.unmasked[:, rows], ranks.masked[:, rows])
+        for ranks in (ranks_of(runs, side) for side in ("backbone", "train"))
     )
     for run, *of_run in zip(runs, base.unmasked, base.masked):
         assert both_protocols(Ranks(*of_run), metrics) == run.groups[kind][group]["backbone"], (run.seed, group)
-    found = improvements(base, new, metrics, resampling)
+    found = improvements(base, new, metrics, RESAMPLING)
     return {protocol: {metrics.watched: found[protocol][metrics.watched]} for protocol in PROTOCOLS}
-
-
-def _ranks(run: Result, side: str, protocol: str) -> np.ndarray:
-    assert run.test_ranks is not None
-    return unpack_ranks(run.test_ranks[run.raserec["memory"] if side == "raserec" else side][protocol])
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from recbole_raserec.evaluation.metrics import Metrics
+from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks
 from recbole_raserec.evaluation.significance import Resampling, paired_improvement, unpack_ranks
 
 Run = Mapping[str, Any]  # the content of a result file
-PROTOCOLS = ("unmasked", "masked")
 ABLATION = ("amazon-beauty", "SASRec")
 # preset of a headline run: the README's name of its RaSeRec, and the text after its backbone's name
 SYSTEMS = {
@@ -94,11 +94,14 @@ def gain(base: list[Run], base_side: str, new: list[Run], side: str, protocol: s
 
     The ranks of a user from all seeds stay together. So the interval is over users, and the gain is that of the means.
     """
-    ranks = [
-        np.stack([unpack_ranks(run["test_ranks"][of_side][protocol]) for run in runs])
-        for runs, of_side in ((base, base_side), (new, side))
-    ]
-    return interval(*paired_improvement(*ranks, Metrics.of(base[0]["config"]), RESAMPLING)["ndcg@10"])
+    before, after = ranks_of(base, base_side).of(protocol), ranks_of(new, side).of(protocol)
+    return interval(*paired_improvement(before, after, Metrics.of(base[0]["config"]), RESAMPLING)["ndcg@10"])
+
+
+def ranks_of(runs: Iterable[Run], side: str) -> Ranks:
+    """The ranks [S, R] of the same users by the backbone or with a memory, one row for each run."""
+    packed = [run["test_ranks"][side] for run in runs]
+    return Ranks(*(np.stack([unpack_ranks(each[protocol]) for each in packed]) for protocol in PROTOCOLS))
 
 
 def interval(percent: float, low: float, high: float) -> str:

@@ -43,6 +43,18 @@ def length_groups(lengths: np.ndarray) -> dict[str, np.ndarray]:
     return groups | {f"{edges[-1]}-": lengths >= edges[-1]}
 
 
+def user_groups(part: Prefixes, counts: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """The rows of each group of each kind: ``{"item_popularity": {group: [R] bool}, "history_length": ...}``.
+
+    ``counts`` [V] are those of :func:`popularity_groups`. A group without users is left out.
+    """
+    kinds = {
+        "item_popularity": popularity_groups(part.targets, counts),
+        "history_length": length_groups(part.lengths),
+    }
+    return {kind: {name: rows for name, rows in groups.items() if rows.any()} for kind, groups in kinds.items()}
+
+
 def group_metrics(
     base: Ranks,
     new: Ranks,
@@ -56,13 +68,9 @@ def group_metrics(
     Each group has its number of ``users``, the metrics of both systems under both protocols, and the paired
     ``improvement``. A group without users is left out.
     """
-    kinds = {
-        "item_popularity": popularity_groups(part.targets, counts),
-        "history_length": length_groups(part.lengths),
-    }
     return {
-        kind: {name: _of(base, new, rows, metrics, resampling) for name, rows in groups.items() if rows.any()}
-        for kind, groups in kinds.items()
+        kind: {name: _of(base, new, rows, metrics, resampling) for name, rows in groups.items()}
+        for kind, groups in user_groups(part, counts).items()
     }
 
 

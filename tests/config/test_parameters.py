@@ -133,11 +133,7 @@ def test_a_newer_parameter_at_its_earlier_value_changes_no_name_and_no_label():
 
 def test_names_of_runs_are_those_of_the_first_release():
     """Checkpoints and results of earlier runs are found by these names. The stride was 1, and there was no mixture."""
-    plain = {
-        **Config(
-            "RaSeRec", "tiny", arguments=["--window_stride=1", "--mixture_weight=0", "--mixture_top_k=200"]
-        ).plain(),
-        **NEWER,
-    }
+    earlier = ["--window_stride=1", "--mixture_weight=0", "--mixture_top_k=200"]
+    plain = {**Config("RaSeRec", "tiny", arguments=earlier).plain(), **NEWER}
     names = [fingerprint(plain, "data", stage) for stage in ("pretrain", "finetune", "raserec")]
     assert names == ["6045f6ae7e", "e9c15742db", "8c7b346f2b"]
