@@ -7,7 +7,20 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.tables import METRICS, PROTOCOLS, SYSTEMS, Run, cell, gain, grouped, mean, seeds, short, test_of
+from benchmarks.tables import (
+    METRICS,
+    PROTOCOLS,
+    SYSTEMS,
+    Run,
+    cell,
+    gain,
+    gains,
+    grouped,
+    mean,
+    seeds,
+    short,
+    test_of,
+)
 
 COLUMNS = (*(("unmasked", metric) for metric in METRICS), ("masked", "recall@10"), ("masked", "ndcg@10"))
 
@@ -42,6 +55,47 @@ def bars(about: dict[str, Any], backbone: str) -> list[float]:
     printed = about["bars"]["masked"]["printed"]
     masked = [printed[metric]["value"] for protocol, metric in COLUMNS if protocol == "masked"]
     return [*about["rows"][f"{backbone}, full pipeline"], *masked]
+
+
+def below_table(results: list[Run], published: dict[str, Any]) -> str:
+    """Which figures of the presets are below their bar, with each memory, and which gains are not significant.
+
+    All metrics that have a bar are compared: six unmasked ones, and the masked ones that are printed. The gains are
+    those of the training pairs over the backbone, with the paired interval over users.
+    """
+    lines = ["| data, system | training pairs | validation pairs too | gain not significant |", "|---|---|---|---|"]
+    for (data, backbone), systems in grouped(results).items():
+        about = published["data"][data]
+        goal = {"unmasked": dict(zip(METRICS, about["rows"][f"{backbone}, full pipeline"]))}
+        goal["masked"] = {metric: bar["value"] for metric, bar in about["bars"]["masked"]["printed"].items()}
+        for runs in systems.values():
+            if preset := runs[0]["config"].get("preset"):
+                cells = [f"{data}, {SYSTEMS[preset][0]} on {backbone}, {seeds(runs)}"]
+                cells += [_below(runs, side, goal) for side in ("train", "train+valid")]
+                lines.append(f"| {' | '.join([*cells, _not_significant(runs)])} |")
+    return "\n".join(lines)
+
+
+def _below(runs: list[Run], side: str, goal: dict[str, dict[str, float]]) -> str:
+    """For example ``1 of 10: masked R@10 .1033 (.1041)``, where the bar is in brackets."""
+    found = []
+    for protocol, of_metrics in goal.items():
+        for metric, least in of_metrics.items():
+            figure = statistics.mean(test_of(run, side)[protocol][metric] for run in runs)
+            if figure < least:
+                found.append(f"{protocol} {short(metric)} {cell(figure)} ({cell(least)})")
+    count = f"{len(found)} of {sum(map(len, goal.values()))}"
+    return f"{count}: {', '.join(found)}" if found else count
+
+
+def _not_significant(runs: list[Run]) -> str:
+    found = [
+        f"{protocol} {short(metric)} {low:+.1f} to {high:+.1f} %"
+        for protocol in PROTOCOLS
+        for metric, (_, low, high) in gains(runs, "backbone", runs, "train", protocol).items()
+        if low <= 0
+    ]
+    return ", ".join(found) or "none"
 
 
 def unearned(text: str, published: dict[str, Any]) -> list[str]:

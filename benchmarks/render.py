@@ -30,7 +30,7 @@ from benchmarks import (  # noqa: E402
 )
 from benchmarks.beside_full import beside_full_table  # noqa: E402
 from benchmarks.front import front_table, reasons  # noqa: E402
-from benchmarks.headline import headline_tables, unearned  # noqa: E402
+from benchmarks.headline import below_table, headline_tables, unearned  # noqa: E402
 from benchmarks.parameters import parameters_page  # noqa: E402
 from recbole_raserec.reporting.page import sensitivity, sweeps, write_report  # noqa: E402
 from recbole_raserec.reporting.result import read_result  # noqa: E402
@@ -119,6 +119,7 @@ def blocks(
     full = [run for run in headline if run["config"].get("preset") == "full"]
     return {
         "accuracy": headline_tables(headline, published),
+        "below": below_table(headline, published),
         "ablation": tables.ablation_table([run for run in results if tables.in_ablation(run)]),
         "groups": tables.group_table(full, "item_popularity", ("quintile 1", "tail", "head")),
         "drift": tables.drift_table(next(run for run in swept if "drift" in run)),

@@ -94,8 +94,13 @@ def gain(base: list[Run], base_side: str, new: list[Run], side: str, protocol: s
 
     The ranks of a user from all seeds stay together. So the interval is over users, and the gain is that of the means.
     """
+    return interval(*gains(base, base_side, new, side, protocol)["ndcg@10"])
+
+
+def gains(base: list[Run], base_side: str, new: list[Run], side: str, protocol: str) -> dict[str, list[float]]:
+    """The gain, and its interval's ends, of :func:`gain` for each metric."""
     before, after = ranks_of(base, base_side).of(protocol), ranks_of(new, side).of(protocol)
-    return interval(*paired_improvement(before, after, Metrics.of(base[0]["config"]), RESAMPLING)["ndcg@10"])
+    return paired_improvement(before, after, Metrics.of(base[0]["config"]), RESAMPLING)
 
 
 def ranks_of(runs: Iterable[Run], side: str) -> Ranks:

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import render, tables
 from benchmarks.front import front_table
-from benchmarks.headline import headline_tables, unearned
+from benchmarks.headline import below_table, headline_tables, unearned
 from recbole_raserec.evaluation.significance import pack_ranks
 
 CONFIG = {"metrics": ["Recall", "NDCG"], "topk": [5, 10, 20], "metric_decimal_place": 6, "valid_metric": "NDCG@10"}
@@ -107,6 +107,21 @@ def test_a_bold_figure_below_its_bar_is_found():
     higher = json.loads(json.dumps(PUBLISHED))
     higher["data"]["data"]["bars"]["masked"]["printed"]["ndcg@10"]["value"] = 0.04
     assert len(unearned(text, higher)) == 2  # with and without the validation pairs
+
+
+def test_what_is_below_its_bar_and_which_gain_is_not_significant():
+    run = result(1, {"backbone": 0.02, "train": 0.025, "train+valid": 0.06}, preset="full")
+    same, better = (pack_ranks(ranks, 20) for ranks in (np.arange(1, 41) // 4 + 1, np.ones(40, dtype=int)))
+    run["test_ranks"] = {side: dict.fromkeys(tables.PROTOCOLS, same) for side in SIDES}
+    run["test_ranks"]["train"]["unmasked"] = better
+    row = below_table([run, result(1, dict.fromkeys(SIDES, 0.02))], PUBLISHED).splitlines()[2:]
+    assert len(row) == 1  # only presets
+    name, train, valid, gains = row[0].strip("| ").split(" | ")
+    assert name == "data, full pipeline on SASRec, seed 1"
+    recalls = ", ".join(f"unmasked R@{k} .0250 (.0300)" for k in (5, 10, 20))
+    assert train == f"5 of 8: {recalls}, unmasked N@20 .0250 (.0501), masked N@10 .0250 (.0251)"
+    assert valid == "0 of 8"
+    assert gains == ", ".join(f"masked {tables.short(metric)} +0.0 to +0.0 %" for metric in tables.METRICS)
 
 
 def test_a_preset_stands_apart_in_the_page_of_all_figures():
