@@ -12,9 +12,12 @@ run: $(VENV)/installed
 	$(BIN)/python run_recbole_raserec.py --model=RaSeRec --dataset=ml-100k --result_file=result.json
 	@echo "(recbole-raserec is in $(BIN); examples/recommend.py shows recommendations with reasons)"
 
-# A process for each of two cores; threads of their own would get in each other's way.
+# A process for each of two cores; threads of their own would get in each other's way. Files in the order of their names,
+# because otherwise those of few tests, which are the longest, come last and one process waits for the other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/installed lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 # What differs between the stacks: RecBole, numpy, pandas and ray; and the main job's figures.
 test-next:
@@ -30,7 +33,7 @@ fast-next: $(VENV)/installed
 test-all: $(VENV)/installed lint
 	$(BIN)/python -m pip install --quiet --constraint $(LOCK) optuna playwright schemathesis \
 	  onnx onnxscript onnxruntime
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(PYTEST) -m "slow or not slow"
 
 # Every command and Python block of README.md and docs/.
 test-docs: $(VENV)/installed
