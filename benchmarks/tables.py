@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -99,8 +100,17 @@ def gain(base: list[Run], base_side: str, new: list[Run], side: str, protocol: s
 
 def gains(base: list[Run], base_side: str, new: list[Run], side: str, protocol: str) -> dict[str, list[float]]:
     """The gain, and its interval's ends, of :func:`gain` for each metric."""
-    before, after = ranks_of(base, base_side).of(protocol), ranks_of(new, side).of(protocol)
-    return paired_improvement(before, after, Metrics.of(base[0]["config"]), RESAMPLING)
+    packed = (
+        tuple(run["test_ranks"][of_side][protocol] for run in runs)
+        for runs, of_side in ((base, base_side), (new, side))
+    )
+    return _gains(*packed, Metrics.of(base[0]["config"]))
+
+
+@cache  # several tables show the same gain, and its interval takes a second
+def _gains(base: tuple[str, ...], new: tuple[str, ...], metrics: Metrics) -> dict[str, list[float]]:
+    before, after = (np.stack([unpack_ranks(ranks) for ranks in packed]) for packed in (base, new))
+    return paired_improvement(before, after, metrics, RESAMPLING)
 
 
 def ranks_of(runs: Iterable[Run], side: str) -> Ranks:

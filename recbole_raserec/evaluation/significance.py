@@ -59,7 +59,7 @@ def paired_improvement(
     before_rank, after_rank = alike.reshape(2, -1, alike.shape[-1]) - 1  # [S, cells] each
     random = np.random.default_rng(resampling.seed)
     draws = random.multinomial(len(base.T), count / len(base.T), size=resampling.samples)
-    counts = np.vstack([count, draws])  # the users themselves first
+    counts = np.vstack([count, draws]).astype(np.float64)  # the users themselves first; exact, and BLAS multiplies them
     improvement: dict[str, list[float | None]] = {}
     for name, value in rank_values(metrics).items():
         before, after = counts @ value[before_rank].sum(axis=0), counts @ value[after_rank].sum(axis=0)
