@@ -19,7 +19,7 @@ def front_table(results: list[Run], published: dict[str, Any]) -> str:
     for data, about in published["data"].items():
         runs = next(runs for runs in groups[data, "SASRec"].values() if _preset(runs) == "full")
         plain = next(runs for runs in groups[data, "SASRec"].values() if not _preset(runs))
-        goal = dict(zip(COLUMNS, bars(about, "SASRec")))
+        goal = bars(about, "SASRec")
         rows = {
             "SASRec, published": _printed(dict(zip(COLUMNS, about["rows"]["SASRec"]))),
             f"SASRec, {seeds(plain)}": [cell_of(plain, "backbone", *column) for column in FRONT],

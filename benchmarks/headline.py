@@ -46,15 +46,18 @@ def headline_tables(results: list[Run], published: dict[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def bars(about: dict[str, Any], backbone: str) -> list[float]:
-    """The bar of each of ``COLUMNS`` for systems on ``backbone``.
+def bars(about: dict[str, Any], backbone: str) -> dict[tuple[str, str], float]:
+    """The bar of each protocol and metric that has one, for systems on ``backbone``; all of ``COLUMNS`` have one.
 
-    Of an unmasked column it is the published full pipeline of the same backbone. Of a masked one it is the best printed
+    Of an unmasked metric it is the published full pipeline of the same backbone. Of a masked one it is the best printed
     figure of a model that uses only the items' ids.
     """
-    printed = about["bars"]["masked"]["printed"]
-    masked = [printed[metric]["value"] for protocol, metric in COLUMNS if protocol == "masked"]
-    return [*about["rows"][f"{backbone}, full pipeline"], *masked]
+    published = zip(METRICS, about["rows"][f"{backbone}, full pipeline"])
+    printed = about["bars"]["masked"]["printed"].items()
+    return {
+        **{("unmasked", metric): figure for metric, figure in published},
+        **{("masked", metric): bar["value"] for metric, bar in printed},
+    }
 
 
 def below_table(results: list[Run], published: dict[str, Any]) -> str:
@@ -65,9 +68,7 @@ def below_table(results: list[Run], published: dict[str, Any]) -> str:
     """
     lines = ["| data, system | training pairs | validation pairs too | gain not significant |", "|---|---|---|---|"]
     for (data, backbone), systems in grouped(results).items():
-        about = published["data"][data]
-        goal = {"unmasked": dict(zip(METRICS, about["rows"][f"{backbone}, full pipeline"]))}
-        goal["masked"] = {metric: bar["value"] for metric, bar in about["bars"]["masked"]["printed"].items()}
+        goal = bars(published["data"][data], backbone)
         for runs in systems.values():
             if preset := runs[0]["config"].get("preset"):
                 cells = [f"{data}, {SYSTEMS[preset][0]} on {backbone}, {seeds(runs)}"]
@@ -76,15 +77,14 @@ def below_table(results: list[Run], published: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _below(runs: list[Run], side: str, goal: dict[str, dict[str, float]]) -> str:
+def _below(runs: list[Run], side: str, goal: dict[tuple[str, str], float]) -> str:
     """For example ``1 of 10: masked R@10 .1033 (.1041)``, where the bar is in brackets."""
     found = []
-    for protocol, of_metrics in goal.items():
-        for metric, least in of_metrics.items():
-            figure = statistics.mean(test_of(run, side)[protocol][metric] for run in runs)
-            if figure < least:
-                found.append(f"{protocol} {short(metric)} {cell(figure)} ({cell(least)})")
-    count = f"{len(found)} of {sum(map(len, goal.values()))}"
+    for (protocol, metric), least in goal.items():
+        figure = statistics.mean(test_of(run, side)[protocol][metric] for run in runs)
+        if figure < least:
+            found.append(f"{protocol} {short(metric)} {cell(figure)} ({cell(least)})")
+    count = f"{len(found)} of {len(goal)}"
     return f"{count}: {', '.join(found)}" if found else count
 
 
@@ -103,9 +103,9 @@ def unearned(text: str, published: dict[str, Any]) -> list[str]:
     found = []
     for data, backbone, label, cells in _rows_in(text):
         goal = bars(published["data"][data], backbone)
-        for column, shown, least in zip(COLUMNS, cells, goal):
+        for column, shown in zip(COLUMNS, cells):
             bold = re.match(r"\*\*(\.\d+)\*\*", shown)
-            if bold and float(bold[1]) < least:
+            if bold and float(bold[1]) < (least := goal[column]):
                 where = f"{data}, {backbone}: {label}, {' '.join(column)}"
                 found.append(f"{where}: {shown} is bold, and its bar is {cell(least)}")
     return found
@@ -143,7 +143,7 @@ def _bar_rows(of_protocol: dict[str, Any]) -> list[str]:
     return rows
 
 
-def _headline_rows(runs: list[Run], goal: list[float]) -> list[str]:
+def _headline_rows(runs: list[Run], goal: dict[tuple[str, str], float]) -> list[str]:
     """The rows of the backbone and of RaSeRec with each memory. Figures that reach ``goal`` are bold."""
     backbone = runs[0]["backbone"]["name"]
     what, beyond = SYSTEMS[runs[0]["config"].get("preset")]
@@ -155,10 +155,7 @@ def _headline_rows(runs: list[Run], goal: list[float]) -> list[str]:
     rows = []
     for side, label in labels.items():
         own = side == "backbone"
-        cells = [
-            cell_of(runs, side, protocol, metric, None if own else least)
-            for (protocol, metric), least in zip(COLUMNS, goal)
-        ]
+        cells = [cell_of(runs, side, *column, None if own else goal[column]) for column in COLUMNS]
         gains = ["" if own else gain(runs, "backbone", runs, side, protocol) for protocol in PROTOCOLS]
         rows.append(f"| {' | '.join([f'{label}, {seeds(runs)}', *cells, *gains])} |")
     return rows

@@ -24,7 +24,6 @@ SYSTEMS = {
 RESAMPLING = Resampling(2000, seed=0)
 KINDS = {"item_popularity": "By popularity of the test item", "history_length": "By length of the history"}
 METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20")
-COLUMNS = (*(("unmasked", metric) for metric in METRICS), ("masked", "recall@10"), ("masked", "ndcg@10"))
 
 
 def seeds(runs: list[Run]) -> str:
@@ -109,14 +108,17 @@ def gains(base: list[Run], base_side: str, new: list[Run], side: str, protocol: 
 
 @cache  # several tables show the same gain, and its interval takes a second
 def _gains(base: tuple[str, ...], new: tuple[str, ...], metrics: Metrics) -> dict[str, list[float]]:
-    before, after = (np.stack([unpack_ranks(ranks) for ranks in packed]) for packed in (base, new))
-    return paired_improvement(before, after, metrics, RESAMPLING)
+    return paired_improvement(_stacked(base), _stacked(new), metrics, RESAMPLING)
 
 
 def ranks_of(runs: Iterable[Run], side: str) -> Ranks:
     """The ranks [S, R] of the same users by the backbone or with a memory, one row for each run."""
     packed = [run["test_ranks"][side] for run in runs]
-    return Ranks(*(np.stack([unpack_ranks(each[protocol]) for each in packed]) for protocol in PROTOCOLS))
+    return Ranks(*(_stacked(each[protocol] for each in packed) for protocol in PROTOCOLS))
+
+
+def _stacked(packed: Iterable[str]) -> np.ndarray:
+    return np.stack([unpack_ranks(ranks) for ranks in packed])
 
 
 def interval(percent: float, low: float, high: float) -> str:

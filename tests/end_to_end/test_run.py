@@ -22,7 +22,7 @@ METRICS = [f"{metric}@{k}" for metric in ("recall", "ndcg") for k in (5, 10, 20)
 
 @pytest.fixture(scope="module")
 def ml100k(tmp_path_factory):
-    """One run of the user's command on users of the real ml-100k, small enough for a test."""
+    """One run of the user's command on the real ml-100k but for its longest histories, small enough for a test."""
     folder = tmp_path_factory.mktemp("ml100k")
     here = Path.cwd()
     os.chdir(folder)
