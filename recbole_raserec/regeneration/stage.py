@@ -16,6 +16,7 @@ from torch import Tensor
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.patterns import Patterns, mine_patterns, pair_patterns
+from recbole_raserec.data.sequences import Sequences
 from recbole_raserec.errors import ConfigError, DataError
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.nn.softmax import negatives_for
@@ -101,19 +102,8 @@ class Regeneration:
         _save(self.path, made)
         return made
 
-    def _decode(self, training: Any, patterns: Patterns) -> GeneratedRows:
-        config = self.config
-        with timed(self.seconds, "pairs"):
-            pairs = Pairs(
-                training, patterns, *pair_patterns(training, patterns, config["pattern_pairs"], config["seed"])
-            )
-        self.counts["pairs"] = len(pairs.sequence)
-        if not len(pairs.sequence):
-            problem = f"no pattern occurs in {config['pattern_min_support']} training sequences"
-            raise DataError("dataset", config["dataset"], problem, "lower --pattern_min_support, or give more data")
-        with timed(self.seconds, "embedding"):
-            vectors = self._item_vectors()
-        model = self._train(pairs, vectors)
+    def _decode(self, training: Sequences, patterns: Patterns) -> GeneratedRows:
+        config, model = self.config, self.regenerator(training, patterns)
         with timed(self.seconds, "decoding"):
             settings = (config["decode_gamma"], config["seed"], config["decode_max_length"], config["device"])
             address = config["ray_address"]
@@ -127,6 +117,26 @@ class Regeneration:
             raise AssertionError("a held-out transition stands in a generated row of its own user")
         self.counts |= {"decoded": len(decoded.sequence), "cut_by_guard": cut, "decoded_kept": len(rows)}
         return rows
+
+    def regenerator(self, training: Sequences, patterns: Patterns) -> Regenerator:
+        """The regenerator, trained on pairs of the ``training`` sequences and their ``patterns``.
+
+        Raises
+        ------
+        DataError : no sequence has a pattern.
+        """
+        config = self.config
+        with timed(self.seconds, "pairs"):
+            pairs = Pairs(
+                training, patterns, *pair_patterns(training, patterns, config["pattern_pairs"], config["seed"])
+            )
+        self.counts["pairs"] = len(pairs.sequence)
+        if not len(pairs.sequence):
+            problem = f"no pattern occurs in {config['pattern_min_support']} training sequences"
+            raise DataError("dataset", config["dataset"], problem, "lower --pattern_min_support, or give more data")
+        with timed(self.seconds, "embedding"):
+            vectors = self._item_vectors()
+        return self._train(pairs, vectors)
 
     def _item_vectors(self) -> Tensor:
         """[V, D] item vectors of ``regenerator_pretrained``, or of a backbone trained for a few epochs here."""

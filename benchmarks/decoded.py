@@ -1,0 +1,235 @@
+"""Do the decoded rows of DR4SR help? ``python benchmarks/decoded.py``. Validation users only; no retrieval.
+
+  --dataset=amazon-beauty
+  --variants=all          which rows of VARIANTS, with commas; "patterns" is always trained first
+  --seed=2020
+  --data_path=dataset     folder where ``recbole-raserec convert`` wrote the data sets
+  --folder=FOLDER         of the checkpoints, so that a stopped call goes on
+  --output=FILE           benchmarks/results/decoded.json; other rows stay in it
+
+Each variant trains the backbone of ``--preset=full``, whose training set holds the original sequences and the mined
+patterns, with decoded rows beside them. Each has a process of its own. The gain is over the same without decoded rows,
+with paired 95 % intervals over the validation users. A regenerator is trained once for all variants that share it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from benchmarks import read_options  # noqa: E402
+from benchmarks.children import conditions, of_child  # noqa: E402
+from recbole_raserec.backbones.encode import encode_prefixes  # noqa: E402
+from recbole_raserec.config.config import Config  # noqa: E402
+from recbole_raserec.data.dataset import SequenceDataset, load_dataset  # noqa: E402
+from recbole_raserec.data.patterns import mine_patterns  # noqa: E402
+from recbole_raserec.data.sequences import Sequences  # noqa: E402
+from recbole_raserec.evaluation.metrics import Metrics, both_protocols  # noqa: E402
+from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks  # noqa: E402
+from recbole_raserec.evaluation.significance import (  # noqa: E402
+    Resampling,
+    improvements,
+    pack_ranks,
+    unpack_ranks,
+)
+from recbole_raserec.model import RaSeRec  # noqa: E402
+from recbole_raserec.pipeline import build_model, trainer_maker  # noqa: E402
+from recbole_raserec.regeneration.dataset import RegeneratedDataset  # noqa: E402
+from recbole_raserec.regeneration.decoding import decode_all, local_decoder  # noqa: E402
+from recbole_raserec.regeneration.rows import (  # noqa: E402
+    GeneratedRows,
+    rows_of_decoded,
+    rows_of_patterns,
+    without_repeats,
+)
+from recbole_raserec.regeneration.stage import Regeneration  # noqa: E402
+from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
+from recbole_raserec.runtime.recbole_faults import quieten  # noqa: E402
+from recbole_raserec.training.stage import StageTrainer  # noqa: E402
+
+PATTERNS = "patterns"  # the variant without decoded rows
+_SCORED = 4096  # pairs whose logits are held at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """Decoded rows and how the backbone trains on them.
+
+    Attributes
+    ----------
+    regenerator : parameters of the regenerator that differ from the defaults.
+    decoding : parameters that the regenerator's training does not depend on.
+    keep : (experiment, decoded rows) -> the rows that are trained on.
+    times : 2 = the decoded rows are the sources of a second decoding, and its rows are used.
+    """
+
+    regenerator: dict[str, Any] = dataclasses.field(default_factory=dict)
+    decoding: dict[str, Any] = dataclasses.field(default_factory=dict)
+    keep: Callable[[Experiment, GeneratedRows], GeneratedRows] = lambda experiment, rows: rows
+    times: int = 1
+
+
+class Experiment:
+    """The data, the patterns and the settings of one variant."""
+
+    def __init__(self, options: dict[str, str], variant: Variant) -> None:
+        given = {"data_path": options["data_path"], "checkpoint_dir": options["folder"], "seed": int(options["seed"])}
+        plain = {"preset": "full", "resume": True, "show_progress": False, "regenerate_parts": ["original", "patterns"]}
+        self.base = Config("RaSeRec", options["dataset"], config_dict={**plain, **given})
+        self.data = load_dataset(self.base)
+        self.training = self.data.sequences.training_only()
+        patterns = mine_patterns(self.training, self.base["pattern_window"], self.base["pattern_min_support"])
+        self.mined, self.patterns, self.variant = patterns, rows_of_patterns(patterns), variant
+
+    def decoded(self) -> GeneratedRows:
+        """The decoded rows of the variant that are trained on."""
+        decoded = ["original", "patterns", "decoded"]
+        config = self.base.changed(regenerate_parts=decoded, **self.variant.regenerator)
+        recent = self.training.recent(config["MAX_ITEM_LIST_LENGTH"])
+        model = Regeneration(config, self.data).regenerator(recent, self.mined)
+        config = config.changed(**self.variant.decoding)
+        settings = (config["decode_gamma"], config["seed"], config["decode_max_length"], config["device"])
+        owner, sources = np.arange(len(recent)), recent
+        for _ in range(self.variant.times):
+            made = decode_all(sources, local_decoder(model, sources, *settings))
+            owned = dataclasses.replace(made, sequence=owner[made.sequence])
+            rows, _ = rows_of_decoded(owned, self.data.sequences)
+            owner, sources = rows.owner, Sequences(rows.items, rows.offsets, np.arange(len(rows)))
+        return self.variant.keep(self, rows)
+
+    def trained(self, decoded: GeneratedRows | None) -> tuple[RaSeRec, StageTrainer, SequenceDataset]:
+        """The backbone of the best epoch, trained on the patterns and these rows."""
+        rows, config = self.patterns, self.base
+        if decoded is not None:
+            rows = rows.join(decoded)
+            parts = {"regenerate_parts": ["original", "patterns", "decoded"]}
+            config = config.changed(**{**parts, **self.variant.regenerator, **self.variant.decoding})
+        data = RegeneratedDataset(config, rows)
+        data.build()
+        model = build_model(config, data)
+        trainer = trainer_maker(config)(config, model, data)
+        trainer.run(data.sequences.valid_part(), show_progress=False)
+        return model, trainer, data
+
+    def likelihood(self, rows: GeneratedRows) -> np.ndarray:
+        """[R] mean log-probability of each row's items after the first, under the backbone without decoded rows."""
+        model, _, _ = self.trained(None)
+        part = Sequences(rows.items, rows.offsets, np.arange(len(rows)), generated=len(rows)).train_part()
+        users, targets = torch.from_numpy(encode_prefixes(model.backbone, part)), torch.from_numpy(part.targets).long()
+        items = model.scorer().items[:, : users.size(1)].detach()
+        logs = [
+            torch.log_softmax(users[at] @ items[1:].T, dim=1).gather(1, targets[at, None] - 1)[:, 0]
+            for at in torch.arange(len(users)).split(_SCORED)
+        ]
+        of_row = np.bincount(part.sequence, torch.cat(logs).numpy(), minlength=len(rows))
+        return of_row / np.maximum(rows.lengths - 1, 1)
+
+
+def _not_patterns(experiment: Experiment, rows: GeneratedRows) -> GeneratedRows:
+    """Rows that are no mined pattern."""
+    both = without_repeats(experiment.patterns.join(rows))
+    return both.of_parts(["decoded"])
+
+
+def _half(likely: bool) -> Callable[[Experiment, GeneratedRows], GeneratedRows]:
+    """The half of the rows that the backbone finds more or less likely."""
+
+    def keep(experiment: Experiment, rows: GeneratedRows) -> GeneratedRows:
+        score = experiment.likelihood(rows)
+        return rows.select((score >= np.median(score)) == likely)
+
+    return keep
+
+
+VARIANTS = {
+    PATTERNS: Variant(),
+    "gamma 1": Variant(),
+    "gamma .5": Variant(decoding={"decode_gamma": 0.5}),
+    "gamma .1": Variant(decoding={"decode_gamma": 0.1}),
+    "gamma 0": Variant(decoding={"decode_gamma": 0.0}),
+    "weight .3": Variant(decoding={"decode_weight": 0.3}),
+    "weight .1": Variant(decoding={"decode_weight": 0.1}),
+    "diversity 1": Variant({"regenerator_diversity": 1}),
+    "diversity 10": Variant({"regenerator_diversity": 10}),
+    "80 epochs": Variant({"regenerator_epochs": 80}),
+    "no patterns among them": Variant(keep=_not_patterns),
+    "the likelier half": Variant(keep=_half(True)),
+    "the less likely half": Variant(keep=_half(False)),
+    "decoded twice": Variant(times=2),
+    "learned weights (DR4SR+)": Variant(decoding={"regenerate": "DR4SR+"}),
+}
+DEFAULTS = {"dataset": "amazon-beauty", "variants": "all", "seed": "2020", "data_path": "dataset", "folder": "saved"}
+
+
+def measure(options: dict[str, str]) -> dict[str, Any]:
+    """Train the backbone of one variant."""
+    quieten()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    name = options["variant"]
+    experiment = Experiment(options, VARIANTS[name])
+    decoded = None if name == PATTERNS else experiment.decoded()
+    _, trainer, data = experiment.trained(decoded)
+    ranks = trainer.rank(data.sequences.valid_part(), show_progress=False)
+    metrics = Metrics.of(experiment.base)
+    rows = {} if decoded is None else {"rows": len(decoded), "mean_length": round(float(decoded.lengths.mean()), 2)}
+    return {
+        "dataset": options["dataset"],
+        "sha256": data.sha256,
+        "seed": int(options["seed"]),
+        "variant": name,
+        **rows,
+        "patterns": len(experiment.patterns),
+        "best_epoch": max(range(len(trainer.curve)), key=trainer.curve.__getitem__) + 1,
+        "valid": both_protocols(ranks, metrics),
+        "ranks": {p: pack_ranks(ranks.of(p), metrics.depth) for p in PROTOCOLS},
+    }
+
+
+def main(argv: list[str]) -> None:
+    options = read_options(argv, {**DEFAULTS, "output": str(HERE / "results" / "decoded.json")})
+    chosen = [*VARIANTS] if options["variants"] == "all" else [PATTERNS, *options["variants"].split(",")]
+    for name in chosen:
+        if name not in VARIANTS:
+            sys.exit(f"error: --variants={name}: use some of {', '.join(VARIANTS)}")
+    base: Ranks | None = None
+    for name in dict.fromkeys(chosen):
+        row = of_child(__file__, {**options, "variant": name})
+        ranks = Ranks(**{protocol: unpack_ranks(row["ranks"][protocol]) for protocol in PROTOCOLS})
+        row.pop("ranks")
+        if base is None:
+            base = ranks
+        else:
+            metrics = Metrics(("Recall", "NDCG"), (5, 10, 20), 6, "ndcg@10")
+            row["gain"] = improvements(base, ranks, metrics, Resampling(2000, int(options["seed"])))
+        print(json_line({key: row[key] for key in ("variant", "best_epoch", "valid")}), flush=True)
+        _add(Path(options["output"]), {**row, **conditions()})
+
+
+def _add(output: Path, row: dict[str, Any]) -> None:
+    """Write the row into the file, in the place of an older one of the same data, seed and variant."""
+    older = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.is_file() else []
+    others = [other for other in older if _identity(other) != _identity(row)]
+    with replacing(output) as file:
+        file.write_text(json_line({"rows": sorted([*others, row], key=_identity)}) + "\n", encoding="utf-8")
+
+
+def _identity(row: dict[str, Any]) -> tuple[str, int, int]:
+    return row["dataset"], row["seed"], list(VARIANTS).index(row["variant"])
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(measure(json.loads(os.environ["OPTIONS"]))))
+    else:
+        main(sys.argv[1:])
