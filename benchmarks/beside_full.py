@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks.tables import PROTOCOLS, Run, gain, mean, seeds, test_of
+from collections.abc import Collection
+from typing import Any
+
+from benchmarks.tables import PROTOCOLS, Run, cell, gain, interval, mean, seeds, test_of
 
 
 def beside_full_table(full: list[Run], others: dict[str, list[Run]]) -> str:
@@ -22,4 +25,21 @@ def beside_full_table(full: list[Run], others: dict[str, list[Run]]) -> str:
             over = "" if runs is full else gain(same, "train", runs, "train", protocol)
             gains = f"{gain(runs, 'backbone', runs, 'train', protocol)} | {over}"
             lines.append(f"| {label}, {seeds(runs)} | {protocol} | {' | '.join(cells)} | {gains} |")
+    return "\n".join(lines)
+
+
+def sweep_table(result: dict[str, Any], names: Collection[str]) -> str:
+    """Validation figures of the changes ``names``, and their gain over the preset, which is the first row."""
+    head = ["data, seed", "change", "decoded rows", "best epoch"]
+    head += [f"{masked}{name}" for masked in ("", "masked ") for name in ("R@10", "N@10", "gain in N@10, %")]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for row in result["rows"]:
+        if "gain" in row and row["variant"] not in names:
+            continue
+        cells = [f"{row['dataset']}, {row['seed']}", row["variant"], f"{row.get('rows', 0):,}", str(row["best_epoch"])]
+        for protocol in PROTOCOLS:
+            figures = row["valid"][protocol]
+            cells += [cell(figures["recall@10"]), cell(figures["ndcg@10"])]
+            cells.append(interval(*row["gain"][protocol]["ndcg@10"]) if "gain" in row else "")
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.beside_full import beside_full_table
+from benchmarks.beside_full import beside_full_table, sweep_table
 from benchmarks.tables import METRICS, PROTOCOLS
 from recbole_raserec.evaluation.significance import pack_ranks
 
@@ -31,3 +31,14 @@ def test_a_row_is_compared_with_its_backbone_and_with_full_of_the_same_seeds():
         == "| SASRec, `--preset=full`, 2 seeds | unmasked | .2500 ±.0000 | .7500 ±.2500 | +89.3 [+89.3, +89.3] |  |"
     )
     assert table[-1] == "| other, seed 2 | masked | .5000 | .5000 | +0.0 [+0.0, +0.0] | -36.9 [-36.9, -36.9] |"
+
+
+def test_the_table_of_changes_has_the_gain_over_the_preset():
+    valid = {protocol: {"recall@10": 0.1, "ndcg@10": 0.05} for protocol in ("unmasked", "masked")}
+    shared = {"dataset": "d", "seed": 1, "best_epoch": 7, "valid": valid}
+    gain = {"unmasked": {"ndcg@10": [1.0, -2.0, 4.0]}, "masked": {"ndcg@10": [-1.0, -3.0, 0.5]}}
+    changes = [{**shared, "variant": "gamma 0", "rows": 1234, "gain": gain}, {**shared, "variant": "L2", "gain": gain}]
+    lines = sweep_table({"rows": [{**shared, "variant": "preset full"}, *changes]}, {"gamma 0"}).splitlines()
+    assert lines[2] == "| d, 1 | preset full | 0 | 7 | .1000 | .0500 |  | .1000 | .0500 |  |"
+    ends = ".1000 | .0500 | +1.0 [-2.0, +4.0] | .1000 | .0500 | -1.0 [-3.0, +0.5] |"
+    assert lines[3:] == [f"| d, 1 | gamma 0 | 1,234 | 7 | {ends}"]

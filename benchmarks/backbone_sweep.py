@@ -1,15 +1,16 @@
-"""Do the decoded rows of DR4SR help? ``python benchmarks/decoded.py``. Validation users only; no retrieval.
+"""What a backbone gains by a change, on the validation part: ``python benchmarks/backbone_sweep.py``.
 
   --dataset=amazon-beauty
-  --variants=all          which rows of VARIANTS, with commas; "patterns" is always trained first
+  --variants=decoded      decoded, levers, or names of variants, with commas
   --seed=2020
   --data_path=dataset     folder where ``recbole-raserec convert`` wrote the data sets
-  --folder=FOLDER         of the checkpoints, so that a stopped call goes on
-  --output=FILE           benchmarks/results/decoded.json; other rows stay in it
+  --folder=saved          of the checkpoints, so that a stopped call goes on
+  --output=FILE           benchmarks/results/backbone-sweep.json; other rows stay in it
 
-Each variant trains the backbone of ``--preset=full``, whose training set holds the original sequences and the mined
-patterns, with decoded rows beside them. Each has a process of its own. The gain is over the same without decoded rows,
-with paired 95 % intervals over the validation users. A regenerator is trained once for all variants that share it.
+A variant is a change of SASRec in ``--preset=full``, whose training set holds the original sequences and the mined
+patterns: decoded rows beside them (DR4SR, arXiv 2405.17795), or other parameters. There is no retrieval. Each variant
+has a process of its own. The gain is over the preset itself, with paired 95 % intervals over the validation users. A
+regenerator is trained once for all variants that share it.
 """
 
 from __future__ import annotations
@@ -58,22 +59,27 @@ from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
 from recbole_raserec.runtime.recbole_faults import quieten  # noqa: E402
 from recbole_raserec.training.stage import StageTrainer  # noqa: E402
 
-PATTERNS = "patterns"  # the variant without decoded rows
 _SCORED = 4096  # pairs whose logits are held at once
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """Decoded rows and how the backbone trains on them.
+    """A change of the training.
 
     Attributes
     ----------
+    backbone : other parameters of the backbone and its training.
+    adjust : changes the model before training, where no parameter does.
+    decodes : whether there are decoded rows.
     regenerator : parameters of the regenerator that differ from the defaults.
     decoding : parameters that the regenerator's training does not depend on.
     keep : (experiment, decoded rows) -> the rows that are trained on.
     times : 2 = the decoded rows are the sources of a second decoding, and its rows are used.
     """
 
+    backbone: dict[str, Any] = dataclasses.field(default_factory=dict)
+    adjust: Callable[[RaSeRec], None] = lambda model: None
+    decodes: bool = False
     regenerator: dict[str, Any] = dataclasses.field(default_factory=dict)
     decoding: dict[str, Any] = dataclasses.field(default_factory=dict)
     keep: Callable[[Experiment, GeneratedRows], GeneratedRows] = lambda experiment, rows: rows
@@ -86,7 +92,7 @@ class Experiment:
     def __init__(self, options: dict[str, str], variant: Variant) -> None:
         given = {"data_path": options["data_path"], "checkpoint_dir": options["folder"], "seed": int(options["seed"])}
         plain = {"preset": "full", "resume": True, "show_progress": False, "regenerate_parts": ["original", "patterns"]}
-        self.base = Config("RaSeRec", options["dataset"], config_dict={**plain, **given})
+        self.base = Config("RaSeRec", options["dataset"], config_dict={**plain, **given, **variant.backbone})
         self.data = load_dataset(self.base)
         self.training = self.data.sequences.training_only()
         patterns = mine_patterns(self.training, self.base["pattern_window"], self.base["pattern_min_support"])
@@ -118,12 +124,13 @@ class Experiment:
         data = RegeneratedDataset(config, rows)
         data.build()
         model = build_model(config, data)
+        self.variant.adjust(model)
         trainer = trainer_maker(config)(config, model, data)
         trainer.run(data.sequences.valid_part(), show_progress=False)
         return model, trainer, data
 
     def likelihood(self, rows: GeneratedRows) -> np.ndarray:
-        """[R] mean log-probability of each row's items after the first, under the backbone without decoded rows."""
+        """[R] mean log-probability of each row's items after the first, under the preset's backbone."""
         model, _, _ = self.trained(None)
         part = Sequences(rows.items, rows.offsets, np.arange(len(rows)), generated=len(rows)).train_part()
         users, targets = torch.from_numpy(encode_prefixes(model.backbone, part)), torch.from_numpy(part.targets).long()
@@ -152,24 +159,53 @@ def _half(likely: bool) -> Callable[[Experiment, GeneratedRows], GeneratedRows]:
     return keep
 
 
-VARIANTS = {
-    PATTERNS: Variant(),
-    "gamma 1": Variant(),
-    "gamma .5": Variant(decoding={"decode_gamma": 0.5}),
-    "gamma .1": Variant(decoding={"decode_gamma": 0.1}),
-    "gamma 0": Variant(decoding={"decode_gamma": 0.0}),
-    "weight .3": Variant(decoding={"decode_weight": 0.3}),
-    "weight .1": Variant(decoding={"decode_weight": 0.1}),
-    "diversity 1": Variant({"regenerator_diversity": 1}),
-    "diversity 10": Variant({"regenerator_diversity": 10}),
-    "80 epochs": Variant({"regenerator_epochs": 80}),
-    "no patterns among them": Variant(keep=_not_patterns),
-    "the likelier half": Variant(keep=_half(True)),
-    "the less likely half": Variant(keep=_half(False)),
-    "decoded twice": Variant(times=2),
-    "learned weights (DR4SR+)": Variant(decoding={"regenerate": "DR4SR+"}),
+def _decoded(**more: Any) -> Variant:
+    return Variant(decodes=True, **more)
+
+
+def _embedding_dropout(probability: float) -> Callable[[RaSeRec], None]:
+    def adjust(model: RaSeRec) -> None:
+        model.backbone.dropout.p = probability
+
+    return adjust
+
+
+PRESET = "preset full"
+DECODED = {
+    "gamma 1": _decoded(),
+    "gamma .5": _decoded(decoding={"decode_gamma": 0.5}),
+    "gamma .1": _decoded(decoding={"decode_gamma": 0.1}),
+    "gamma 0": _decoded(decoding={"decode_gamma": 0.0}),
+    "weight .3": _decoded(decoding={"decode_weight": 0.3}),
+    "weight .1": _decoded(decoding={"decode_weight": 0.1}),
+    "diversity 1": _decoded(regenerator={"regenerator_diversity": 1}),
+    "diversity 10": _decoded(regenerator={"regenerator_diversity": 10}),
+    "80 epochs": _decoded(regenerator={"regenerator_epochs": 80}),
+    "no patterns among them": _decoded(keep=_not_patterns),
+    "the likelier half": _decoded(keep=_half(True)),
+    "the less likely half": _decoded(keep=_half(False)),
+    "decoded twice": _decoded(times=2),
+    "learned weights (DR4SR+)": _decoded(decoding={"regenerate": "DR4SR+"}),
 }
-DEFAULTS = {"dataset": "amazon-beauty", "variants": "all", "seed": "2020", "data_path": "dataset", "folder": "saved"}
+LEVERS = {
+    "L2 1e-4": Variant({"weight_decay": 1e-4}),
+    "L2 1e-4 at rate 5e-4": Variant({"weight_decay": 1e-4, "learning_rate": 5e-4}),
+    "L2 1e-5": Variant({"weight_decay": 1e-5}),
+    "attention dropout 0": Variant({"attn_dropout_prob": 0.0}),
+    "embedding dropout .5 and others .2": Variant(
+        {"hidden_dropout_prob": 0.2, "attn_dropout_prob": 0.2}, _embedding_dropout(0.5)
+    ),
+    "one layer of width 256": Variant({"n_layers": 1, "hidden_size": 256, "inner_size": 1024}),
+}
+VARIANTS = {PRESET: Variant(), **DECODED, **LEVERS}
+GROUPS = {"decoded": DECODED, "levers": LEVERS}
+DEFAULTS = {
+    "dataset": "amazon-beauty",
+    "variants": "decoded",
+    "seed": "2020",
+    "data_path": "dataset",
+    "folder": "saved",
+}
 
 
 def measure(options: dict[str, str]) -> dict[str, Any]:
@@ -178,7 +214,7 @@ def measure(options: dict[str, str]) -> dict[str, Any]:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     name = options["variant"]
     experiment = Experiment(options, VARIANTS[name])
-    decoded = None if name == PATTERNS else experiment.decoded()
+    decoded = experiment.decoded() if experiment.variant.decodes else None
     _, trainer, data = experiment.trained(decoded)
     ranks = trainer.rank(data.sequences.valid_part(), show_progress=False)
     metrics = Metrics.of(experiment.base)
@@ -197,20 +233,21 @@ def measure(options: dict[str, str]) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> None:
-    options = read_options(argv, {**DEFAULTS, "output": str(HERE / "results" / "decoded.json")})
-    chosen = [*VARIANTS] if options["variants"] == "all" else [PATTERNS, *options["variants"].split(",")]
-    for name in chosen:
-        if name not in VARIANTS:
-            sys.exit(f"error: --variants={name}: use some of {', '.join(VARIANTS)}")
+    options = read_options(argv, {**DEFAULTS, "output": str(HERE / "results" / "backbone-sweep.json")})
+    chosen = [PRESET]
+    for name in options["variants"].split(","):
+        if name not in {**GROUPS, **VARIANTS}:
+            sys.exit(f"error: --variants={name}: use some of {', '.join([*GROUPS, *VARIANTS])}")
+        chosen += GROUPS.get(name, [name])
     base: Ranks | None = None
+    metrics = Metrics(("Recall", "NDCG"), (5, 10, 20), 6, "ndcg@10")
     for name in dict.fromkeys(chosen):
         row = of_child(__file__, {**options, "variant": name})
-        ranks = Ranks(**{protocol: unpack_ranks(row["ranks"][protocol]) for protocol in PROTOCOLS})
-        row.pop("ranks")
+        packed = row.pop("ranks")
+        ranks = Ranks(**{protocol: unpack_ranks(packed[protocol]) for protocol in PROTOCOLS})
         if base is None:
             base = ranks
         else:
-            metrics = Metrics(("Recall", "NDCG"), (5, 10, 20), 6, "ndcg@10")
             row["gain"] = improvements(base, ranks, metrics, Resampling(2000, int(options["seed"])))
         print(json_line({key: row[key] for key in ("variant", "best_epoch", "valid")}), flush=True)
         _add(Path(options["output"]), {**row, **conditions()})
