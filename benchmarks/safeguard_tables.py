@@ -48,6 +48,7 @@ def _chosen(run: Run) -> str:
 def own_table(runs: list[Run]) -> str:
     """The same for data sets that have no settings of their own, by the lists of the mixture."""
     head = ["data", "seeds", "mixture", "memories it reads", "chosen", "gain in N@10, %", "masked gain, %", "groups"]
+    head += ["peak, MiB"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     settings: dict[tuple[str, str, int], list[Run]] = {}
     for run in runs:
@@ -58,7 +59,10 @@ def own_table(runs: list[Run]) -> str:
         gains = " | ".join(gain(same, "backbone", same, "train", protocol) for protocol in PROTOCOLS)
         read = voters if weights != "0" else ""
         chosen = "; ".join(dict.fromkeys(map(_chosen, same)))
-        lines.append(f"| {data} | {seeds(same)} | {weights} | {read} | {chosen} | {gains} | {_falling(same)} |")
+        peak = f"{max(run['peak_rss_mib'] for run in same):,.0f}"
+        lines.append(
+            f"| {data} | {seeds(same)} | {weights} | {read} | {chosen} | {gains} | {_falling(same)} | {peak} |"
+        )
     return "\n".join(lines)
 
 

@@ -87,7 +87,10 @@ def test_the_gains_over_the_seeds_are_those_of_the_same_runs(more, shown):
 def test_the_default_settings_have_a_row_for_each_mixture():
     none, some = ({**CONFIG, "mixture_weight": weights, "mixture_top_k": 20} for weights in ([0.0], [0.0, 0.1]))
     runs = [{**run(1, CHOSEN), "config": none}, {**run(1, NONE), "config": some}, {**run(2, NONE), "config": some}]
-    assert [line.split(" | ")[1:5] for line in own_table(runs).splitlines()[2:]] == [
+    runs = [{**each, "peak_rss_mib": 1000.0 + each["seed"]} for each in runs]
+    lines = own_table(runs).splitlines()[2:]
+    assert [line.split(" | ")[-1] for line in lines] == ["1,001 |", "1,002 |"]
+    assert [line.split(" | ")[1:5] for line in lines] == [
         ["seed 1", "0", "", "strength 0.5, adjustment 0.2, mixture 0.1"],
         ["2 seeds", "0, 0.1", "20", "no retrieval"],
     ]
