@@ -32,6 +32,7 @@ import torch  # noqa: E402
 from benchmarks import read_options  # noqa: E402
 from benchmarks.children import conditions, of_child  # noqa: E402
 from recbole_raserec.backbones.encode import encode_prefixes  # noqa: E402
+from recbole_raserec.config.checks import PARTS  # noqa: E402
 from recbole_raserec.config.config import Config  # noqa: E402
 from recbole_raserec.data.dataset import SequenceDataset, load_dataset  # noqa: E402
 from recbole_raserec.data.patterns import mine_patterns  # noqa: E402
@@ -69,7 +70,7 @@ class Variant:
     Attributes
     ----------
     backbone : other parameters of the backbone and its training.
-    adjust : changes the model before training, where no parameter does.
+    adjust : changes the model before training, where no parameter does; None = nothing.
     decodes : whether there are decoded rows.
     regenerator : parameters of the regenerator that differ from the defaults.
     decoding : parameters that the regenerator's training does not depend on.
@@ -78,7 +79,7 @@ class Variant:
     """
 
     backbone: dict[str, Any] = dataclasses.field(default_factory=dict)
-    adjust: Callable[[RaSeRec], None] = lambda model: None
+    adjust: Callable[[RaSeRec], None] | None = None
     decodes: bool = False
     regenerator: dict[str, Any] = dataclasses.field(default_factory=dict)
     decoding: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -90,7 +91,8 @@ class Experiment:
     """The data, the patterns and the settings of one variant."""
 
     def __init__(self, options: dict[str, str], variant: Variant) -> None:
-        given = {"data_path": options["data_path"], "checkpoint_dir": options["folder"], "seed": int(options["seed"])}
+        folder = Path(options["folder"]) / ("adjusted" if variant.adjust else "")  # the names of files do not tell
+        given = {"data_path": options["data_path"], "checkpoint_dir": str(folder), "seed": int(options["seed"])}
         plain = {"preset": "full", "resume": True, "show_progress": False, "regenerate_parts": ["original", "patterns"]}
         self.base = Config("RaSeRec", options["dataset"], config_dict={**plain, **given, **variant.backbone})
         self.data = load_dataset(self.base)
@@ -100,8 +102,7 @@ class Experiment:
 
     def decoded(self) -> GeneratedRows:
         """The decoded rows of the variant that are trained on."""
-        decoded = ["original", "patterns", "decoded"]
-        config = self.base.changed(regenerate_parts=decoded, **self.variant.regenerator)
+        config = self.base.changed(regenerate_parts=[*PARTS], **self.variant.regenerator)
         recent = self.training.recent(config["MAX_ITEM_LIST_LENGTH"])
         model = Regeneration(config, self.data).regenerator(recent, self.mined)
         config = config.changed(**self.variant.decoding)
@@ -119,12 +120,13 @@ class Experiment:
         rows, config = self.patterns, self.base
         if decoded is not None:
             rows = rows.join(decoded)
-            parts = {"regenerate_parts": ["original", "patterns", "decoded"]}
-            config = config.changed(**{**parts, **self.variant.regenerator, **self.variant.decoding})
+            given = {**self.variant.regenerator, **self.variant.decoding}
+            config = config.changed(regenerate_parts=[*PARTS], **given)
         data = RegeneratedDataset(config, rows)
         data.build()
         model = build_model(config, data)
-        self.variant.adjust(model)
+        if self.variant.adjust:
+            self.variant.adjust(model)
         trainer = trainer_maker(config)(config, model, data)
         trainer.run(data.sequences.valid_part(), show_progress=False)
         return model, trainer, data
@@ -134,7 +136,7 @@ class Experiment:
         model, _, _ = self.trained(None)
         part = Sequences(rows.items, rows.offsets, np.arange(len(rows)), generated=len(rows)).train_part()
         users, targets = torch.from_numpy(encode_prefixes(model.backbone, part)), torch.from_numpy(part.targets).long()
-        items = model.scorer().items[:, : users.size(1)].detach()
+        items = model.item_vectors.detach().cpu()
         logs = [
             torch.log_softmax(users[at] @ items[1:].T, dim=1).gather(1, targets[at, None] - 1)[:, 0]
             for at in torch.arange(len(users)).split(_SCORED)
@@ -155,6 +157,15 @@ def _half(likely: bool) -> Callable[[Experiment, GeneratedRows], GeneratedRows]:
     def keep(experiment: Experiment, rows: GeneratedRows) -> GeneratedRows:
         score = experiment.likelihood(rows)
         return rows.select((score >= np.median(score)) == likely)
+
+    return keep
+
+
+def _random(share: float) -> Callable[[Experiment, GeneratedRows], GeneratedRows]:
+    """This fraction of the rows."""
+
+    def keep(experiment: Experiment, rows: GeneratedRows) -> GeneratedRows:
+        return rows.select(np.random.default_rng(experiment.base["seed"]).random(len(rows)) < share)
 
     return keep
 
@@ -184,8 +195,10 @@ DECODED = {
     "no patterns among them": _decoded(keep=_not_patterns),
     "the likelier half": _decoded(keep=_half(True)),
     "the less likely half": _decoded(keep=_half(False)),
-    "decoded twice": _decoded(times=2),
+    "a random half": _decoded(keep=_random(0.5)),
+    "decoded twice and a random fifth": _decoded(times=2, keep=_random(0.2)),  # about as many rows as decoded once
     "learned weights (DR4SR+)": _decoded(decoding={"regenerate": "DR4SR+"}),
+    "no decoded rows and learned weights of the patterns": Variant({"regenerate": "DR4SR+"}),
 }
 LEVERS = {
     "L2 1e-4": Variant({"weight_decay": 1e-4}),
@@ -256,13 +269,11 @@ def main(argv: list[str]) -> None:
 def _add(output: Path, row: dict[str, Any]) -> None:
     """Write the row into the file, in the place of an older one of the same data, seed and variant."""
     older = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.is_file() else []
-    others = [other for other in older if _identity(other) != _identity(row)]
+    rows = {(each["dataset"], each["seed"], each["variant"]): each for each in [*older, row]}
+    order = {name: number for number, name in enumerate(VARIANTS)}
+    placed = sorted(rows.items(), key=lambda item: (*item[0][:2], order.get(item[0][2], len(order))))
     with replacing(output) as file:
-        file.write_text(json_line({"rows": sorted([*others, row], key=_identity)}) + "\n", encoding="utf-8")
-
-
-def _identity(row: dict[str, Any]) -> tuple[str, int, int]:
-    return row["dataset"], row["seed"], list(VARIANTS).index(row["variant"])
+        file.write_text(json_line({"rows": [each for _, each in placed]}) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
