@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ AUTO, LISTS = "auto", "lists"
 FLAT_FLOATS = 2**24  # numbers in all keys up to which an exact search of one query takes a few milliseconds
 BLOCK = 2**17  # keys that are scaled at once
 _GROUP = 64  # keys of which only the best one is looked at first
-_COSINES, _KEYS = 2**23, 2**18  # held at once, and multiplied at once
+_COSINES, _KEYS = 2**24, 2**18  # held at once, and searched at once
+_TILE = 2**11  # keys that are multiplied at once: their products stay in a cache
 _FEW = 8
+_NONE = torch.zeros(0, dtype=torch.long)
 _TRAINED_ON = 2**18  # k-means over more keys takes minutes and changes the recall by less than .003
 _A_LIST = 64  # keys that each list is trained on, if there are many lists
 _MOST_NODES = 4096  # of a graph; an index that needs more is no faster than an exact one
@@ -72,30 +74,57 @@ def build_index(keys: np.ndarray, factory: str, nprobe: int) -> faiss.Index:
     return index
 
 
-def search_index(index: faiss.Index, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rough cosines and numbers [Q, depth] of the keys nearest to unit ``queries`` [Q, D]; -1 where there are none."""
+Barred = Callable[[slice], tuple[np.ndarray, np.ndarray]]  # some queries -> pairs of a query's number and a key's
+
+
+def search_index(
+    index: faiss.Index, queries: np.ndarray, depth: int, barred: Barred | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rough cosines and numbers [Q, depth] of the keys nearest to unit ``queries`` [Q, D]; -1 where there are none.
+
+    ``barred`` pairs may be left out, or have the cosine -inf. The numbers of queries count from the slice's first one.
+    """
     many = len(queries) > _FEW  # FAISS is faster with fewer
     if many and isinstance(index, faiss.IndexFlat) and index.ntotal >= 8 * _GROUP * depth:
-        return _search_exactly(index, queries, depth)
+        return _search_exactly(index, queries, depth, barred)
     # On a busy machine, waking FAISS's other threads takes longer than a search for one query.
     with one_thread() if len(queries) == 1 else nullcontext():
         return index.search(queries, depth)
 
 
-def _search_exactly(index: faiss.IndexFlat, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`search_index`. The product of matrices is fast, and most of FAISS's time is the choice of the best."""
+def _search_exactly(
+    index: faiss.IndexFlat, queries: np.ndarray, depth: int, barred: Barred | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`search_index`. The product of matrices is fast, and most of FAISS's time is the choice of the best.
+
+    Barred keys are hidden before the choice. Otherwise those of a long history would fill it, and it would be repeated.
+    """
     keys = torch.from_numpy(faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(-1, index.d))
     rough, near = np.empty((len(queries), depth), np.float32), np.empty((len(queries), depth), np.int64)
     parts = keys.split(_KEYS)  # of more keys at once, fewer queries would be in a product
     size = max(1, _COSINES // len(parts[0]))
+    room = torch.empty(size * len(parts[0]))  # new memory for each product takes longer than the product
     for start in range(0, len(queries), size):
         rows = slice(start, start + size)
         vectors = torch.from_numpy(queries[rows])
-        found = [best_of(vectors @ part.T, min(depth, len(part)), _GROUP) for part in parts]
+        row, key = (torch.from_numpy(pair) for pair in barred(rows)) if barred else (_NONE, _NONE)
+        found = []
+        for number, part in enumerate(parts):
+            cosine, here = _products(vectors, part, room), key // _KEYS == number
+            cosine[row[here], key[here] - number * _KEYS] = -torch.inf
+            found.append(best_of(cosine, min(depth, len(part)), _GROUP))
         best, place = torch.cat([cosine for cosine, _ in found], dim=1).topk(depth, dim=1)
         numbers = torch.cat([number + _KEYS * part for part, (_, number) in enumerate(found)], dim=1)
         rough[rows], near[rows] = best.numpy(), numbers.gather(1, place).numpy()
     return rough, near
+
+
+def _products(vectors: torch.Tensor, keys: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
+    """[R, N] products of vectors [R, D] and keys [N, D], in the memory ``room``."""
+    cosine = room[: len(vectors) * len(keys)].view(len(vectors), len(keys))
+    for part, out in zip(keys.split(_TILE), cosine.split(_TILE, dim=1)):
+        torch.mm(vectors, part.T, out=out)
+    return cosine
 
 
 def best_of(cosine: torch.Tensor, depth: int, group: int) -> tuple[torch.Tensor, torch.Tensor]:
