@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from benchmarks.tables import PROTOCOLS, Run, cell, gain, interval, mean, seeds, test_of
@@ -28,14 +27,12 @@ def beside_full_table(full: list[Run], others: dict[str, list[Run]]) -> str:
     return "\n".join(lines)
 
 
-def sweep_table(result: dict[str, Any], names: Collection[str]) -> str:
-    """Validation figures of the changes ``names``, and their gain over the preset, which is the first row."""
+def sweep_table(result: dict[str, Any]) -> str:
+    """Validation figures of changes of the backbone's training, and their gain over the preset, the first row."""
     head = ["data, seed", "change", "decoded rows", "best epoch"]
     head += [f"{masked}{name}" for masked in ("", "masked ") for name in ("R@10", "N@10", "gain in N@10, %")]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in result["rows"]:
-        if "gain" in row and row["variant"] not in names:
-            continue
         cells = [f"{row['dataset']}, {row['seed']}", row["variant"], f"{row.get('rows', 0):,}", str(row["best_epoch"])]
         for protocol in PROTOCOLS:
             figures = row["valid"][protocol]

@@ -28,7 +28,7 @@ from benchmarks import (  # noqa: E402
     speed_tables,
     tables,
 )
-from benchmarks.beside_full import beside_full_table  # noqa: E402
+from benchmarks.beside_full import beside_full_table, sweep_table  # noqa: E402
 from benchmarks.front import front_table, reasons  # noqa: E402
 from benchmarks.headline import below_table, headline_tables, unearned  # noqa: E402
 from benchmarks.parameters import parameters_page  # noqa: E402
@@ -43,7 +43,7 @@ PAGES = {
         name: DOCS / f"{name}.md"
         for name in (
             "backbones", "benchmarks", "distributed", "memory", "parameters", "reliability", "safeguard", "serving",
-            "size",
+            "size", "tried",
         )
     },
 }  # fmt: skip
@@ -61,6 +61,7 @@ TABLES = (
     ("size", "endtoend", "end_to_end.json", size_tables.end_to_end_table),
     ("size", "search", "search.json", size_tables.search_table),
     ("size", "strides", "long-histories.json", size_tables.stride_table),
+    ("tried", "decodedsweep", "backbone-sweep.json", sweep_table),
 )
 # Page, name of the block, and the result files of each row beside preset full on Beauty
 BESIDE_FULL = (
