@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ _GROUP = 64  # keys of which only the best one is looked at first
 _COSINES, _KEYS = 2**24, 2**18  # held at once, and searched at once
 _TILE = 2**11  # keys that are multiplied at once: their products stay in a cache
 _FEW = 8
-_NONE = torch.zeros(0, dtype=torch.long)
 _TRAINED_ON = 2**18  # k-means over more keys takes minutes and changes the recall by less than .003
 _A_LIST = 64  # keys that each list is trained on, if there are many lists
 _MOST_NODES = 4096  # of a graph; an index that needs more is no faster than an exact one
@@ -74,31 +73,18 @@ def build_index(keys: np.ndarray, factory: str, nprobe: int) -> faiss.Index:
     return index
 
 
-Barred = Callable[[slice], tuple[np.ndarray, np.ndarray]]  # some queries -> pairs of a query's number and a key's
-
-
-def search_index(
-    index: faiss.Index, queries: np.ndarray, depth: int, barred: Barred | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rough cosines and numbers [Q, depth] of the keys nearest to unit ``queries`` [Q, D]; -1 where there are none.
-
-    ``barred`` pairs may be left out, or have the cosine -inf. The numbers of queries count from the slice's first one.
-    """
+def search_index(index: faiss.Index, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rough cosines and numbers [Q, depth] of the keys nearest to unit ``queries`` [Q, D]; -1 where there are none."""
     many = len(queries) > _FEW  # FAISS is faster with fewer
     if many and isinstance(index, faiss.IndexFlat) and index.ntotal >= 8 * _GROUP * depth:
-        return _search_exactly(index, queries, depth, barred)
+        return _search_exactly(index, queries, depth)
     # On a busy machine, waking FAISS's other threads takes longer than a search for one query.
     with one_thread() if len(queries) == 1 else nullcontext():
         return index.search(queries, depth)
 
 
-def _search_exactly(
-    index: faiss.IndexFlat, queries: np.ndarray, depth: int, barred: Barred | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`search_index`. The product of matrices is fast, and most of FAISS's time is the choice of the best.
-
-    Barred keys are hidden before the choice. Otherwise those of a long history would fill it, and it would be repeated.
-    """
+def _search_exactly(index: faiss.IndexFlat, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`search_index`. The product of matrices is fast, and most of FAISS's time is the choice of the best."""
     keys = torch.from_numpy(faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(-1, index.d))
     rough, near = np.empty((len(queries), depth), np.float32), np.empty((len(queries), depth), np.int64)
     parts = keys.split(_KEYS)  # of more keys at once, fewer queries would be in a product
@@ -107,12 +93,7 @@ def _search_exactly(
     for start in range(0, len(queries), size):
         rows = slice(start, start + size)
         vectors = torch.from_numpy(queries[rows])
-        row, key = (torch.from_numpy(pair) for pair in barred(rows)) if barred else (_NONE, _NONE)
-        found = []
-        for number, part in enumerate(parts):
-            cosine, here = _products(vectors, part, room), key // _KEYS == number
-            cosine[row[here], key[here] - number * _KEYS] = -torch.inf
-            found.append(best_of(cosine, min(depth, len(part)), _GROUP))
+        found = [best_of(_products(vectors, part, room), min(depth, len(part)), _GROUP) for part in parts]
         best, place = torch.cat([cosine for cosine, _ in found], dim=1).topk(depth, dim=1)
         numbers = torch.cat([number + _KEYS * part for part, (_, number) in enumerate(found)], dim=1)
         rough[rows], near[rows] = best.numpy(), numbers.gather(1, place).numpy()

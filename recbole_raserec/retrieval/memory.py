@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -156,11 +156,7 @@ class MemoryBank:
             # If leaks or ties fill the result of a query, it is searched again, twice as deep.
             complete = []
             for block in progress(blocks_of(rows, min(_QUERIES, _CANDIDATES // depth))):
-                unit, barred = normalise(queries[block]), partial(self._leaks.of, users[block], lengths[block])
-                if lists is None:
-                    near = search_index(self.index, unit, depth, barred)
-                else:
-                    near = self._lists.search(unit, depth, lists[block])
+                near = self._near(normalise(queries[block]), depth, None if lists is None else lists[block])
                 complete.append(self._keep_best(near, queries, users, lengths, block, found, hidden, before))
             rows = rows[~np.concatenate(complete)]
             enough = k + self._leaks.count(users[rows], lengths[rows]) + _TIES + shut
@@ -168,6 +164,10 @@ class MemoryBank:
             rows = rows[depth < np.minimum(enough, len(self))]
             depth, progress = min(max(2 * depth, least), len(self)), iter
         return found
+
+    def _near(self, queries: np.ndarray, depth: int, lists: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Rough cosines and numbers [R, depth] of the memories nearest to unit ``queries`` [R, D]."""
+        return search_index(self.index, queries, depth) if lists is None else self._lists.search(queries, depth, lists)
 
     def _keep_best(
         self,
@@ -195,9 +195,8 @@ class MemoryBank:
         if best.shape[1] < k:
             return np.zeros(len(rows), bool)
         # Only an exact index guarantees that no memory outside its result is nearer than the last one in it.
-        # If it is -inf, every memory that is no leak is in the result.
         rest = rough[:, -1] + _ROUNDING if self.is_exact else -np.inf
-        return (best[:, -1] > rest) | (near[:, 0] == NO_MEMORY) | (self.is_exact & (rough[:, -1] == -np.inf))
+        return (best[:, -1] > rest) | (near[:, 0] == NO_MEMORY)
 
     @cached_property
     def _leaks(self) -> Leaks:
