@@ -30,7 +30,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks import read_options  # noqa: E402
-from benchmarks.children import conditions, of_child  # noqa: E402
+from benchmarks.children import add_row, conditions, of_child  # noqa: E402
 from recbole_raserec.backbones.encode import encode_prefixes  # noqa: E402
 from recbole_raserec.config.checks import PARTS  # noqa: E402
 from recbole_raserec.config.config import Config  # noqa: E402
@@ -56,7 +56,7 @@ from recbole_raserec.regeneration.rows import (  # noqa: E402
     without_repeats,
 )
 from recbole_raserec.regeneration.stage import Regeneration  # noqa: E402
-from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
+from recbole_raserec.runtime.files import json_line  # noqa: E402
 from recbole_raserec.runtime.recbole_faults import quieten  # noqa: E402
 from recbole_raserec.training.stage import StageTrainer  # noqa: E402
 
@@ -224,10 +224,9 @@ DEFAULTS = {
 def measure(options: dict[str, str]) -> dict[str, Any]:
     """Train the backbone of one variant."""
     quieten()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
-    name = options["variant"]
-    experiment = Experiment(options, VARIANTS[name])
-    decoded = experiment.decoded() if experiment.variant.decodes else None
+    name, variant = options["variant"], VARIANTS[options["variant"]]
+    experiment = Experiment(options, variant)
+    decoded = experiment.decoded() if variant.decodes else None
     _, trainer, data = experiment.trained(decoded)
     ranks = trainer.rank(data.sequences.valid_part(), show_progress=False)
     metrics = Metrics.of(experiment.base)
@@ -237,6 +236,7 @@ def measure(options: dict[str, str]) -> dict[str, Any]:
         "sha256": data.sha256,
         "seed": int(options["seed"]),
         "variant": name,
+        "changed": {**variant.backbone, **variant.regenerator, **variant.decoding},
         **rows,
         "patterns": len(experiment.patterns),
         "best_epoch": max(range(len(trainer.curve)), key=trainer.curve.__getitem__) + 1,
@@ -263,17 +263,16 @@ def main(argv: list[str]) -> None:
         else:
             row["gain"] = improvements(base, ranks, metrics, Resampling(2000, int(options["seed"])))
         print(json_line({key: row[key] for key in ("variant", "best_epoch", "valid")}), flush=True)
-        _add(Path(options["output"]), {**row, **conditions()})
+        add_row(Path(options["output"]), {**row, **conditions()}, _identity, _place)
 
 
-def _add(output: Path, row: dict[str, Any]) -> None:
-    """Write the row into the file, in the place of an older one of the same data, seed and variant."""
-    older = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.is_file() else []
-    rows = {(each["dataset"], each["seed"], each["variant"]): each for each in [*older, row]}
-    order = {name: number for number, name in enumerate(VARIANTS)}
-    placed = sorted(rows.items(), key=lambda item: (*item[0][:2], order.get(item[0][2], len(order))))
-    with replacing(output) as file:
-        file.write_text(json_line({"rows": [each for _, each in placed]}) + "\n", encoding="utf-8")
+def _identity(row: dict[str, Any]) -> tuple[str, int, str]:
+    return row["dataset"], row["seed"], row["variant"]
+
+
+def _place(row: dict[str, Any]) -> tuple[str, int, int]:
+    known = [*VARIANTS]
+    return row["dataset"], row["seed"], known.index(row["variant"]) if row["variant"] in known else len(known)
 
 
 if __name__ == "__main__":

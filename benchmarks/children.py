@@ -33,6 +33,18 @@ def conditions() -> dict[str, Any]:
     return {"date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": where, "versions": versions()}
 
 
+def add_row(
+    output: Path, row: dict[str, Any], identity: Callable[[dict[str, Any]], Any], place: Callable[[dict[str, Any]], Any]
+) -> None:
+    """Write the row into the output file, instead of one of the same ``identity``; rows are sorted by ``place``."""
+    from recbole_raserec.runtime.files import json_line, replacing
+
+    older = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.is_file() else []
+    others = [other for other in older if identity(other) != identity(row)]
+    with replacing(output) as file:
+        file.write_text(json_line({"rows": sorted([*others, row], key=place)}) + "\n", encoding="utf-8")
+
+
 def measure_each(script: str, options: dict[str, str], identity: Callable[[dict[str, Any]], Any]) -> None:
     """Measure each size and index of ``options`` in a process of its own, and write the row into the output file.
 
@@ -45,7 +57,4 @@ def measure_each(script: str, options: dict[str, str], identity: Callable[[dict[
         for index in options["indices"].split(";"):
             row = {**of_child(script, {**options, "size": size, "index": index}), **conditions()}
             print(json_line({name: row[name] for name in row if name not in ("machine", "versions")}), flush=True)
-            older = json.loads(output.read_text(encoding="utf-8"))["rows"] if output.is_file() else []
-            others = [other for other in older if identity(other) != identity(row)]
-            rows = sorted([*others, row], key=lambda other: (other["memories"], other["index_factory"]))
-            output.write_text(json_line({"rows": rows}) + "\n", encoding="utf-8")
+            add_row(output, row, identity, lambda other: (other["memories"], other["index_factory"]))

@@ -89,7 +89,7 @@ def _search_exactly(index: faiss.IndexFlat, queries: np.ndarray, depth: int) -> 
     rough, near = np.empty((len(queries), depth), np.float32), np.empty((len(queries), depth), np.int64)
     parts = keys.split(_KEYS)  # of more keys at once, fewer queries would be in a product
     size = max(1, _COSINES // len(parts[0]))
-    room = torch.empty(size * len(parts[0]))  # new memory for each product takes longer than the product
+    room = torch.empty(size * len(parts[0]))  # new memory for each product takes as long as the product
     for start in range(0, len(queries), size):
         rows = slice(start, start + size)
         vectors = torch.from_numpy(queries[rows])
