@@ -6,21 +6,21 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faiss
 import numpy as np
 import torch
 
 from recbole_raserec.errors import ConfigError, DataError
+from recbole_raserec.retrieval.best import Best
 
 AUTO, LISTS = "auto", "lists"
 FLAT_FLOATS = 2**24  # numbers in all keys up to which an exact search of one query takes a few milliseconds
 BLOCK = 2**17  # keys that are scaled at once
-_GROUP = 64  # keys of which only the best one is looked at first
-_COSINES, _KEYS = 2**24, 2**18  # held at once, and searched at once
-_TILE = 2**11  # keys that are multiplied at once: their products stay in a cache
-_FEW = 8
+TILE, _ROWS = 2**11, 2**9  # keys and queries that are multiplied at once: their products stay in a cache
+_SHALLOW = 400  # times fewer than the keys; FAISS is faster at deeper searches
+_FEW = 8  # queries, for which FAISS is faster
 _TRAINED_ON = 2**18  # k-means over more keys takes minutes and changes the recall by less than .003
 _A_LIST = 64  # keys that each list is trained on, if there are many lists
 _MOST_NODES = 4096  # of a graph; an index that needs more is no faster than an exact one
@@ -73,57 +73,37 @@ def build_index(keys: np.ndarray, factory: str, nprobe: int) -> faiss.Index:
     return index
 
 
+def is_tiled(index: faiss.Index, depth: int) -> bool:
+    """Whether :func:`search_index` multiplies tiles of keys for many queries, which FAISS does for a deeper search."""
+    return isinstance(index, faiss.IndexFlat) and index.ntotal >= _SHALLOW * depth
+
+
 def search_index(index: faiss.Index, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """Rough cosines and numbers [Q, depth] of the keys nearest to unit ``queries`` [Q, D]; -1 where there are none."""
-    many = len(queries) > _FEW  # FAISS is faster with fewer
-    if many and isinstance(index, faiss.IndexFlat) and index.ntotal >= 8 * _GROUP * depth:
-        return _search_exactly(index, queries, depth)
+    if len(queries) > _FEW and is_tiled(index, depth):
+        return _search_tiles(cast(faiss.IndexFlat, index), queries, depth)
     # On a busy machine, waking FAISS's other threads takes longer than a search for one query.
     with one_thread() if len(queries) == 1 else nullcontext():
         return index.search(queries, depth)
 
 
-def _search_exactly(index: faiss.IndexFlat, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """As :func:`search_index`. The product of matrices is fast, and most of FAISS's time is the choice of the best."""
+def _search_tiles(index: faiss.IndexFlat, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`search_index`. FAISS's own search writes more products than a cache holds before it reads them."""
     keys = torch.from_numpy(faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(-1, index.d))
-    rough, near = np.empty((len(queries), depth), np.float32), np.empty((len(queries), depth), np.int64)
-    parts = keys.split(_KEYS)  # of more keys at once, fewer queries would be in a product
-    size = max(1, _COSINES // len(parts[0]))
-    room = torch.empty(size * len(parts[0]))  # new memory for each product takes as long as the product
-    for start in range(0, len(queries), size):
-        rows = slice(start, start + size)
-        vectors = torch.from_numpy(queries[rows])
-        found = [best_of(_products(vectors, part, room), min(depth, len(part)), _GROUP) for part in parts]
-        best, place = torch.cat([cosine for cosine, _ in found], dim=1).topk(depth, dim=1)
-        numbers = torch.cat([number + _KEYS * part for part, (_, number) in enumerate(found)], dim=1)
-        rough[rows], near[rows] = best.numpy(), numbers.gather(1, place).numpy()
-    return rough, near
+    room = torch.empty(min(len(queries), _ROWS) * TILE)
+    found = []
+    for vectors in torch.from_numpy(queries).split(_ROWS):
+        best = Best(len(vectors), depth, len(keys))
+        for tile in keys.split(TILE):
+            best.add(products(vectors, tile, room))
+        found.append(best.sorted())
+    rough, near = zip(*found)
+    return np.concatenate(rough), np.concatenate(near)
 
 
-def _products(vectors: torch.Tensor, keys: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
-    """[R, N] products of vectors [R, D] and keys [N, D], in the memory ``room``."""
-    cosine = room[: len(vectors) * len(keys)].view(len(vectors), len(keys))
-    for part, out in zip(keys.split(_TILE), cosine.split(_TILE, dim=1)):
-        torch.mm(vectors, part.T, out=out)
-    return cosine
-
-
-def best_of(cosine: torch.Tensor, depth: int, group: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ``depth`` highest of each row of ``cosine`` [R, N], and their columns [R, depth]; highest first.
-
-    They are in the ``depth`` groups of columns with the highest cosines of their own, so few cosines are sorted.
-    """
-    count = cosine.shape[1]
-    whole = count // group * group  # the columns after these are always sorted
-    if count < 2 * group * depth:
-        best, number = cosine.topk(depth, dim=1)
-        return best, number
-    groups = cosine[:, :whole].unflatten(1, (-1, group))
-    chosen = groups.amax(dim=2).topk(depth, dim=1, sorted=False).indices
-    number = (chosen[..., None] * group + torch.arange(group)).flatten(1)
-    number = torch.cat([number, torch.arange(whole, count).expand(len(number), -1)], dim=1)
-    best, place = cosine.gather(1, number).topk(depth, dim=1)
-    return best, number.gather(1, place)
+def products(vectors: torch.Tensor, keys: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
+    """[R, P] products of vectors [R, D] and keys [P, D] in the memory ``room``: new memory takes as long as they do."""
+    return torch.mm(vectors, keys.T, out=room[: len(vectors) * len(keys)].view(len(vectors), len(keys)))
 
 
 def effort(index: faiss.Index) -> tuple[Any, str, int] | None:

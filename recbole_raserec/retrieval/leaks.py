@@ -1,26 +1,56 @@
-"""Leaks: memories that contain the target of a query. How many there are for each query."""
+"""Leaks: memories that a query must not see, above all those that contain its target. And how many there are."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Who asks: Q queries.
+
+    Attributes
+    ----------
+    users, lengths : [Q] user of each query, and number of items in its prefix.
+    hidden : [N] bool, memories that none of them sees; or None.
+    before : [Q] a time for each query: it sees no memory of this time or later, and those of unknown time; or None.
+    """
+
+    users: np.ndarray
+    lengths: np.ndarray
+    hidden: np.ndarray | None = None
+    before: np.ndarray | None = None
+
+
 class Leaks:
-    """Counts the memories of a query's own user with a prefix as long as the query's, or longer."""
+    """Knows the memories of a query's own user with a prefix as long as the query's, or longer, and the hidden ones."""
 
-    def __init__(self, owners: np.ndarray, lengths: np.ndarray) -> None:
-        """``owners`` and ``lengths`` [N] are those of all memories."""
-        self._owners, self._lengths = owners, lengths
+    def __init__(self, owners: np.ndarray, lengths: np.ndarray, times: np.ndarray) -> None:
+        """``owners``, ``lengths`` and ``times`` [N] are those of all memories."""
+        self._owners, self._lengths, self._times = owners, lengths, times
 
-    def count(self, users: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """[Q] number of leaks of each query, given its user and the length of its prefix [Q]."""
-        if len(users) == 0:
+    def among(self, near: np.ndarray, asked: Asked, rows: np.ndarray) -> np.ndarray:
+        """[R, K] which of the memories ``near`` [R, K] are leaks for the queries ``rows`` [R]."""
+        leak = (self._owners[near] == asked.users[rows, None]) & (self._lengths[near] >= asked.lengths[rows, None])
+        if asked.hidden is not None:
+            leak |= asked.hidden[near]
+        if asked.before is not None:
+            leak |= self._times[near] >= asked.before[rows, None]
+        return leak
+
+    def count(self, asked: Asked, rows: np.ndarray) -> np.ndarray:
+        """[R] number of leaks of each of the queries ``rows`` [R] at most."""
+        if len(rows) == 0:
             return np.zeros(0, np.int64)
         span, ordered = self._ordered
-        user = users.astype(np.int64) * span
-        return np.searchsorted(ordered, user + span) - np.searchsorted(ordered, user + np.minimum(lengths, span - 1))
+        user = asked.users[rows].astype(np.int64) * span
+        shorter = np.searchsorted(ordered, user + np.minimum(asked.lengths[rows], span - 1))
+        count = np.searchsorted(ordered, user + span) - shorter
+        count += 0 if asked.hidden is None else np.count_nonzero(asked.hidden)
+        return count + (0 if asked.before is None else np.count_nonzero(self._times >= asked.before[rows].min()))
 
     @cached_property
     def _ordered(self) -> tuple[int, np.ndarray]:

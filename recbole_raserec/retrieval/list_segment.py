@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_raserec.retrieval.index import BLOCK, normalise
+from recbole_raserec.retrieval.index import BLOCK, TILE, normalise
 from recbole_raserec.runtime.ragged import offsets_of, spans
 
 KEYS_A_LIST = 60
 _SAMPLED = 256  # keys of a list at most
+
+
+class Room:
+    """Memory for one tile of keys of width D and their products with at most R vectors, which each tile uses again."""
+
+    def __init__(self, rows: int, width: int) -> None:
+        self.products = torch.empty(rows * TILE)
+        self.codes = torch.empty(TILE, width, dtype=torch.float16)
+        self.keys, self.centres = torch.empty(2, TILE, width)
 
 
 @dataclass(frozen=True)
@@ -45,13 +55,22 @@ class Segment:
         """[L] number of keys in each list."""
         return np.diff(self.starts)
 
-    def read(self, lists: np.ndarray, centroids: Tensor) -> tuple[np.ndarray, Tensor]:
-        """Numbers [P] and keys [P, D] in ``lists`` [C]; the centroids of all lists are [L, D]."""
+    def places(self, lists: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """[P] places of the keys in ``lists`` [C], and the list of each."""
         begin = self.starts[lists]
         sizes = self.starts[lists + 1] - begin
-        places = spans(begin, sizes)
-        keys = self.codes.index_select(0, torch.from_numpy(places)).float()  # faster than a sum of both types
-        return self.numbers[places], keys.add_(centroids.index_select(0, torch.from_numpy(np.repeat(lists, sizes))))
+        return spans(begin, sizes), np.repeat(lists, sizes)
+
+    def tiles(self, places: np.ndarray, lists: np.ndarray, centroids: Tensor, room: Room) -> Iterator[Tensor]:
+        """The keys [T, D] at ``places`` [P], some at a time and always in the same memory.
+
+        ``lists`` [P] are those of the keys; the centroids of all lists are [L, D].
+        """
+        for place, owner in zip(*(torch.from_numpy(numbers).split(TILE) for numbers in (places, lists))):
+            codes, keys, centres = (rows[: len(place)] for rows in (room.codes, room.keys, room.centres))
+            torch.index_select(self.codes, 0, place, out=codes)
+            torch.index_select(centroids, 0, owner, out=centres)
+            yield keys.copy_(codes).add_(centres)  # faster than a sum of both types
 
     def sample(self, count: int) -> np.ndarray:
         """Numbers of about ``count`` keys: those of random lists, because a search takes near queries together.

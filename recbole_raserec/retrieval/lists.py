@@ -18,20 +18,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_raserec.retrieval.index import AUTO, BLOCK, LISTS, best_of, normalise
-from recbole_raserec.retrieval.list_segment import KEYS_A_LIST, Segment
+from recbole_raserec.retrieval.best import Best, is_shallow
+from recbole_raserec.retrieval.index import AUTO, BLOCK, LISTS, normalise, products
+from recbole_raserec.retrieval.list_segment import KEYS_A_LIST, Room, Segment
 from recbole_raserec.retrieval.neighbours import NO_MEMORY
-from recbole_raserec.runtime.ragged import offsets_of, spans
+from recbole_raserec.runtime.ragged import blocks_of, offsets_of, spans
 
 FEW, PART = 4096, 16  # with fewer rows, or PART times fewer than memories, lists take longer to build than they save
 READ = 3 * 2**12  # keys; on Beauty's memory, .97 of the 20 nearest memories are among them
 MOST = 2**17  # keys that are worth reading
 _NEAR, _NEARER = 3 * 2**12, 2**10  # lists that are compared with a group's mean, and those compared with its queries
 _TOGETHER = 256  # queries of a group at most
-_COSINES = 2**22  # held at once
+_COSINES = 2**22  # held at once by a deep search
 _CACHED = 2**18  # cosines that stay in a core's cache
 _SHARPNESS = 16.0  # a list counts exp(16 (cosine - best cosine)) for a query
-_GROUP = 32  # columns of which only the best one is looked at first
 _TRAINED_ON = 128  # keys for each centroid at most
 _AROUND = 8  # regions in which a vector's list is looked for
 _MOVES = 2
@@ -77,14 +77,12 @@ class Lists:
         """
         cosines = np.full((len(queries), depth), -np.inf, np.float32)
         numbers = np.full((len(queries), depth), NO_MEMORY, np.int64)
-        read = max(self.read, 2 * depth)
+        read, room = max(self.read, 2 * depth), Room(_TOGETHER, self.centroids.shape[1])
+        together = _TOGETHER if is_shallow(depth, read) else max(1, _COSINES // read)
         for near, group in self._groups(self.assign(queries) if lists is None else lists, read):
-            vectors = torch.from_numpy(queries[group])
-            found, keys = self._read(self._choose(vectors, near, read))
-            width, parts = min(depth, len(keys)), vectors.split(max(1, _COSINES // len(keys)))
-            best, place = zip(*(best_of(part @ keys.T, width, _GROUP) for part in parts))
-            cosines[group, :width] = torch.cat(best).numpy()
-            numbers[group, :width] = found[torch.cat(place).numpy()]
+            chosen = self._choose(torch.from_numpy(queries[group]), near, read)
+            for rows in blocks_of(group, together):
+                cosines[rows], numbers[rows] = self._scan(torch.from_numpy(queries[rows]), chosen, depth, room)
         return cosines, numbers
 
     def grown(self, keys: np.ndarray) -> Lists:
@@ -92,10 +90,16 @@ class Lists:
         segment = Segment.of(keys, self.assign(keys), self.centroids, self.ntotal)
         return replace(self, segments=(*self.segments, segment))
 
-    def _read(self, lists: np.ndarray) -> tuple[np.ndarray, Tensor]:
-        """Numbers [P] and keys [P, D] in ``lists``."""
-        numbers, keys = zip(*(segment.read(lists, self.centroids) for segment in self.segments))
-        return (numbers[0], keys[0]) if len(keys) == 1 else (np.concatenate(numbers), torch.cat(keys))
+    def _scan(self, vectors: Tensor, lists: np.ndarray, depth: int, room: Room) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`search`, for the keys in ``lists``."""
+        found = [segment.places(lists) for segment in self.segments]
+        numbers = np.concatenate([segment.numbers[places] for segment, (places, _) in zip(self.segments, found)])
+        best = Best(len(vectors), depth, len(numbers))
+        for segment, (places, owners) in zip(self.segments, found):
+            for keys in segment.tiles(places, owners, self.centroids, room):
+                best.add(products(vectors, keys, room.products))
+        cosines, columns = best.sorted()
+        return cosines, np.where(columns == NO_MEMORY, NO_MEMORY, numbers[columns])
 
     def _groups(self, lists: np.ndarray, read: int) -> Iterator[tuple[tuple[np.ndarray, Tensor], np.ndarray]]:
         """At most 256 rows of ``lists`` [Q] that are in the same list; and the lists near its region."""

@@ -11,21 +11,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_raserec.retrieval.index import LISTS, build_index, candidates, choose_factory, normalise, search_index
-from recbole_raserec.retrieval.leaks import Leaks
+from recbole_raserec.retrieval.index import (
+    LISTS,
+    build_index,
+    candidates,
+    choose_factory,
+    is_tiled,
+    normalise,
+    search_index,
+)
+from recbole_raserec.retrieval.leaks import Asked, Leaks
 from recbole_raserec.retrieval.lists import Lists, build_lists, for_part
 from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
 from recbole_raserec.retrieval.recall import check_recall, facts_of
+from recbole_raserec.retrieval.threads import side_by_side
 from recbole_raserec.runtime.progress import Progress
 from recbole_raserec.runtime.ragged import blocks_of
 
 NO_OWNER = 0  # RecBole's padding id, which no user has
 _COLUMNS = ("keys", "targets", "owners", "lengths", "times")
 _QUERIES = 4096  # searched at once: for a tenth of them FAISS needs more than half the time
+_TILED_QUERIES = 1024  # of a search by tiles, whose result and time do not depend on it
 _CANDIDATES = 2**21  # found at once, as indices and rough cosines
 _COMPARED = 2**13  # memories whose keys are held at once; they stay in a cache
 _GROWTH = 4  # a bank that is this many times larger than what it grows by needs no new lists
 _TIES = 1024  # memories as near as the last one, among which the order in the bank decides
+_Near = tuple[np.ndarray, np.ndarray]  # rough cosines and numbers [R, depth] of memories
 _ROUNDING = 1e-6  # error of rough cosines, which depend on the other queries of the search
 
 
@@ -147,48 +158,36 @@ class MemoryBank:
         found = np.full((len(queries), k), NO_MEMORY, np.int32)
         if len(self) == 0 or len(queries) == 0:
             return found
-        shut = 0 if hidden is None else np.count_nonzero(hidden)
+        asked = Asked(users, lengths, hidden, before)
         by_lists = not self.is_exact and for_part(self.index_factory, len(self), part)
         depth, least = candidates(k, len(self), self.is_exact), self._lists.read // 2 if by_lists else 0
         lists = self._lists.assign(queries) if by_lists else None
         rows = np.arange(len(queries)) if lists is None else np.argsort(lists, kind="stable")
         while len(rows):
             # If leaks or ties fill the result of a query, it is searched again, twice as deep.
-            complete = []
-            for block in progress(blocks_of(rows, min(_QUERIES, _CANDIDATES // depth))):
-                near = self._near(normalise(queries[block]), depth, None if lists is None else lists[block])
-                complete.append(self._keep_best(near, queries, users, lengths, block, found, hidden, before))
+            tiled = lists is None and is_tiled(self.index, depth)
+            blocks = blocks_of(rows, min(_TILED_QUERIES if tiled else _QUERIES, _CANDIDATES // depth))
+
+            def search(block: np.ndarray, depth: int = depth) -> np.ndarray:
+                unit, of = normalise(queries[block]), None if lists is None else lists[block]
+                near = search_index(self.index, unit, depth) if of is None else self._lists.search(unit, depth, of)
+                return self._keep_best(near, queries, asked, block, found)
+
+            # FAISS's own searches use all threads for a block.
+            side = tiled or lists is not None
+            complete = side_by_side(search, blocks, progress) if side else [search(block) for block in progress(blocks)]
             rows = rows[~np.concatenate(complete)]
-            enough = k + self._leaks.count(users[rows], lengths[rows]) + _TIES + shut
-            enough += 0 if before is None else (self.times >= before[rows].min(initial=np.inf)).sum()
-            rows = rows[depth < np.minimum(enough, len(self))]
+            rows = rows[depth < np.minimum(k + self._leaks.count(asked, rows) + _TIES, len(self))]
             depth, progress = min(max(2 * depth, least), len(self)), iter
         return found
 
-    def _near(self, queries: np.ndarray, depth: int, lists: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Rough cosines and numbers [R, depth] of the memories nearest to unit ``queries`` [R, D]."""
-        return search_index(self.index, queries, depth) if lists is None else self._lists.search(queries, depth, lists)
-
     def _keep_best(
-        self,
-        candidates: tuple[np.ndarray, np.ndarray],
-        queries: np.ndarray,
-        users: np.ndarray,
-        lengths: np.ndarray,
-        rows: np.ndarray,
-        found: np.ndarray,
-        hidden: np.ndarray | None,
-        before: np.ndarray | None,
+        self, candidates: _Near, queries: np.ndarray, asked: Asked, rows: np.ndarray, found: np.ndarray
     ) -> np.ndarray:
         """Fill ``found[rows]`` from the candidates. Return [R] whether no deeper memory can belong there."""
-        k, (rough, near) = found.shape[1], candidates  # [R, depth] both
+        k, (rough, near) = found.shape[1], candidates
         near = np.sort(near, axis=1)
-        leak = (self.owners[near] == users[rows, None]) & (self.lengths[near] >= lengths[rows, None])
-        if hidden is not None:
-            leak |= hidden[near]
-        if before is not None:
-            leak |= self.times[near] >= before[rows, None]
-        cosine = np.where(leak, -np.inf, self.cosines(queries[rows], near))
+        cosine = np.where(self._leaks.among(near, asked, rows), -np.inf, self.cosines(queries[rows], near))
         order = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
         best = np.take_along_axis(cosine, order, axis=1)
         found[rows, : best.shape[1]] = np.where(best > -np.inf, np.take_along_axis(near, order, axis=1), NO_MEMORY)
@@ -200,7 +199,7 @@ class MemoryBank:
 
     @cached_property
     def _leaks(self) -> Leaks:
-        return Leaks(self.owners, self.lengths)
+        return Leaks(self.owners, self.lengths, self.times)
 
     @property
     def has_index(self) -> bool:

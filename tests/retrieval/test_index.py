@@ -298,19 +298,17 @@ def test_impossible_factories_are_clear_errors(factory):
         build_index(clustered(0, 50), factory, 1)
 
 
-@pytest.mark.parametrize(
-    ("size", "depth", "held"), [(1024, 1, 1), (1025, 1, 1), (5000, 3, 2000), (20_000, 15, 10**6), (62_000, 60, 10**6)]
-)
-@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize(("size", "depth"), [(512, 1), (513, 1), (5000, 3), (20_000, 15), (62_000, 60)])
+@pytest.mark.parametrize(("tile", "rows"), [(2048, 512), (700, 4), (1, 15)])
 @pytest.mark.parametrize("ties", [False, True])
-def test_the_search_by_groups_is_the_search_of_faiss(monkeypatch, size, depth, held, ties, parts):
-    monkeypatch.setattr(index_module, "_COSINES", held)
-    monkeypatch.setattr(index_module, "_KEYS", size // parts)
+def test_the_search_by_tiles_is_the_search_of_faiss(monkeypatch, size, depth, tile, rows, ties):
+    monkeypatch.setattr(index_module, "TILE", min(tile, size) if tile > 1 else size // 40)
+    monkeypatch.setattr(index_module, "_ROWS", rows)
     rng = np.random.default_rng(size)
     keys = rng.integers(-1, 2, (size, 8)).astype(np.float32) if ties else clustered(size, size)
     index = build_index(keys, "Flat", 1)
     queries = normalise(np.concatenate([keys[-8:], clustered(1, 7)]))
-    assert size >= 8 * index_module._GROUP * depth and len(queries) > index_module._FEW  # or FAISS searches
+    assert size >= index_module._SHALLOW * depth and len(queries) > index_module._FEW  # or FAISS searches
     rough, near = search_index(index, queries, depth)
     expected, numbers = index.search(queries, depth)
     np.testing.assert_allclose(rough, expected, atol=2e-6)

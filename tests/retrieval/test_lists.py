@@ -37,7 +37,9 @@ def clustered(seed: int, size: int, equal: int = 0) -> np.ndarray:
 def test_lists_that_are_read_whole_find_what_an_exact_search_finds(size, count, depth, block):
     """``block`` is the number of keys that are handled together; a large bank has several blocks."""
     with ExitStack() as small:
-        for module, name in ((lists_module, "BLOCK"), (list_segment, "BLOCK"), (lists_module, "_COSINES")):
+        for module, name in (
+            (lists_module, "BLOCK"), (lists_module, "_COSINES"), (list_segment, "BLOCK"), (list_segment, "TILE")
+        ):  # fmt: skip
             if block:
                 small.enter_context(mock.patch.object(module, name, block))
         check_lists_that_are_read_whole(size, count, depth)
