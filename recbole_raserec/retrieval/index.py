@@ -40,12 +40,12 @@ def choose_factory(factory: str, count: int, width: int) -> str:
     return "Flat" if flat else f"IVF{max(1, round(math.sqrt(count) / 2))},SQ8"
 
 
-def candidates(k: int, count: int, exact: bool) -> int:
+def candidates(k: int, count: int, codes: bool) -> int:
     """Number of memories to take from an index of ``count`` memories, so that the ``k`` nearest are among them.
 
-    An exact index needs more than ``k`` only for leaks. Codes confuse neighbours that are nearly as near.
+    An index of keys needs more than ``k`` only for leaks. 8-bit ``codes`` confuse neighbours that are nearly as near.
     """
-    return min(k + max(k // 2 if exact else 2 * k, 8), count)
+    return min(k + max(2 * k if codes else k // 2, 8), count)
 
 
 def build_index(keys: np.ndarray, factory: str, nprobe: int) -> faiss.Index:

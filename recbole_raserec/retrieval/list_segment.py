@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_raserec.retrieval.index import BLOCK, TILE, normalise
+from recbole_raserec.retrieval.index import BLOCK, normalise
 from recbole_raserec.runtime.ragged import offsets_of, spans
 
 KEYS_A_LIST = 60
+TILE = 2**12  # keys that are decoded and multiplied at once
 _SAMPLED = 256  # keys of a list at most
 
 

@@ -160,7 +160,8 @@ class MemoryBank:
             return found
         asked = Asked(users, lengths, hidden, before)
         by_lists = not self.is_exact and for_part(self.index_factory, len(self), part)
-        depth, least = candidates(k, len(self), self.is_exact), self._lists.read // 2 if by_lists else 0
+        depth = candidates(k, len(self), codes=not self.is_exact and not by_lists)
+        least = self._lists.read // 2 if by_lists else 0
         lists = self._lists.assign(queries) if by_lists else None
         rows = np.arange(len(queries)) if lists is None else np.argsort(lists, kind="stable")
         while len(rows):

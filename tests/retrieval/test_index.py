@@ -45,7 +45,7 @@ def by_hand(bank: MemoryBank, index: faiss.Index, k: int, queries: np.ndarray) -
     """Recall after the exact cosines of all candidates, one query at a time."""
     exact = normalise(queries).astype(np.float64) @ normalise(bank.keys).T.astype(np.float64)
     shares = []
-    for cosine, found in zip(exact, index.search(normalise(queries), candidates(k, len(bank), exact=False))[1]):
+    for cosine, found in zip(exact, index.search(normalise(queries), candidates(k, len(bank), codes=True))[1]):
         near = sorted(cosine[found[found >= 0]], reverse=True)[:k]
         shares.append(sum(c >= np.sort(cosine)[-k] - 1e-6 for c in near) / k)
     return float(np.mean(shares))
