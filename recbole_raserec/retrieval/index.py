@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,13 +12,14 @@ import numpy as np
 import torch
 
 from recbole_raserec.errors import ConfigError, DataError
-from recbole_raserec.retrieval.best import Best
+from recbole_raserec.retrieval.best import Best, products
+from recbole_raserec.retrieval.threads import one_thread
 
 AUTO, LISTS = "auto", "lists"
 FLAT_FLOATS = 2**24  # numbers in all keys up to which an exact search of one query takes a few milliseconds
 BLOCK = 2**17  # keys that are scaled at once
-TILE, _ROWS = 2**11, 2**9  # keys and queries that are multiplied at once: their products stay in a cache
-_SHALLOW = 400  # times fewer than the keys; FAISS is faster at deeper searches
+_TILE, _ROWS = 2**11, 2**9  # keys and queries that are multiplied at once: their products stay in a cache
+_TILED = 400  # times more keys than are searched for; FAISS is faster at deeper searches
 _FEW = 8  # queries, for which FAISS is faster
 _TRAINED_ON = 2**18  # k-means over more keys takes minutes and changes the recall by less than .003
 _A_LIST = 64  # keys that each list is trained on, if there are many lists
@@ -40,12 +40,13 @@ def choose_factory(factory: str, count: int, width: int) -> str:
     return "Flat" if flat else f"IVF{max(1, round(math.sqrt(count) / 2))},SQ8"
 
 
-def candidates(k: int, count: int, codes: bool) -> int:
+def candidates(k: int, count: int, rough: bool) -> int:
     """Number of memories to take from an index of ``count`` memories, so that the ``k`` nearest are among them.
 
-    An index of keys needs more than ``k`` only for leaks. 8-bit ``codes`` confuse neighbours that are nearly as near.
+    An index of the keys needs more than ``k`` only for leaks. A ``rough`` one may hold 8-bit codes, which confuse
+    neighbours that are nearly as near.
     """
-    return min(k + max(2 * k if codes else k // 2, 8), count)
+    return min(k + max(2 * k if rough else k // 2, 8), count)
 
 
 def build_index(keys: np.ndarray, factory: str, nprobe: int) -> faiss.Index:
@@ -74,8 +75,8 @@ def build_index(keys: np.ndarray, factory: str, nprobe: int) -> faiss.Index:
 
 
 def is_tiled(index: faiss.Index, depth: int) -> bool:
-    """Whether :func:`search_index` multiplies tiles of keys for many queries, which FAISS does for a deeper search."""
-    return isinstance(index, faiss.IndexFlat) and index.ntotal >= _SHALLOW * depth
+    """Whether :func:`search_index` searches tile by tile for many queries. FAISS's own search is faster if deep."""
+    return isinstance(index, faiss.IndexFlat) and index.ntotal >= _TILED * depth
 
 
 def search_index(index: faiss.Index, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
@@ -90,20 +91,15 @@ def search_index(index: faiss.Index, queries: np.ndarray, depth: int) -> tuple[n
 def _search_tiles(index: faiss.IndexFlat, queries: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
     """As :func:`search_index`. FAISS's own search writes more products than a cache holds before it reads them."""
     keys = torch.from_numpy(faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(-1, index.d))
-    room = torch.empty(min(len(queries), _ROWS) * TILE)
+    room = torch.empty(min(len(queries), _ROWS) * _TILE)
     found = []
     for vectors in torch.from_numpy(queries).split(_ROWS):
         best = Best(len(vectors), depth, len(keys))
-        for tile in keys.split(TILE):
+        for tile in keys.split(_TILE):
             best.add(products(vectors, tile, room))
         found.append(best.sorted())
     rough, near = zip(*found)
     return np.concatenate(rough), np.concatenate(near)
-
-
-def products(vectors: torch.Tensor, keys: torch.Tensor, room: torch.Tensor) -> torch.Tensor:
-    """[R, P] products of vectors [R, D] and keys [P, D] in the memory ``room``: new memory takes as long as they do."""
-    return torch.mm(vectors, keys.T, out=room[: len(vectors) * len(keys)].view(len(vectors), len(keys)))
 
 
 def effort(index: faiss.Index) -> tuple[Any, str, int] | None:
@@ -155,17 +151,6 @@ def normalise(vectors: np.ndarray) -> np.ndarray:
     """[N, D] -> [N, D], each row scaled to length 1. A zero row stays zero."""
     norm = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.ascontiguousarray(vectors / np.maximum(norm, 1e-12), dtype=np.float32)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """FAISS uses one thread inside the block."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 def _sample(keys: np.ndarray, index: faiss.Index) -> np.ndarray:

@@ -14,11 +14,13 @@ class Asked:
 
     Attributes
     ----------
+    vectors : [Q, D] user vectors.
     users, lengths : [Q] user of each query, and number of items in its prefix.
     hidden : [N] bool, memories that none of them sees; or None.
-    before : [Q] a time for each query: it sees no memory of this time or later, and those of unknown time; or None.
+    before : [Q] a time for each query, or None: it sees those of unknown time, and none of this time or later.
     """
 
+    vectors: np.ndarray
     users: np.ndarray
     lengths: np.ndarray
     hidden: np.ndarray | None = None
@@ -26,7 +28,7 @@ class Asked:
 
 
 class Leaks:
-    """Knows the memories of a query's own user with a prefix as long as the query's, or longer, and the hidden ones."""
+    """Memories that a query must not see: its user's with a prefix as long as its own or longer, hidden or late ones."""
 
     def __init__(self, owners: np.ndarray, lengths: np.ndarray, times: np.ndarray) -> None:
         """``owners``, ``lengths`` and ``times`` [N] are those of all memories."""

@@ -18,18 +18,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_raserec.retrieval.best import Best, is_shallow
-from recbole_raserec.retrieval.index import AUTO, BLOCK, LISTS, normalise, products
+from recbole_raserec.retrieval.best import Best, in_heaps, products
+from recbole_raserec.retrieval.index import AUTO, BLOCK, LISTS, normalise
 from recbole_raserec.retrieval.list_segment import KEYS_A_LIST, Room, Segment
 from recbole_raserec.retrieval.neighbours import NO_MEMORY
-from recbole_raserec.runtime.ragged import blocks_of, offsets_of, spans
+from recbole_raserec.runtime.ragged import offsets_of, spans
 
 FEW, PART = 4096, 16  # with fewer rows, or PART times fewer than memories, lists take longer to build than they save
 READ = 3 * 2**12  # keys; on Beauty's memory, .97 of the 20 nearest memories are among them
 MOST = 2**17  # keys that are worth reading
 _NEAR, _NEARER = 3 * 2**12, 2**10  # lists that are compared with a group's mean, and those compared with its queries
 _TOGETHER = 256  # queries of a group at most
-_COSINES = 2**22  # held at once by a deep search
+_COSINES = 2**22  # that a deep search holds at once
 _CACHED = 2**18  # cosines that stay in a core's cache
 _SHARPNESS = 16.0  # a list counts exp(16 (cosine - best cosine)) for a query
 _TRAINED_ON = 128  # keys for each centroid at most
@@ -77,12 +77,11 @@ class Lists:
         """
         cosines = np.full((len(queries), depth), -np.inf, np.float32)
         numbers = np.full((len(queries), depth), NO_MEMORY, np.int64)
-        read, room = max(self.read, 2 * depth), Room(_TOGETHER, self.centroids.shape[1])
-        together = _TOGETHER if is_shallow(depth, read) else max(1, _COSINES // read)
+        read = max(self.read, 2 * depth)
+        room = Room(_TOGETHER, self.centroids.shape[1])
         for near, group in self._groups(self.assign(queries) if lists is None else lists, read):
-            chosen = self._choose(torch.from_numpy(queries[group]), near, read)
-            for rows in blocks_of(group, together):
-                cosines[rows], numbers[rows] = self._scan(torch.from_numpy(queries[rows]), chosen, depth, room)
+            vectors = torch.from_numpy(queries[group])
+            cosines[group], numbers[group] = self._scan(vectors, self._choose(vectors, near, read), depth, room)
         return cosines, numbers
 
     def grown(self, keys: np.ndarray) -> Lists:
@@ -91,14 +90,18 @@ class Lists:
         return replace(self, segments=(*self.segments, segment))
 
     def _scan(self, vectors: Tensor, lists: np.ndarray, depth: int, room: Room) -> tuple[np.ndarray, np.ndarray]:
-        """As :meth:`search`, for the keys in ``lists``."""
-        found = [segment.places(lists) for segment in self.segments]
-        numbers = np.concatenate([segment.numbers[places] for segment, (places, _) in zip(self.segments, found)])
-        best = Best(len(vectors), depth, len(numbers))
-        for segment, (places, owners) in zip(self.segments, found):
-            for keys in segment.tiles(places, owners, self.centroids, room):
-                best.add(products(vectors, keys, room.products))
-        cosines, columns = best.sorted()
+        """As :meth:`search`, for unit ``vectors`` [G, D] and the keys in ``lists``."""
+        keys = [segment.places(lists) for segment in self.segments]
+        numbers = np.concatenate([segment.numbers[places] for segment, (places, _) in zip(self.segments, keys)])
+        together = len(vectors) if in_heaps(depth, len(numbers)) else max(1, _COSINES // len(numbers))
+        found = []
+        for part in vectors.split(together):
+            best = Best(len(part), depth, len(numbers))
+            for segment, (places, owners) in zip(self.segments, keys):
+                for tile in segment.tiles(places, owners, self.centroids, room):
+                    best.add(products(part, tile, room.products))
+            found.append(best.sorted())
+        cosines, columns = (np.concatenate(parts) for parts in zip(*found))
         return cosines, np.where(columns == NO_MEMORY, NO_MEMORY, numbers[columns])
 
     def _groups(self, lists: np.ndarray, read: int) -> Iterator[tuple[tuple[np.ndarray, Tensor], np.ndarray]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -24,19 +24,18 @@ from recbole_raserec.retrieval.leaks import Asked, Leaks
 from recbole_raserec.retrieval.lists import Lists, build_lists, for_part
 from recbole_raserec.retrieval.neighbours import NO_MEMORY, Neighbours
 from recbole_raserec.retrieval.recall import check_recall, facts_of
-from recbole_raserec.retrieval.threads import side_by_side
+from recbole_raserec.retrieval.threads import in_turn, side_by_side
 from recbole_raserec.runtime.progress import Progress
 from recbole_raserec.runtime.ragged import blocks_of
 
 NO_OWNER = 0  # RecBole's padding id, which no user has
 _COLUMNS = ("keys", "targets", "owners", "lengths", "times")
 _QUERIES = 4096  # searched at once: for a tenth of them FAISS needs more than half the time
-_TILED_QUERIES = 1024  # of a search by tiles, whose result and time do not depend on it
-_CANDIDATES = 2**21  # found at once, as indices and rough cosines
+_LEAST = 256  # queries of a thread, if they are searched by tiles: with fewer, tiles take longer
+_CANDIDATES = 2**21  # found at once by a thread, as indices and rough cosines
 _COMPARED = 2**13  # memories whose keys are held at once; they stay in a cache
 _GROWTH = 4  # a bank that is this many times larger than what it grows by needs no new lists
 _TIES = 1024  # memories as near as the last one, among which the order in the bank decides
-_Near = tuple[np.ndarray, np.ndarray]  # rough cosines and numbers [R, depth] of memories
 _ROUNDING = 1e-6  # error of rough cosines, which depend on the other queries of the search
 
 
@@ -158,37 +157,36 @@ class MemoryBank:
         found = np.full((len(queries), k), NO_MEMORY, np.int32)
         if len(self) == 0 or len(queries) == 0:
             return found
-        asked = Asked(users, lengths, hidden, before)
+        asked = Asked(queries, users, lengths, hidden, before)
         by_lists = not self.is_exact and for_part(self.index_factory, len(self), part)
-        depth = candidates(k, len(self), codes=not self.is_exact and not by_lists)
+        depth = candidates(k, len(self), rough=not self.is_exact and not by_lists)
         least = self._lists.read // 2 if by_lists else 0
         lists = self._lists.assign(queries) if by_lists else None
         rows = np.arange(len(queries)) if lists is None else np.argsort(lists, kind="stable")
         while len(rows):
             # If leaks or ties fill the result of a query, it is searched again, twice as deep.
             tiled = lists is None and is_tiled(self.index, depth)
-            blocks = blocks_of(rows, min(_TILED_QUERIES if tiled else _QUERIES, _CANDIDATES // depth))
-
-            def search(block: np.ndarray, depth: int = depth) -> np.ndarray:
-                unit, of = normalise(queries[block]), None if lists is None else lists[block]
-                near = search_index(self.index, unit, depth) if of is None else self._lists.search(unit, depth, of)
-                return self._keep_best(near, queries, asked, block, found)
-
-            # FAISS's own searches use all threads for a block.
-            side = tiled or lists is not None
-            complete = side_by_side(search, blocks, progress) if side else [search(block) for block in progress(blocks)]
-            rows = rows[~np.concatenate(complete)]
+            # FAISS's own search uses all threads for a block. Blocks of lists are always the same, since they matter.
+            run = side_by_side if tiled or by_lists else in_turn
+            size = max(_LEAST, -(-len(rows) // torch.get_num_threads())) if tiled else _QUERIES
+            blocks = blocks_of(rows, min(size, _QUERIES, _CANDIDATES // depth))
+            fill = partial(self._fill, asked=asked, lists=lists, depth=depth, found=found)
+            rows = rows[~np.concatenate(run(fill, blocks, progress))]
             rows = rows[depth < np.minimum(k + self._leaks.count(asked, rows) + _TIES, len(self))]
             depth, progress = min(max(2 * depth, least), len(self)), iter
         return found
 
-    def _keep_best(
-        self, candidates: _Near, queries: np.ndarray, asked: Asked, rows: np.ndarray, found: np.ndarray
+    def _fill(
+        self, rows: np.ndarray, asked: Asked, lists: np.ndarray | None, depth: int, found: np.ndarray
     ) -> np.ndarray:
-        """Fill ``found[rows]`` from the candidates. Return [R] whether no deeper memory can belong there."""
-        k, (rough, near) = found.shape[1], candidates
+        """Fill ``found[rows]`` from ``depth`` candidates. Return [R] whether no deeper memory can belong there."""
+        vectors, k = asked.vectors[rows], found.shape[1]
+        if lists is None:
+            rough, near = search_index(self.index, normalise(vectors), depth)
+        else:
+            rough, near = self._lists.search(normalise(vectors), depth, lists[rows])
         near = np.sort(near, axis=1)
-        cosine = np.where(self._leaks.among(near, asked, rows), -np.inf, self.cosines(queries[rows], near))
+        cosine = np.where(self._leaks.among(near, asked, rows), -np.inf, self.cosines(vectors, near))
         order = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
         best = np.take_along_axis(cosine, order, axis=1)
         found[rows, : best.shape[1]] = np.where(best > -np.inf, np.take_along_axis(near, order, axis=1), NO_MEMORY)

@@ -52,7 +52,7 @@ def measure_recall(index: faiss.Index | Lists, keys: np.ndarray, truth: Truth) -
     The bank computes the cosines of more than ``truth.k`` candidates and keeps the nearest. A key that is as near as
     the last one of the exact result counts as found, because the order of equally near keys is no matter of recall.
     """
-    found = index.search(truth.queries, candidates(truth.k, len(keys), codes=not isinstance(index, Lists)))[1]
+    found = index.search(truth.queries, candidates(truth.k, len(keys), rough=not isinstance(index, Lists)))[1]
     near = normalise(keys[np.maximum(found, 0).ravel()]).reshape(*found.shape, -1)
     cosines = np.where(found < 0, -np.inf, np.einsum("qd,qkd->qk", truth.queries, near))
     enough = np.sum(cosines >= truth.least[:, None] - _ROUNDING, axis=1)

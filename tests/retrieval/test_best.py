@@ -17,9 +17,9 @@ from recbole_raserec.retrieval.best import Best
 def test_the_best_are_those_of_a_sort(rows, depth, columns, part, ties, seed):
     numbers = torch.from_numpy(np.random.default_rng(seed).normal(size=(rows, columns)).astype(np.float32))
     numbers = numbers.round() if ties else numbers
-    for shallow in (0, 10**6):
+    for heaped in (0, 10**6):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(best_module, "_SHALLOW", shallow)
+            patch.setattr(best_module, "_HEAPED", heaped)
             check_the_best(numbers, depth, part)
 
 

@@ -45,7 +45,7 @@ def by_hand(bank: MemoryBank, index: faiss.Index, k: int, queries: np.ndarray) -
     """Recall after the exact cosines of all candidates, one query at a time."""
     exact = normalise(queries).astype(np.float64) @ normalise(bank.keys).T.astype(np.float64)
     shares = []
-    for cosine, found in zip(exact, index.search(normalise(queries), candidates(k, len(bank), codes=True))[1]):
+    for cosine, found in zip(exact, index.search(normalise(queries), candidates(k, len(bank), rough=True))[1]):
         near = sorted(cosine[found[found >= 0]], reverse=True)[:k]
         shares.append(sum(c >= np.sort(cosine)[-k] - 1e-6 for c in near) / k)
     return float(np.mean(shares))
@@ -302,13 +302,13 @@ def test_impossible_factories_are_clear_errors(factory):
 @pytest.mark.parametrize(("tile", "rows"), [(2048, 512), (700, 4), (1, 15)])
 @pytest.mark.parametrize("ties", [False, True])
 def test_the_search_by_tiles_is_the_search_of_faiss(monkeypatch, size, depth, tile, rows, ties):
-    monkeypatch.setattr(index_module, "TILE", min(tile, size) if tile > 1 else size // 40)
+    monkeypatch.setattr(index_module, "_TILE", min(tile, size) if tile > 1 else size // 40)
     monkeypatch.setattr(index_module, "_ROWS", rows)
     rng = np.random.default_rng(size)
     keys = rng.integers(-1, 2, (size, 8)).astype(np.float32) if ties else clustered(size, size)
     index = build_index(keys, "Flat", 1)
     queries = normalise(np.concatenate([keys[-8:], clustered(1, 7)]))
-    assert size >= index_module._SHALLOW * depth and len(queries) > index_module._FEW  # or FAISS searches
+    assert size >= index_module._TILED * depth and len(queries) > index_module._FEW  # or FAISS searches
     rough, near = search_index(index, queries, depth)
     expected, numbers = index.search(queries, depth)
     np.testing.assert_allclose(rough, expected, atol=2e-6)
