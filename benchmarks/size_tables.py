@@ -37,7 +37,7 @@ def _of(rows: list[dict[str, Any]], stage: str) -> list[dict[str, float]]:
 def search_table(result: dict[str, Any]) -> str:
     """How long it takes to find the memories of a part of the data, exactly and by lists."""
     lines = [
-        "| memories | index | built in, s | recall@20 | ms a query | FAISS Flat | times faster | peak, MiB |",
+        "| memories | index | built in, s | recall@20 | ms a query | FAISS Flat | times faster [range] | peak, MiB |",
         "|---" * 8 + "|",
     ]
     for row in result["rows"]:
@@ -47,7 +47,7 @@ def search_table(result: dict[str, Any]) -> str:
         lines.append(
             f"| {row['memories']:,}, {row['data']['keys']} | {row['factory']}{wanted} | {row['build_s']:.1f} "
             f"| {row['part_recall']:.3f} | {row['part_ms_a_query']:.3g} | {row['faiss_ms_a_query']:.3g} "
-            f"| {ratio['median']:.2g} [{ratio['least']:.2g}, {ratio['most']:.2g}] | {row['peak_mib']:,.0f} |"
+            f"| {ratio['median']:.3g} [{ratio['least']:.3g}, {ratio['most']:.3g}] | {row['peak_mib']:,.0f} |"
         )
     return "\n".join(lines)
 

@@ -28,7 +28,7 @@ class Asked:
 
 
 class Leaks:
-    """Memories that a query must not see: its user's with a prefix as long as its own or longer, hidden or late ones."""
+    """Memories that a query must not see: its user's with a prefix as long as its own or longer, hidden, late ones."""
 
     def __init__(self, owners: np.ndarray, lengths: np.ndarray, times: np.ndarray) -> None:
         """``owners``, ``lengths`` and ``times`` [N] are those of all memories."""

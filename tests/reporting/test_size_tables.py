@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.end_to_end import STAGES, WHOLE, growth
-from benchmarks.size_tables import end_to_end_table, stride_table
+from benchmarks.size_tables import end_to_end_table, search_table, stride_table
 from benchmarks.synthetic import write_long_histories
 
 
@@ -42,6 +42,20 @@ def test_the_table_of_strides_has_the_interval():
     lines = stride_table({"rows": rows}).splitlines()
     assert lines[2] == "| d, 1 | 1 | 2.00 | 3.2 | 612 | 0.1000 |  |"
     assert lines[3] == "| d, 1 | auto (25) | 2.00 | 3.2 | 612 | 0.1000 | +1.0 [-2.0, +4.0] |"
+
+
+def test_the_table_of_searches_has_those_of_parts_beside_faiss():
+    part = {
+        "memories": 131_413, "data": {"keys": "clusters"}, "index_factory": "lists", "factory": "lists",
+        "index_recall": 0.98, "build_s": 1.24, "part_recall": 0.9804, "part_ms_a_query": 0.0421,
+        "faiss_ms_a_query": 8.85, "ratio": {"median": 210.4, "least": 3.2, "most": 980.0}, "peak_mib": 1071.6,
+    }  # fmt: skip
+    rows = [part, {**part, "index_factory": "auto"}, {"memories": 5, "index_factory": "lists"}]
+    lines = search_table({"rows": rows}).splitlines()
+    assert len(lines) == 3
+    assert lines[2] == (
+        "| 131,413, clusters | lists for a recall of 0.98 | 1.2 | 0.980 | 0.0421 | 8.85 | 210 [3.2, 980] | 1,072 |"
+    )
 
 
 def test_long_histories_are_those_of_the_description(own_folder: Path):
