@@ -50,10 +50,11 @@ def test_the_table_of_searches_has_those_of_parts_beside_faiss():
         "index_recall": 0.98, "build_s": 1.24, "part_recall": 0.9804, "part_ms_a_query": 0.0421,
         "faiss_ms_a_query": 8.85, "ratio": {"median": 210.4, "least": 3.2, "most": 980.0}, "peak_mib": 1071.6,
     }  # fmt: skip
-    rows = [part, {**part, "index_factory": "auto"}, {"memories": 5, "index_factory": "lists"}]
+    single = {name: part[name] for name in ("memories", "data", "index_factory", "index_recall")}
+    rows = [part, {**part, "index_factory": "auto"}, single, {**part, "index_recall": 0.0}]
     lines = search_table({"rows": rows}).splitlines()
-    assert len(lines) == 3
-    assert lines[2] == (
+    assert len(lines) == 4 and " lists | " in lines[2]
+    assert lines[3] == (
         "| 131,413, clusters | lists for a recall of 0.98 | 1.2 | 0.980 | 0.0421 | 8.85 | 210 [3.2, 980] | 1,072 |"
     )
 
