@@ -57,4 +57,4 @@ def measure_each(script: str, options: dict[str, str], identity: Callable[[dict[
         for index in options["indices"].split(";"):
             row = {**of_child(script, {**options, "size": size, "index": index}), **conditions()}
             print(json_line({name: row[name] for name in row if name not in ("machine", "versions")}), flush=True)
-            add_row(output, row, identity, lambda other: (other["memories"], other["index_factory"]))
+            add_row(output, row, identity, identity)

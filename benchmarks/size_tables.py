@@ -40,7 +40,7 @@ def search_table(result: dict[str, Any]) -> str:
         "| memories | index | built in, s | recall@20 | ms a query | FAISS Flat | times faster [range] | peak, MiB |",
         "|---" * 8 + "|",
     ]
-    for row in sorted(result["rows"], key=_place):
+    for row in result["rows"]:
         if "part_ms_a_query" not in row or row["index_factory"] == "auto":
             continue
         wanted, ratio = f" for a recall of {row['index_recall']:g}" if row["index_recall"] else "", row["ratio"]
@@ -63,10 +63,6 @@ def recall_table(exact: list[Run], lists: list[Run]) -> str:
             cells += [figures, "" if runs is exact else gain(exact, "train", runs, "train", protocol)]
         lines.append(f"| {title}, {seeds(runs)} | {', '.join(dict.fromkeys(found))} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _place(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["memories"], row["index_factory"], row["data"]["keys"], row["index_recall"]
 
 
 def stride_table(result: dict[str, Any]) -> str:

@@ -51,7 +51,7 @@ def test_the_table_of_searches_has_those_of_parts_beside_faiss():
         "faiss_ms_a_query": 8.85, "ratio": {"median": 210.4, "least": 3.2, "most": 980.0}, "peak_mib": 1071.6,
     }  # fmt: skip
     single = {name: part[name] for name in ("memories", "data", "index_factory", "index_recall")}
-    rows = [part, {**part, "index_factory": "auto"}, single, {**part, "index_recall": 0.0}]
+    rows = [{**part, "index_recall": 0.0}, part, {**part, "index_factory": "auto"}, single]
     lines = search_table({"rows": rows}).splitlines()
     assert len(lines) == 4 and " lists | " in lines[2]
     assert lines[3] == (

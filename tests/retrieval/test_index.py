@@ -216,14 +216,6 @@ def test_a_bank_tunes_its_index(caplog):
     assert "of the exact 20 nearest neighbours with nprobe=" in caplog.text
 
 
-@pytest.fixture
-def three_threads():
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(3)
-    yield
-    faiss.omp_set_num_threads(before)
-
-
 @pytest.mark.parametrize("factory", ["IVF8,SQ8", "HNSW8"])
 def test_equal_keys_make_equal_indices(factory, three_threads):
     keys = clustered(0, 2000)

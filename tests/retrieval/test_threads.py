@@ -15,14 +15,6 @@ from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.retrieval.threads import side_by_side
 
 
-@pytest.fixture
-def three_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
-
-
 def threads_of_a_new_thread() -> int:
     """Torch's number of threads in a thread that has not used it yet."""
     found: list[int] = []
