@@ -51,7 +51,7 @@ DATA = {
     ),
 }
 # name of the file without its seed: words of `recbole-raserec run`, the data set first
-PRESETS = {"SASRec": ("", "full", "best"), "DuoRec": ("", "full")}
+PRESETS = {"SASRec": ("", "full", "best"), "DuoRec": ("", "full", "best")}
 HEADLINE = {
     f"{data.short}-{backbone.lower()}{preset and f'-{preset}'}": (
         f"--dataset={name} --backbone={backbone}{preset and f' --preset={preset}'}"
