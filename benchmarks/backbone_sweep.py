@@ -32,6 +32,7 @@ import torch  # noqa: E402
 from benchmarks import read_options  # noqa: E402
 from benchmarks.children import add_row, conditions, of_child  # noqa: E402
 from recbole_raserec.backbones.encode import encode_prefixes  # noqa: E402
+from recbole_raserec.backbones.protocol import PackedPairs, Weigh  # noqa: E402
 from recbole_raserec.config.checks import PARTS  # noqa: E402
 from recbole_raserec.config.config import Config  # noqa: E402
 from recbole_raserec.data.dataset import SequenceDataset, load_dataset  # noqa: E402
@@ -91,7 +92,8 @@ class Experiment:
     """The data, the patterns and the settings of one variant."""
 
     def __init__(self, options: dict[str, str], variant: Variant) -> None:
-        folder = Path(options["folder"]) / ("adjusted" if variant.adjust else "")  # the names of files do not tell
+        # the name of a file does not tell what was adjusted
+        folder = Path(options["folder"]) / (options["variant"].replace(" ", "_") if variant.adjust else "")
         given = {"data_path": options["data_path"], "checkpoint_dir": str(folder), "seed": int(options["seed"])}
         plain = {"preset": "full", "resume": True, "show_progress": False, "regenerate_parts": ["original", "patterns"]}
         self.base = Config("RaSeRec", options["dataset"], config_dict={**plain, **given, **variant.backbone})
@@ -176,7 +178,29 @@ def _decoded(**more: Any) -> Variant:
 
 def _embedding_dropout(probability: float) -> Callable[[RaSeRec], None]:
     def adjust(model: RaSeRec) -> None:
-        model.backbone.dropout.p = probability
+        backbone: Any = model.backbone
+        backbone.dropout.p = probability
+
+    return adjust
+
+
+def _loss_of_branches(weight: float) -> Callable[[RaSeRec], None]:
+    """Add this weight x the cross entropy of each branch (attention, moving average) of the top layer alone."""
+
+    def adjust(model: RaSeRec) -> None:
+        backbone: Any = model.backbone
+        seen: dict[str, torch.Tensor] = {}
+        top, whole = backbone.layers[-1], backbone.pairs_loss
+        top.layer.average.register_forward_hook(lambda _, __, output: seen.update(average=output))
+        top.layer.register_forward_hook(lambda _, __, output: seen.update(both=output))
+
+        def loss(pairs: PackedPairs, weigh: Weigh | None = None) -> torch.Tensor:
+            average, share = seen["average"], top.layer.weight
+            attention = (seen["both"] - share * average) / (1 - share)
+            hidden = [backbone.head.users(top.feed_forward(branch)) for branch in (average, attention)]
+            return whole(pairs, weigh) + weight * sum(whole(pairs._replace(hidden=h), weigh) for h in hidden)
+
+        backbone.pairs_loss = loss
 
     return adjust
 
@@ -209,6 +233,9 @@ LEVERS = {
         {"hidden_dropout_prob": 0.2, "attn_dropout_prob": 0.2}, _embedding_dropout(0.5)
     ),
     "one layer of width 256": Variant({"n_layers": 1, "hidden_size": 256, "inner_size": 1024}),
+    "moving average .7": Variant({"average_weight": 0.7}),
+    "moving average .7, and cross entropy of each branch .1": Variant({"average_weight": 0.7}, _loss_of_branches(0.1)),
+    "moving average .7, and cross entropy of each branch .5": Variant({"average_weight": 0.7}, _loss_of_branches(0.5)),
 }
 VARIANTS = {PRESET: Variant(), **DECODED, **LEVERS}
 GROUPS = {"decoded": DECODED, "levers": LEVERS}
