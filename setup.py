@@ -71,7 +71,7 @@ setup(
     package_dir={"recbole_raserec.properties": "properties"},
     package_data={
         "recbole_raserec": ["py.typed"],
-        "recbole_raserec.properties": ["*.yaml", "*/*.yaml"],
+        "recbole_raserec.properties": ["*.yaml", "*/*.yaml", "*/*/*.yaml"],
         "recbole_raserec.reporting": ["*.html"],
         "recbole_raserec.serving": ["*.html"],
     },

@@ -179,7 +179,7 @@ class Config(recbole.config.Config):
             folder / "model" / f"{backbone}.yaml",
             folder / "model" / f"{model}.yaml",
             folder / "dataset" / f"{dataset}.yaml",
-            *([] if preset is None else [folder / "preset" / f"{preset}.yaml"]),
+            *([] if preset is None else [folder / "preset" / part / f"{preset}.yaml" for part in ("", backbone)]),
         ):
             if file.is_file():
                 self.internal_config_dict.update(self._load_properties(file))

@@ -32,6 +32,12 @@ def test_preset_best_is_preset_full_on_another_backbone():
     }  # fmt: skip
 
 
+def test_a_preset_may_have_values_for_one_backbone():
+    assert config("--preset=best", "--backbone=DuoRec")["contrast_tau"] == 25
+    assert config("--preset=best", "--backbone=DuoRec", "--contrast_tau=9")["contrast_tau"] == 9
+    assert "contrast_tau" not in config("--preset=best").internal_config_dict
+
+
 def test_a_whole_number_names_the_same_run_as_the_decimal():
     whole, decimal = config("--alpha=1", learning_rate=1), config("--alpha=1.0", learning_rate=1.0)
     names = {checkpoints.fingerprint(made.plain(), "data", "finetune") for made in (whole, decimal)}

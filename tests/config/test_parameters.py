@@ -19,7 +19,7 @@ FOLDER = properties_folder()
 DEFAULTS = [FOLDER / name for name in ("overall.yaml", "model/RaSeRec.yaml", "model/DR4SR.yaml", "model/SASRec.yaml")]
 OTHERS = [
     FOLDER / "model/DuoRec.yaml",
-    *(file for f in ("dataset", "preset", "shared") for file in FOLDER.glob(f + "/*")),
+    *(file for f in ("dataset", "preset", "shared") for file in FOLDER.glob(f + "/**/*.yaml")),
 ]
 
 
