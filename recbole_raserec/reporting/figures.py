@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from statistics import fmean
 from typing import Any
 
 import matplotlib
@@ -52,13 +53,19 @@ def curves(series: dict[str, Sequence[float]], metric: str) -> str:
 
 
 def over(name: str, points: dict[str, list[tuple[float, float]]], base: float, metric: str) -> str:
-    """Test metric over a parameter, one line per memory bank. The backbone is a horizontal line."""
+    """Test metric over a parameter, one line per memory bank. The backbone is a horizontal line.
+
+    Where a parameter's value has several points, the line goes through their mean, and a band shows their range.
+    """
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for number, (label, line) in enumerate(points.items()):
-            x, y = zip(*sorted(line))
-            axes.plot(x, y, label=label, marker=MARKERS[number % len(MARKERS)], **_line(number))
+            x = sorted({value for value, _ in line})
+            ys = [[y for value, y in line if value == at] for at in x]
+            axes.plot(x, [*map(fmean, ys)], label=label, marker=MARKERS[number % len(MARKERS)], **_line(number))
+            if len(line) > len(x):
+                axes.fill_between(x, [*map(min, ys)], [*map(max, ys)], color=_colour(number), alpha=0.15, linewidth=0)
         axes.axhline(base, color="#666666", linestyle=":", label="backbone")
         axes.set(xlabel=name, ylabel=metric)
         figure.legend(loc="outside upper center", ncols=3, frameon=False)

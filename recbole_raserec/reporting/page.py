@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import jinja2
@@ -41,8 +42,9 @@ def build_page(runs: list[dict[str, Any]]) -> str:
     """The HTML of results. Each result also has the name of its ``file``."""
     runs = [{**run, "label": label} for run, label in zip(runs, labels(runs))]
     swept = sweeps(runs)
-    repeated = {id(run) for _, series in swept for run in series[1:]}
+    repeated = {id(run) for name, series in swept for run in series if run["config"][name] != series[0]["config"][name]}
     shown = [run for run in runs if id(run) not in repeated]
+    other_seeds = {id(run) for _, series in swept for run in series if run["seed"] != series[0]["seed"]}
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(
         "page.html"
@@ -55,7 +57,7 @@ def build_page(runs: list[dict[str, Any]]) -> str:
         verdict=_verdict,
         protocols=PROTOCOLS,
         metrics=list(runs[0]["backbone"]["test"][PROTOCOLS[0]]),
-        curves=_curves(runs),
+        curves=_curves([run for run in runs if id(run) not in other_seeds]),
         sensitivities=[sensitivity(*sweep, protocol) for sweep in swept for protocol in PROTOCOLS],
         groups=[{"label": run["label"], "pictures": _groups(run)} for run in shown if "groups" in run],
         drifts=[_drift(run, protocol) for run in runs if run.get("drift") for protocol in PROTOCOLS],
@@ -85,7 +87,11 @@ def labels(runs: list[dict[str, Any]]) -> list[str]:
 
 
 def _short_label(run: dict[str, Any]) -> str:
-    return f"{run['dataset']['name']}, {run['backbone']['name']}, seed {run['seed']}"
+    return f"{_system(run)}, seed {run['seed']}"
+
+
+def _system(run: dict[str, Any]) -> str:
+    return f"{run['dataset']['name']}, {run['backbone']['name']}"
 
 
 def _whole(run: dict[str, Any]) -> dict[str, Any]:
@@ -132,15 +138,35 @@ def _curves(runs: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def sweeps(runs: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """For each parameter of ``SWEPT``, the groups of runs that differ only in this parameter."""
+    """For each parameter of ``SWEPT``, the groups of runs that differ only in it, and in the seed.
+
+    A group has the seeds with which every value ran. If there is none, each seed is a group of its own.
+    """
     found = []
     for name in SWEPT:
-        alike: dict[str, list[dict[str, Any]]] = {}
-        for run in runs:
-            rest = {key: value for key, value in _whole(run).items() if key != name and affects(key) != "nothing"}
-            alike.setdefault(json.dumps([run["dataset"]["sha256"], rest], sort_keys=True), []).append(run)
-        found += [(name, series) for series in alike.values() if len({run["config"][name] for run in series}) > 1]
+        of_seeds = [part for series in _alike(runs, {name, "seed"}) for part in _with_equal_seeds(series, name)]
+        found += [(name, series) for series in of_seeds if len({run["config"][name] for run in series}) > 1]
     return found
+
+
+def _alike(runs: list[dict[str, Any]], apart_from: set[str]) -> list[list[dict[str, Any]]]:
+    """Groups of runs of the same data whose other parameters are equal."""
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        whole = _whole(run)
+        rest = {key: value for key, value in whole.items() if key not in apart_from and affects(key) != "nothing"}
+        alike.setdefault(json.dumps([run["dataset"]["sha256"], rest], sort_keys=True), []).append(run)
+    return list(alike.values())
+
+
+def _with_equal_seeds(series: list[dict[str, Any]], name: str) -> list[list[dict[str, Any]]]:
+    """The runs of the seeds that every value of the parameter has, or the runs of each seed."""
+    seeds: dict[Any, set[int]] = {}
+    for run in series:
+        seeds.setdefault(run["config"][name], set()).add(run["seed"])
+    common = set.intersection(*seeds.values())
+    parts = [common] if common else [{seed} for seed in sorted(set.union(*seeds.values()))]
+    return [[run for run in series if run["seed"] in part] for part in parts]
 
 
 def sensitivity(name: str, series: list[dict[str, Any]], protocol: str) -> dict[str, str]:
@@ -152,9 +178,10 @@ def sensitivity(name: str, series: list[dict[str, Any]], protocol: str) -> dict[
         ]
         for memory in series[0]["raserec"]["test_by_memory"]
     }
-    base = series[0]["backbone"]["test"][protocol][metric]
-    picture = figures.over(name, points, base, f"test {metric}, {protocol}")
-    return {"name": name, "protocol": protocol, "label": _short_label(series[0]), "picture": picture}
+    of_seed = {run["seed"]: run["backbone"]["test"][protocol][metric] for run in series}
+    picture = figures.over(name, points, fmean(of_seed.values()), f"test {metric}, {protocol}")
+    label = f"{_system(series[0])}, mean of {len(of_seed)} seeds" if len(of_seed) > 1 else _short_label(series[0])
+    return {"name": name, "protocol": protocol, "label": label, "picture": picture}
 
 
 def _drift(run: dict[str, Any], protocol: str) -> dict[str, str]:

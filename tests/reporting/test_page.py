@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from recbole_raserec.cli import main
+from recbole_raserec.reporting import figures
+from recbole_raserec.reporting.page import sensitivity, sweeps
 from recbole_raserec.reporting.portrait import neighbourhood
 from recbole_raserec.retrieval.memory import NO_MEMORY, MemoryBank
 
@@ -60,6 +63,48 @@ def test_the_page_has_every_part_and_loads_nothing(results, capsys):
     assert 'id="groups"' in Path("twice.html").read_text()
     main(["report", *results, "--output=again.html"])
     assert Path("again.html").read_text() == text
+
+
+def run_of(alpha, seed, ndcg=0.1):
+    base, new = ({"test": {"unmasked": {"ndcg@10": figure}}} for figure in (seed / 10, ndcg))
+    return {
+        "dataset": {"name": "tiny", "sha256": "0"},
+        "config": {"alpha": alpha, "top_k": 5, "seed": seed, "valid_metric": "NDCG@10"},
+        "seed": seed,
+        "backbone": {"name": "SASRec", **base},
+        "raserec": {"test_by_memory": {"train": new}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("ran", "groups"),
+    [
+        ({0.2: [1, 2], 0.8: [1, 2]}, [[(0.2, 1), (0.2, 2), (0.8, 1), (0.8, 2)]]),
+        ({0.2: [1, 2, 3], 0.8: [2]}, [[(0.2, 2), (0.8, 2)]]),  # means over different seeds would not be comparable
+        ({0.2: [1, 2], 0.5: [2, 3], 0.8: [3, 1]}, [[(0.2, 1), (0.8, 1)], [(0.2, 2), (0.5, 2)], [(0.5, 3), (0.8, 3)]]),
+        ({0.2: [1], 0.8: [2]}, []),
+        ({0.2: [1, 2, 3]}, []),
+    ],
+)
+def test_a_sweep_has_the_same_seeds_at_every_value(ran, groups):
+    found = sweeps([run_of(alpha, seed) for alpha, seeds in ran.items() for seed in seeds])
+    assert [name for name, _ in found] == ["alpha"] * len(groups)
+    assert [[(run["config"]["alpha"], run["seed"]) for run in series] for _, series in found] == groups
+
+
+def test_a_sweep_of_several_seeds_shows_means_and_their_range(monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(figures, "drawn", lambda draw, **_: drawn.update(draw=draw) or "")
+    figures_of = {(0.2, 1): 0.1, (0.2, 2): 0.3, (0.8, 1): 0.5, (0.8, 2): 0.6}
+    shown = sensitivity("alpha", [run_of(*key, ndcg) for key, ndcg in figures_of.items()], "unmasked")
+    assert shown["label"] == "tiny, SASRec, mean of 2 seeds"
+    figure = Figure()
+    drawn["draw"](figure)
+    means, backbone = figure.axes[0].lines
+    np.testing.assert_allclose(means.get_xydata(), [[0.2, 0.2], [0.8, 0.55]])
+    assert backbone.get_ydata()[0] == pytest.approx(0.15)
+    corners = figure.axes[0].collections[0].get_paths()[0].vertices
+    assert {tuple(corner) for corner in corners} == {(0.2, 0.1), (0.2, 0.3), (0.8, 0.5), (0.8, 0.6)}
 
 
 @pytest.mark.parametrize("content", [None, "junk", "[]", '{"backbone": 1}'])
