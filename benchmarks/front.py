@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from benchmarks.headline import COLUMNS, bars, cell_of
-from benchmarks.tables import Run, cell, gain, grouped, interval, seeds, short
+from benchmarks.tables import Run, cell, drift_gain, gain, grouped, seeds, short
 
 FRONT = (("unmasked", "ndcg@10"), ("unmasked", "recall@10"), ("masked", "ndcg@10"), ("masked", "recall@10"))
 
@@ -43,26 +43,24 @@ def _printed(figures: dict[tuple[str, str], float]) -> list[str]:
     return [cell(figures[column]) if column in figures else "" for column in FRONT]
 
 
-def reasons(results: list[Run], drift: Run, bench: dict[str, Any]) -> str:
+def reasons(results: list[Run], drift: list[Run], bench: dict[str, Any]) -> str:
     """Three reasons with the figures that were measured.
 
     Parameters
     ----------
     results : the headline runs.
-    drift : a run that was tested with only the older half of its memories, too.
+    drift : runs that were tested with only the older half of their memories, too.
     bench : the times of the stages.
     """
     runs = next(runs for runs in grouped(results)["amazon-beauty", "SASRec"].values() if not _preset(runs))
     unmasked, masked = (gain(runs, "backbone", runs, "train", protocol) for protocol in ("unmasked", "masked"))
-    half = next(part for part in drift["drift"] if part["share"] == 0.5)
-    parts = [half, *(drift["raserec"]["test_by_memory"][memory] for memory in ("train", "train+valid"))]
-    older, all_pairs, newest = (interval(*part["improvement"]["unmasked"]["ndcg@10"]) for part in parts)
+    older, all_pairs, newest = (drift_gain(drift, memory, "unmasked") for memory in (0.5, "train", "train+valid"))
     epoch = next(row for row in bench["stages"] if row["stage"] == "sasrec_epoch" and row["data"] == "amazon-beauty")
     return f"""- **It helps on sparse data.** On Amazon Beauty retrieval changes SASRec's N@10 by {unmasked} % unmasked,
   by {masked} % masked ({seeds(runs)}, same users, 95 % intervals; [benchmarks](docs/benchmarks.md)).
 - **It learns without training.** Every choice is a memory at once. With the older half of the memories the gain is
-  {older} %, with all of them {all_pairs} %, and with the newest ones too {newest} % (Beauty,
-  {seeds([drift])}, the paper's rate of fine-tuning). A memory is durable, can be forgotten, and gives each
+  {older}, with all of them {all_pairs}, and with the newest ones too {newest} (Beauty,
+  {seeds(drift)}, the paper's rate of fine-tuning). A memory is durable, can be forgotten, and gives each
   recommendation a [reason](docs/memory.md).
 - **It needs no GPU.** An epoch of SASRec on Beauty takes {epoch["ours_s"]:.1f} s on two cores, where RecBole's
   takes {epoch["peer_s"]:.0f} s ([speed](docs/benchmarks.md#speed)). All figures here are from CPUs."""

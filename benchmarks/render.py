@@ -123,7 +123,7 @@ def blocks(
         "below": below_table(headline, published),
         "ablation": tables.ablation_table([run for run in results if tables.in_ablation(run)]),
         "groups": tables.group_table(full, "item_popularity", ("quintile 1", "tail", "head")),
-        "drift": tables.drift_table(next(run for run in swept if "drift" in run)),
+        "drift": tables.drift_table([run for run in swept if "drift" in run]),
         "bench": speed_tables.bench_table(bench) + "\n\n" + speed_tables.growth_table(bench),
         "paths": speed_tables.paths_table(bench["accuracy"]),
     }
@@ -157,7 +157,7 @@ def pages(published: dict, swept: list[Path]) -> dict[str, str]:
     if own := _runs("own/*.json"):
         put("safeguard", "own", safeguard_tables.own_table(own))
     put("README", "results", front_table(headline, published))
-    put("README", "why", reasons(headline, next(run for run in runs if "drift" in run), bench))
+    put("README", "why", reasons(headline, [run for run in runs if "drift" in run], bench))
     return {**texts, "all figures": page(headline), "parameters": parameters_page()}
 
 

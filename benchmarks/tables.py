@@ -165,27 +165,47 @@ def group_table(results: list[Run], kind: str, names: Iterable[str]) -> str:
 def _group_cell(groups: list[dict], protocol: str) -> str:
     """Means over the seeds for a group of users, and the gain of the means."""
     before, after = ([group[side][protocol]["ndcg@10"] for group in groups] for side in ("backbone", "raserec"))
+    return f"{cell(statistics.mean(before))}, {cell(statistics.mean(after))}: {gain_of_means(before, after)}"
+
+
+def gain_of_means(before: list[float], after: list[float]) -> str:
+    """The gain of the means over the seeds in percent, with half the range of the seeds' own gains."""
     gains = [100 * (new / old - 1) for old, new in zip(before, after)]
     spread = f" ±{(max(gains) - min(gains)) / 2:.1f}" if len(gains) > 1 else ""
-    percent = 100 * (statistics.mean(after) / statistics.mean(before) - 1)
-    return f"{cell(statistics.mean(before))}, {cell(statistics.mean(after))}: {percent:+.1f}{spread} %"
+    return f"{100 * (statistics.mean(after) / statistics.mean(before) - 1):+.1f}{spread} %"
 
 
-def drift_table(run: Run) -> str:
-    """N@10 of one model with fewer or more memories, and the gain over its backbone."""
-    lines = ["| in the memory | unmasked N@10 | gain, % | masked N@10 | gain, % |", "|---|---|---|---|---|"]
-    older = [(f"the older {100 * part['share']:.0f} % of every user's training pairs", part) for part in run["drift"]]
-    for label, part in [
-        *older,
-        ("all training pairs", run["raserec"]["test_by_memory"]["train"]),
-        ("and the validation pairs", run["raserec"]["test_by_memory"]["train+valid"]),
-    ]:
+def drift_table(runs: list[Run]) -> str:
+    """N@10 of the same models with fewer or more memories, and the gain over their backbones."""
+    lines = ["| in the memory | unmasked N@10 | gain | masked N@10 | gain |", "|---|---|---|---|---|"]
+    labels: dict[str | float, str] = {
+        part["share"]: f"the older {100 * part['share']:.0f} % of every user's training pairs"
+        for part in runs[0]["drift"]
+    }
+    labels |= {"train": "all training pairs", "train+valid": "and the validation pairs"}
+    for memory, label in labels.items():
         cells = []
         for protocol in PROTOCOLS:
-            cells.append(cell(part["test"][protocol]["ndcg@10"]))
-            cells.append(interval(*part["improvement"][protocol]["ndcg@10"]))
+            cells.append(mean(test_with(run, memory)[protocol]["ndcg@10"] for run in runs))
+            cells.append(drift_gain(runs, memory, protocol))
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def drift_gain(runs: list[Run], memory: str | float, protocol: str) -> str:
+    """The gain in N@10 of models with a part of their memory, or with one of the two memory banks."""
+    before, after = (
+        [test[protocol]["ndcg@10"] for test in tests]
+        for tests in ((run["backbone"]["test"] for run in runs), (test_with(run, memory) for run in runs))
+    )
+    return gain_of_means(before, after)
+
+
+def test_with(run: Run, memory: str | float) -> dict[str, dict[str, float]]:
+    """The test figures with one of the two memory banks, or with a share of the training pairs."""
+    if isinstance(memory, str):
+        return test_of(run, memory)
+    return next(part["test"] for part in run["drift"] if part["share"] == memory)
 
 
 def training_set(config: dict) -> str:

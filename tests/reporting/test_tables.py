@@ -153,18 +153,19 @@ def test_gains_of_groups_are_those_of_the_means():
 
 
 def test_what_an_older_memory_is_worth_is_told_share_by_share():
-    run = result(1, dict.fromkeys(SIDES, 0.02))
-    for number, memory in enumerate(SIDES[1:]):
-        gain = {p: {"ndcg@10": [number, -1.0, 2.04]} for p in tables.PROTOCOLS}
-        run["raserec"]["test_by_memory"][memory]["improvement"] = gain
-    run["drift"] = [{**run["raserec"]["test_by_memory"]["train"], "share": 0.25}]
-    rows = tables.drift_table(run).splitlines()[2:]
+    runs = [
+        result(seed, {"backbone": 0.02, "train": 0.02, "train+valid": last}) for seed, last in ((1, 0.03), (2, 0.05))
+    ]
+    for run in runs:
+        run["drift"] = [{"share": 0.25, "test": run["backbone"]["test"]}]
+    rows = tables.drift_table(runs).splitlines()[2:]
     assert [row.split(" | ")[0] for row in rows] == [
         "| the older 25 % of every user's training pairs",
         "| all training pairs",
         "| and the validation pairs",
     ]
-    assert rows[2].endswith(" | .0200 | +1.0 [-1.0, +2.0] | .0200 | +1.0 [-1.0, +2.0] |")
+    assert rows[0].endswith(" | .0200 ±.0000 | +0.0 ±0.0 % | .0200 ±.0000 | +0.0 ±0.0 % |")
+    assert rows[2].endswith(" | .0400 ±.0100 | +100.0 ±50.0 % | .0400 ±.0100 | +100.0 ±50.0 % |")
 
 
 @pytest.mark.slow
