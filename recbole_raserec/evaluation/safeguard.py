@@ -13,7 +13,8 @@ from recbole_raserec.evaluation.significance import gains, z_of
 
 OVERALL = 0.0  # least z of each metric of all users
 GROUP = -1.64  # least z of the watched metric of each group: no group falls significantly (one-sided 5 %)
-GAIN = 1.0  # least z of the watched metric, both protocols together
+OTHER = -2.58  # least z of the other metrics of each group; lower, because they are many (one-sided .5 %)
+GAIN = 1.0  # the z of the watched metric, both protocols together, must be above it: one user who gains has 1
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,9 @@ class Safeguard:
     A ranking passes if all of this holds. z is the mean gain over the users, in standard errors.
 
     - All users: no metric is below the backbone's under either protocol (z >= ``OVERALL``).
-    - The watched metric gains in the sum of both protocols (z >= ``GAIN``).
+    - The watched metric gains in the sum of both protocols (z > ``GAIN``).
     - Each quintile of item popularity and each history length: the watched metric does not fall significantly under
-      either protocol (z >= ``GROUP``).
+      either protocol (z >= ``GROUP``), and no other metric falls clearly (z >= ``OTHER``).
 
     The rule is stricter than "nothing falls significantly" (z >= -2). In a small data set nothing is significant, so
     that rule lets pass what then costs test users (ml-100k: docs/safeguard.md). Standard errors grow as users become
@@ -59,13 +60,13 @@ class Safeguard:
             return _falls(*least, "all users", found[least])
         watched = self.metrics.watched
         gained = z_of(np.sum([found[protocol, watched] for protocol in PROTOCOLS], axis=0))
-        if gained < GAIN:
+        if gained <= GAIN:
             return f"the gain in {watched} is too small ({gained:.1f} standard errors)"
+        of_group = sorted(found.items(), key=lambda item: item[0][1] != watched)  # the watched metric is told first
         for group, rows in self.groups.items():
-            for protocol in PROTOCOLS:
-                gain = found[protocol, watched][rows]
-                if z_of(gain) < GROUP:
-                    return _falls(protocol, watched, group, gain)
+            for (protocol, metric), gain in of_group:
+                if z_of(gain[rows]) < (GROUP if metric == watched else OTHER):
+                    return _falls(protocol, metric, group, gain[rows])
         return None
 
 
