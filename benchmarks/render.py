@@ -63,18 +63,11 @@ TABLES = (
     ("size", "strides", "long-histories.json", size_tables.stride_table),
     ("tried", "decodedsweep", "backbone-sweep.json", sweep_table),
 )
-# Page, name of the block, and the result files of each row beside preset full on Beauty
-BESIDE_FULL = (
-    (
-        "backbones",
-        "figures",
-        {
-            "HSTU, the same preset": "backbones/beauty-hstu-full-*.json",
-            "SASRec, filter beside attention": "backbones/beauty-sasrec-filter-full-*.json",
-        },
-    ),
-    ("benchmarks", "decoded", {"decoded rows too": "decoded/beauty-sasrec-full-decoded-*.json"}),
-)
+# The result files of each row beside preset full on Beauty
+BESIDE_FULL = {
+    "HSTU, the same preset": "backbones/beauty-hstu-full-*.json",
+    "SASRec, filter beside attention": "backbones/beauty-sasrec-filter-full-*.json",
+}
 ABOUT = (
     "Written by `python benchmarks/render.py` from the files beside it. Means over the seeds and half their range; "
     "gains over the backbone of the same run, with 95 % intervals over users."
@@ -148,9 +141,8 @@ def pages(published: dict, swept: list[Path]) -> dict[str, str]:
     exact, lists = (_runs(f"recall/*-{index}-*.json") for index in ("exact", "lists"))
     if exact:
         put("size", "recall", size_tables.recall_table(exact, lists))
-    for place, name, rows in BESIDE_FULL:
-        if found := {label: of_row for label, files in rows.items() if (of_row := _runs(files))}:
-            put(place, name, beside_full_table(exact, found))
+    if found := {label: of_row for label, files in BESIDE_FULL.items() if (of_row := _runs(files))}:
+        put("backbones", "figures", beside_full_table(exact, found))
     if guarded := _runs("safeguard/*.json"):
         full = [run for run in headline if run["config"].get("preset") == "full"]
         put("safeguard", "nobody", safeguard_tables.nobody_table(guarded, full, _json("safeguard-groups.json")["rows"]))

@@ -63,7 +63,7 @@ def kept(candidates: list[tuple[np.ndarray, np.ndarray]], watched: list[int], le
     passing = {
         number: seen[watched].sum()
         for number, (seen, _) in enumerate(candidates)
-        if min(map(z_of, seen)) >= least and z_of(seen[watched].sum(axis=0)) >= proof
+        if min(map(z_of, seen)) >= least and z_of(seen[watched].sum(axis=0)) > proof
     }
     return max(passing, key=passing.__getitem__) if passing else None
 

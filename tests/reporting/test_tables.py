@@ -107,6 +107,9 @@ def test_a_bold_figure_below_its_bar_is_found():
     higher = json.loads(json.dumps(PUBLISHED))
     higher["data"]["data"]["bars"]["masked"]["printed"]["ndcg@10"]["value"] = 0.04
     assert len(unearned(text, higher)) == 2  # with and without the validation pairs
+    higher["data"]["data"]["bars"]["unmasked"] = {"printed": {"recall@5": {"value": 0.04, "source": "Third"}}}
+    assert len(unearned(text, higher)) == 4
+    assert len(unearned(text.replace("**.0300**", "**0.0299 ±.0001**", 1), PUBLISHED)) == 1
 
 
 def test_what_is_below_its_bar_and_which_gain_is_not_significant():
