@@ -79,14 +79,10 @@ BACKBONES = {
         "--dataset=amazon-beauty --preset=full --average_weight=0.7 --average_form=filter"
     ),
 }
-# Nobody loses (docs/safeguard.md): preset full under the safeguard, with the weights of the loss that help rare items
-SAFE = (
-    "--preset=full --safeguard=True --finetune_popularity_exponent=0.25 --retrieval_strength=[0.5,1.0] "
-    "--popularity_adjustment=[0.0,0.1,0.2] --mixture_weight=[0.0,0.05,0.1,0.2] --mixture_tau=[0.2]"
-)
+# Nobody loses (docs/safeguard.md)
 SAFEGUARD = {
     f"safeguard/{data.short.removeprefix('amazon-')}-{backbone.lower()}-full": (
-        f"--dataset={name} --backbone={backbone} {SAFE}"
+        f"--dataset={name} --backbone={backbone} --preset=safe"
     )
     for backbone in PRESETS
     for name, data in DATA.items()

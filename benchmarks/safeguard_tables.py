@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 
-from benchmarks.tables import KINDS, PROTOCOLS, Run, gain, grouped, seeds
+from benchmarks.tables import KINDS, METRICS, PROTOCOLS, Run, gain, grouped, seeds, short
 
 WATCHED = "ndcg@10"
 
@@ -17,17 +18,18 @@ def nobody_table(guarded: list[Run], full: list[Run], pooled: list[Run]) -> str:
     """
     lines = [
         "| data, backbone | settings | seeds | chosen | gain in N@10, % | masked gain, % "
-        "| groups that fall significantly with a seed | over the seeds |",
-        "|---" * 8 + "|",
+        "| groups that fall significantly with a seed | over the seeds | over the seeds, six metrics |",
+        "|---" * 9 + "|",
     ]
     for (data, backbone), systems in grouped(guarded).items():
         runs = [run for of in systems.values() for run in of]
         same = [run for run in full if _identity(run) in map(_identity, runs)]
-        for settings, shown in (("`--preset=full`", same), ("the settings above", runs)):
+        for settings, shown in (("`--preset=full`", same), ("`--preset=safe`", runs)):
             if shown:
                 gains = " | ".join(gain(shown, "backbone", shown, "train", protocol) for protocol in PROTOCOLS)
                 chosen = "; ".join(dict.fromkeys(map(_chosen, shown)))
-                falling = f"{_falling(shown)} | {_falling([row for row in pooled if _is_of(row, shown)])}"
+                of_seeds = [row for row in pooled if _is_of(row, shown)]
+                falling = f"{_falling(shown)} | {_falling(of_seeds)} | {_falling(of_seeds, METRICS)}"
                 lines.append(f"| {data}, {backbone} | {settings} | {seeds(shown)} | {chosen} | {gains} | {falling} |")
     return "\n".join(lines)
 
@@ -47,8 +49,8 @@ def _chosen(run: Run) -> str:
 
 def own_table(runs: list[Run]) -> str:
     """The same for data sets that have no settings of their own, by the lists of the mixture."""
-    head = ["data", "seeds", "mixture", "memories it reads", "chosen", "gain in N@10, %", "masked gain, %", "groups"]
-    head += ["peak, MiB"]
+    head = ["data", "seeds", "mixture", "memories it reads", "chosen", "gain in N@10, %", "masked gain, %"]
+    head += ["groups that fall", "in six metrics", "peak, MiB"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     settings: dict[tuple[str, str, int], list[Run]] = {}
     for run in runs:
@@ -61,7 +63,8 @@ def own_table(runs: list[Run]) -> str:
         chosen = "; ".join(dict.fromkeys(map(_chosen, same)))
         peak = f"{max(run['peak_rss_mib'] for run in same):,.0f}"
         lines.append(
-            f"| {data} | {seeds(same)} | {weights} | {read} | {chosen} | {gains} | {_falling(same)} | {peak} |"
+            f"| {data} | {seeds(same)} | {weights} | {read} | {chosen} | {gains} "
+            f"| {_falling(same)} | {_falling(same, METRICS)} | {peak} |"
         )
     return "\n".join(lines)
 
@@ -73,9 +76,9 @@ def _is_of(row: Run, runs: list[Run]) -> bool:
     return row["guarded"] == guarded and sorted(who) == sorted(map(_identity, runs))
 
 
-def _falling(runs: list[Run]) -> str:
+def _falling(runs: list[Run], metrics: Sequence[str] = (WATCHED,)) -> str:
     """How many of the groups of all runs fall significantly, and the least upper end of an interval, with its group."""
-    found = [each for run in runs for each in _groups(run)]
+    found = [each for run in runs for each in _groups(run, metrics)]
     if not found:
         return ""
     falling = [each for each in found if each[0] < 0]
@@ -83,8 +86,8 @@ def _falling(runs: list[Run]) -> str:
     return f"{len(falling)} of {len(found)}; {worst[1]} up to {worst[0]:+.1f} %{worst[2]}"
 
 
-def _groups(run: Run) -> Iterator[tuple[float, str, str]]:
-    """The upper end of the interval of each quintile and history length under each protocol, its name, and the seed.
+def _groups(run: Run, metrics: Sequence[str]) -> Iterator[tuple[float, str, str]]:
+    """The upper end of the interval of each quintile and history length in each metric, its name, and the seed.
 
     A group without an interval is left out: some of its resamples have no hit of the backbone, so no percentage.
     """
@@ -92,7 +95,8 @@ def _groups(run: Run) -> Iterator[tuple[float, str, str]]:
     for kind in KINDS:
         for name, group in run["groups"][kind].items():
             if name not in ("head", "tail"):  # the quintiles are finer
-                for protocol in PROTOCOLS:
-                    upper = group["improvement"][protocol][WATCHED][2]
+                for protocol, metric in product(PROTOCOLS, metrics):
+                    upper = group["improvement"][protocol][metric][2]
                     if upper is not None:
-                        yield upper, f"{name}, {protocol},", seed
+                        of_metric = f" {short(metric)}" if len(metrics) > 1 else ""
+                        yield upper, f"{name}, {protocol}{of_metric},", seed

@@ -27,7 +27,7 @@ from recbole_raserec.config.config import Config  # noqa: E402
 from recbole_raserec.data.dataset import load_dataset  # noqa: E402
 from recbole_raserec.evaluation.groups import user_groups  # noqa: E402
 from recbole_raserec.evaluation.metrics import Metrics, both_protocols  # noqa: E402
-from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks  # noqa: E402
+from recbole_raserec.evaluation.ranking import Ranks  # noqa: E402
 from recbole_raserec.evaluation.significance import improvements  # noqa: E402
 from recbole_raserec.reporting.result import Result, read_result  # noqa: E402
 from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
@@ -53,7 +53,7 @@ def same_but_for_the_seed(results: Path) -> Iterator[list[Result]]:
 
 
 def pooled(runs: list[Result], data_path: str) -> dict[str, Any]:
-    """What identifies the runs, and the gain of each group in their watched metric."""
+    """What identifies the runs, and the gain of each group in each metric."""
     first = runs[0]
     name, metrics = first.dataset["name"], Metrics.of(first.config)
     data = load_dataset(Config("RaSeRec", name, None, {"data_path": data_path, "show_progress": False}, []))
@@ -62,7 +62,7 @@ def pooled(runs: list[Result], data_path: str) -> dict[str, Any]:
             sys.exit(f"error: {name} in {data_path} has SHA-256 {data.sha256}, the runs have {run.dataset['sha256']}")
     kinds = user_groups(data.sequences.test_part(), data.sequences.training_counts(data.item_num))
     groups = {
-        kind: {group: {"improvement": _watched(runs, rows, kind, group, metrics)} for group, rows in of_kind.items()}
+        kind: {group: {"improvement": _gains(runs, rows, kind, group, metrics)} for group, rows in of_kind.items()}
         for kind, of_kind in kinds.items()
     }
     facts = {"dataset": first.dataset, "backbone": {"name": first.backbone["name"]}, "versions": first.versions}
@@ -70,18 +70,17 @@ def pooled(runs: list[Result], data_path: str) -> dict[str, Any]:
     return {**facts, "guarded": guarded, "seeds": [run.seed for run in runs], "groups": groups}
 
 
-def _watched(
+def _gains(
     runs: list[Result], rows: np.ndarray, kind: str, group: str, metrics: Metrics
 ) -> dict[str, dict[str, list[float | None]]]:
-    """The gain of a group's rows in the watched metric under each protocol."""
+    """The gain of a group's rows in each metric under each protocol."""
     base, new = (
         Ranks(ranks.unmasked[:, rows], ranks.masked[:, rows])
         for ranks in (ranks_of(runs, side) for side in ("backbone", "train"))
     )
     for run, *of_run in zip(runs, base.unmasked, base.masked):
         assert both_protocols(Ranks(*of_run), metrics) == run.groups[kind][group]["backbone"], (run.seed, group)
-    found = improvements(base, new, metrics, RESAMPLING)
-    return {protocol: {metrics.watched: found[protocol][metrics.watched]} for protocol in PROTOCOLS}
+    return improvements(base, new, metrics, RESAMPLING)
 
 
 if __name__ == "__main__":

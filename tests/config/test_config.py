@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from recbole_raserec import Config, ConfigError
+from recbole_raserec.config.properties import preset_names
 from recbole_raserec.runtime.literals import literal
 from recbole_raserec.training import checkpoints
 
@@ -36,6 +37,8 @@ def test_a_preset_may_have_values_for_one_backbone():
     assert config("--preset=best", "--backbone=DuoRec")["contrast_tau"] == 25
     assert config("--preset=best", "--backbone=DuoRec", "--contrast_tau=9")["contrast_tau"] == 9
     assert "contrast_tau" not in config("--preset=best").internal_config_dict
+    hstu = [config("--backbone=HSTU", f"--preset={name}") for name in preset_names()]
+    assert {(made["attn_dropout_prob"], made["average_weight"]) for made in hstu} == {(0.0, 0.0)}
 
 
 def test_a_whole_number_names_the_same_run_as_the_decimal():

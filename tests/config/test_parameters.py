@@ -94,7 +94,7 @@ def test_based_on_is_for_properties_only(own_folder):
 def test_names_are_those_of_the_files_and_of_recbole(plain):
     assert {"SASRec", "DuoRec", "GRU4Rec", "BERT4Rec"} <= set(backbone_names())
     assert {"RaSeRec", "DR4SR", "SequentialRecommender"}.isdisjoint(backbone_names())
-    assert preset_names() == ["best", "full"]
+    assert preset_names() == ["best", "full", "safe"]
     assert plain.known_datasets() == ["amazon-beauty", "amazon-sports-outdoors", "amazon-toys-games", "ml-100k"]
 
 

@@ -15,7 +15,7 @@ CONFIG = {"metrics": ["Recall", "NDCG"], "topk": [5, 10, 20], "metric_decimal_pl
 def run(seed, choice, falls=()):
     """A run in which retrieval moves the targets of all users from rank 2 to rank 1; ``falls`` names lost groups."""
     ends = {name: [-3.0, -2.0, -1.0] if name in falls else [-1.0, 1.0, 3.0 + seed] for name in ("quintile 1", "head")}
-    groups = {name: {"improvement": {protocol: {"ndcg@10": of} for protocol in PROTOCOLS}} for name, of in ends.items()}
+    groups = {name: {"improvement": of_all(ends_of)} for name, ends_of in ends.items()}
     test = {protocol: dict.fromkeys(METRICS, 0.1) for protocol in PROTOCOLS}
     ranks = {
         side: {protocol: pack_ranks(np.full(40, rank), 20) for protocol in PROTOCOLS}
@@ -34,6 +34,11 @@ def run(seed, choice, falls=()):
         "groups": {"item_popularity": groups, "history_length": {}},
         "test_ranks": ranks,
     }
+
+
+def of_all(ends, of=METRICS):
+    """The same gain and ends of its interval in each metric under both protocols."""
+    return {protocol: dict.fromkeys(of, ends) for protocol in PROTOCOLS}
 
 
 CHOSEN = {"retrieval": True, "strength": 0.5, "popularity_adjustment": 0.2, "note": ""}
@@ -55,33 +60,50 @@ def test_the_chosen_combination_is_that_of_the_file(choice, words):
 def test_groups_that_fall_are_counted_and_the_worst_is_named():
     guarded = [run(1, CHOSEN), run(2, CHOSEN, falls=("quintile 1", "head"))]  # the head is quintile 5, so not counted
     row = nobody_table(guarded, [], []).splitlines()[-1]
-    assert row.endswith("| 2 of 4; quintile 1, masked, up to -1.0 % with seed 2 |  |")
+    assert row.endswith("| 2 of 4; quintile 1, masked, up to -1.0 % with seed 2 |  |  |")
 
 
 def test_a_group_without_an_interval_is_not_counted():
     """Few users, of whom the backbone serves none in some resample."""
     small = run(2, CHOSEN)
-    small["groups"]["history_length"] = {"50-": {"improvement": {p: {"ndcg@10": [None] * 3} for p in PROTOCOLS}}}
+    small["groups"]["history_length"] = {"50-": {"improvement": of_all([None] * 3)}}
     row = nobody_table([run(1, CHOSEN), small], [], []).splitlines()[-1]
-    assert row.endswith("| 0 of 4; quintile 1, masked, up to +4.0 % with seed 1 |  |")
+    assert row.endswith("| 0 of 4; quintile 1, masked, up to +4.0 % with seed 1 |  |  |")
 
 
 def test_runs_without_the_safeguard_are_shown_for_the_same_seeds_alone():
     lines = nobody_table([run(1, CHOSEN)], [run(1, None), run(2, None)], []).splitlines()
     assert [line.split(" | ")[1:3] for line in lines[2:]] == [
         ["`--preset=full`", "seed 1"],
-        ["the settings above", "seed 1"],
+        ["`--preset=safe`", "seed 1"],
     ]
 
 
 @pytest.mark.parametrize(
-    ("more", "shown"),
-    [({}, "0 of 2; quintile 1, masked, up to +4.0 %"), ({"seeds": [1]}, ""), ({"guarded": True}, "")],
+    ("more", "shown", "of_all_metrics"),
+    [
+        ({}, "0 of 2; quintile 1, masked, up to +4.0 %", "0 of 12; quintile 1, masked N@10, up to +4.0 %"),
+        ({"seeds": [1]}, "", ""),
+        ({"guarded": True}, "", ""),
+    ],
 )
-def test_the_gains_over_the_seeds_are_those_of_the_same_runs(more, shown):
+def test_the_gains_over_the_seeds_are_those_of_the_same_runs(more, shown, of_all_metrics):
     alone = {name: part for name, part in run(1, None).items() if name in ("dataset", "backbone", "groups")}
     row = {**alone, "guarded": False, "seeds": [1, 2], **more}
-    assert nobody_table([run(1, None), run(2, None)], [], [row]).splitlines()[-1].endswith(f"| {shown} |")
+    assert (
+        nobody_table([run(1, None), run(2, None)], [], [row])
+        .splitlines()[-1]
+        .endswith(f"| {shown} | {of_all_metrics} |")
+    )
+
+
+def test_a_fall_in_another_metric_alone_is_in_the_last_column():
+    one = run(1, CHOSEN)
+    one["groups"]["item_popularity"]["quintile 1"]["improvement"]["masked"] |= {"recall@5": [-3.0, -2.0, -1.0]}
+    row = nobody_table([one], [], [{**one, "guarded": False, "seeds": [1]}]).splitlines()[-1]
+    cells = [cell.strip() for cell in row.strip("| ").split(" | ")]
+    assert cells[-3].startswith("0 of 2; ")
+    assert cells[-1] == "1 of 12; quintile 1, masked R@5, up to -1.0 % with seed 1"
 
 
 def test_the_default_settings_have_a_row_for_each_mixture():
