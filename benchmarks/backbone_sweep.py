@@ -227,6 +227,7 @@ DECODED = {
 LEVERS = {
     "L2 1e-4": Variant({"weight_decay": 1e-4}),
     "L2 1e-4 at rate 5e-4": Variant({"weight_decay": 1e-4, "learning_rate": 5e-4}),
+    "L2 1e-4 at rate 1e-4": Variant({"weight_decay": 1e-4, "learning_rate": 1e-4}),
     "L2 1e-5": Variant({"weight_decay": 1e-5}),
     "attention dropout 0": Variant({"attn_dropout_prob": 0.0}),
     "embedding dropout .5 and others .2": Variant(
@@ -234,6 +235,9 @@ LEVERS = {
     ),
     "one layer of width 256": Variant({"n_layers": 1, "hidden_size": 256, "inner_size": 1024}),
     "moving average .7": Variant({"average_weight": 0.7}),
+    "BSARec's filter .7, prefix by prefix": Variant(
+        {"average_weight": 0.7, "average_form": "fourier", "average_window": 5}
+    ),
     "moving average .7, and cross entropy of each branch .1": Variant({"average_weight": 0.7}, _loss_of_branches(0.1)),
     "moving average .7, and cross entropy of each branch .5": Variant({"average_weight": 0.7}, _loss_of_branches(0.5)),
 }

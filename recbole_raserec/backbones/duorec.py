@@ -15,6 +15,7 @@ from recbole_raserec.backbones.protocol import Weigh
 from recbole_raserec.backbones.sasrec import SASRec
 from recbole_raserec.data.batches import TARGET_AT, blocks_by_length
 from recbole_raserec.data.sequences import Prefixes
+from recbole_raserec.errors import ConfigError
 
 if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model does not need
     from recbole_raserec.config.config import Config
@@ -25,10 +26,17 @@ class DuoRec(SASRec):
 
     Every (prefix, target) pair has two views: a second dropout pass of the prefix, and the encoding of another
     training prefix with the same target. The contrastive loss is InfoNCE over the 2 N views of a batch.
+
+    Raises
+    ------
+    ConfigError : ``average_form`` is not causal.
     """
 
     def __init__(self, config: Config, dataset: Any) -> None:
         super().__init__(config, dataset)
+        if not self.causal:
+            problem = "its layer sees the future, and DuoRec's contrastive loss needs whole windows"
+            raise ConfigError("average_form", config["average_form"], problem, "use mean or filter, or SASRec")
         self.weight, self.tau = config["contrast_weight"], config["contrast_tau"]
         self.same_target: SameTarget | None = None
 

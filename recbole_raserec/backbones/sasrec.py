@@ -12,7 +12,7 @@ from torch import nn
 
 from recbole_raserec.backbones.heads import head_of
 from recbole_raserec.backbones.layers.attention import CausalAttention
-from recbole_raserec.backbones.layers.average import LOCAL, AttentionBesideAverage
+from recbole_raserec.backbones.layers.average import FORMS, AttentionBesideAverage
 from recbole_raserec.backbones.stack import Block, Stack
 
 if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model does not need
@@ -52,9 +52,9 @@ def attention_blocks(config: Config) -> list[Block]:
 
 
 def add_averages(blocks: Iterable[Block], config: Config) -> None:
-    """Put a local layer beside the attention of each block, where there is an ``average_weight``."""
+    """Put a mixing layer beside the attention of each block, where there is an ``average_weight``."""
     sizes = config["hidden_size"], config["average_window"], config["hidden_dropout_prob"], config["layer_norm_eps"]
     for block in blocks if config["average_weight"] else ():
         block.layer = AttentionBesideAverage(
-            block.layer, LOCAL[config["average_form"]](*sizes), config["average_weight"]
+            block.layer, FORMS[config["average_form"]](*sizes), config["average_weight"]
         )

@@ -36,8 +36,14 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
     ),
     ("backbone", "BSARec", "rows"): (
         Parameter("average_weight", 0.0, "Fraction of a moving average in a layer.", ranges.SHARE, architecture=True),
-        Parameter("average_window", 10, "Positions that it averages.", ranges.COUNT, architecture=True),
-        Parameter("average_form", "mean", "mean, or filter.", ranges.LOCAL, architecture=True, newer=True),
+        Parameter(
+            "average_window",
+            10,
+            "Positions that it averages.",
+            ranges.COUNT,
+            architecture=True,
+        ),
+        Parameter("average_form", "mean", "mean, filter, or fourier.", ranges.AVERAGES, architecture=True, newer=True),
     ),
     ("backbone", "DuoRec", "rows"): (
         Parameter("contrast_weight", 0.5, "Weight of the contrastive loss.", ranges.NOT_NEGATIVE),

@@ -42,7 +42,7 @@ WORLD_SIZE = Range(lambda value: value == -1 or value >= 1, "must be -1 (nproc) 
 SCORE_TAU = Range(lambda value: 0 <= value < math.inf, "must be 0 (inner products) or positive")
 ACTIVATION = one_of("gelu", "relu", "swish", "tanh", "sigmoid")
 SPLIT = one_of("leave_one_out", "time")
-LOCAL = one_of("mean", "filter")
+AVERAGES = one_of("mean", "filter", "fourier")
 LEARNER = one_of("adam", "adamw", "sgd", "adagrad", "rmsprop")
 _LEVELS = one_of("INFO", "DEBUG", "WARNING", "ERROR", "CRITICAL")
 LEVEL = Range(lambda value: _LEVELS.holds(str(value).upper()), _LEVELS.problem)  # RecBole accepts lower case

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_raserec import SequenceDataset
+from recbole_raserec import ConfigError, SequenceDataset
 from recbole_raserec.backbones.blocks import blocks_of
 from recbole_raserec.backbones.duorec import DuoRec, SameTarget, info_nce
 from recbole_raserec.backbones.sasrec import SASRec
@@ -66,3 +66,11 @@ def test_the_packed_loss_is_sasrecs_and_the_contrast_of_both_views(make_config, 
     other = plain(samples["item_id_list"], samples["item_length"])
     expected = plain.packed_loss(batch, 64) + 0.1 * len(rows) * info_nce(pairs.hidden, other, 0.5) / 64
     torch.testing.assert_close(model.packed_loss(batch, 64), expected)
+
+
+def test_a_layer_that_sees_the_future_is_refused(make_config):
+    config = make_config(backbone="DuoRec", average_weight=0.7, average_form="fourier")
+    dataset = SequenceDataset(config)
+    dataset.build()
+    with pytest.raises(ConfigError, match="average_form='fourier': its layer sees the future"):
+        DuoRec(config, dataset)

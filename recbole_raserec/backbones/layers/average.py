@@ -1,4 +1,4 @@
-"""Causal local layers (a moving average, a filter), and a layer that puts one beside attention, after BSARec."""
+"""Layers that smooth or filter a history, and a layer that puts one beside attention, after BSARec."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from recbole_raserec.backbones.protocol import Shapes
 from recbole_raserec.nn.dropout import Dropout
 
 
-class _Local(nn.Module):
-    """LayerNorm(x + dropout(mixed)), where ``mixed`` reads the last ``window`` positions of each dimension."""
+class _Mixing(nn.Module):
+    """LayerNorm(x + dropout(mixed)), where ``mixed`` reads positions of each dimension alone."""
 
     causal = True
 
@@ -35,7 +35,7 @@ class _Local(nn.Module):
         raise NotImplementedError
 
 
-class MovingAverage(_Local):
+class MovingAverage(_Mixing):
     """A mean of the past: mixed = low + b^2 (x - low); low is the weighted mean of x and the positions before it.
 
     The mean is over the last ``window`` positions. Shin et al., "An Attentive Inductive Bias for Sequential
@@ -59,7 +59,7 @@ class MovingAverage(_Local):
         return low + self.high**2 * (x[:, -last:] - low)
 
 
-class LocalFilter(_Local):
+class LocalFilter(_Mixing):
     """A filter of the past: mixed = sum over ages k < ``window`` of w[k] x[t - k], a causal depthwise convolution.
 
     Its ``window`` weights a dimension are free, so it can pass high frequencies as well as low ones. The filters of
@@ -75,6 +75,27 @@ class LocalFilter(_Local):
         return _convolved(x, self.weights[: x.size(1)])[:, -last:]
 
 
+class FourierFilter(_Mixing):
+    """BSARec's own: mixed = low + b^2 (x - low); low has the ``window`` // 2 + 1 lowest frequencies of the window.
+
+    Every position reads the whole window, so the layer is not causal, and its backbone is trained prefix by prefix. The
+    authors transform windows that are padded on the left to one length; here each has its own length. b is learned for
+    each dimension.
+    """
+
+    causal = False
+
+    def __init__(self, hidden_size: int, window: int, dropout: float, eps: float) -> None:
+        super().__init__(hidden_size, dropout, eps)
+        self.high = nn.Parameter(torch.randn(hidden_size))  # b [D]
+        self.kept = window // 2 + 1
+
+    def _mix(self, x: Tensor, last: int) -> Tensor:
+        spectrum = torch.fft.rfft(x, dim=1)[:, : self.kept]
+        low = torch.fft.irfft(spectrum, n=x.size(1), dim=1)[:, -last:]  # the other frequencies become 0
+        return low + self.high**2 * (x[:, -last:] - low)
+
+
 def _convolved(x: Tensor, weights: Tensor) -> Tensor:
     """[B, L, D], [K, D] -> [B, L, D]: each position's sum of ``weights[k]`` x[t - k]."""
     kernel = weights.flip(0).T[:, None]  # [D, 1, K]
@@ -82,17 +103,16 @@ def _convolved(x: Tensor, weights: Tensor) -> Tensor:
     return F.conv1d(past, kernel, groups=x.size(2)).transpose(1, 2)
 
 
-LOCAL = {"mean": MovingAverage, "filter": LocalFilter}
+FORMS = {"mean": MovingAverage, "filter": LocalFilter, "fourier": FourierFilter}
 
 
 class AttentionBesideAverage(nn.Module):
-    """``weight`` x local layer + (1 - ``weight``) x attention: a causal version of BSARec's layer."""
+    """``weight`` x mixing layer + (1 - ``weight``) x attention: BSARec's layer, causal if the mixing layer is."""
 
-    causal = True
-
-    def __init__(self, attention: CausalAttention, average: _Local, weight: float) -> None:
+    def __init__(self, attention: CausalAttention, average: _Mixing, weight: float) -> None:
         super().__init__()
         self.attention, self.average, self.weight = attention, average, weight
+        self.causal = average.causal
 
     def forward(self, tokens: Tensor, asking: Tensor, shapes: Shapes, selected: Tensor | None = None) -> Tensor:
         """[T, D], [A, D] -> [A, D], or [N, D] for the selected positions."""

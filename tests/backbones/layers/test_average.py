@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from recbole_raserec import SequenceDataset
 from recbole_raserec.backbones.encode import encode_prefixes
-from recbole_raserec.backbones.layers.average import LocalFilter, MovingAverage
+from recbole_raserec.backbones.layers.average import FourierFilter, LocalFilter, MovingAverage
 from recbole_raserec.backbones.sasrec import SASRec
 from recbole_raserec.data.batches import PackedLoader
 
@@ -54,6 +54,29 @@ def test_filter_is_that_of_a_loop(window):
     ]  # fmt: skip
     found = module(block.flatten(0, 1), block[:, -3:].flatten(0, 1), [(2, 7, 3)])
     torch.testing.assert_close(found, torch.stack(expected))
+
+
+@pytest.mark.parametrize("window", [1, 5, 20])
+@pytest.mark.parametrize("length", [1, 2, 7, 8])
+def test_fourier_filter_keeps_the_lowest_frequencies(window, length):
+    """The lowest frequencies of a real sequence are cosines and sines of its whole length."""
+    torch.manual_seed(0)
+    module = shaken(FourierFilter(4, window, 0.5, 1e-12))
+    block, expected = torch.randn(2, length, 4).double(), []
+    at = torch.arange(length).double()
+    for row in block:
+        low = torch.zeros_like(row)
+        for frequency in range(min(window // 2 + 1, length // 2 + 1)):
+            own = 1 if frequency in (0, length / 2) else 2  # the others stand for a negative frequency too
+            for wave in (torch.cos, torch.sin):
+                w = wave(2 * torch.pi * frequency * at / length)
+                low += own / length * torch.outer(w, w @ row)
+        mixed = low + module.high**2 * (row - low)
+        expected.append(F.layer_norm(mixed + row, (4,), module.norm.weight, module.norm.bias, 1e-12))
+    found = module(block.flatten(0, 1), block.flatten(0, 1), [(2, length, length)])
+    torch.testing.assert_close(found, torch.cat(expected))
+    last = module(block.flatten(0, 1), block[:, -1], [(2, length, 1)])
+    torch.testing.assert_close(last, torch.stack([rows[-1] for rows in expected]))
 
 
 @pytest.fixture
