@@ -27,12 +27,26 @@ def beside_full_table(full: list[Run], others: dict[str, list[Run]]) -> str:
     return "\n".join(lines)
 
 
-def sweep_table(result: dict[str, Any]) -> str:
+def decoded_table(result: dict[str, Any]) -> str:
+    """:func:`sweep_table` of the preset and of what regeneration adds to it."""
+    return sweep_table([row for row in result["rows"] if "gain" not in row or _regenerates(row)])
+
+
+def lever_table(result: dict[str, Any]) -> str:
+    """:func:`sweep_table` of the preset and of other changes of its backbone."""
+    return sweep_table([row for row in result["rows"] if not _regenerates(row)])
+
+
+def _regenerates(row: dict[str, Any]) -> bool:
+    return "rows" in row or "regenerate" in row["changed"]
+
+
+def sweep_table(rows: list[dict[str, Any]]) -> str:
     """Validation figures of changes of the backbone's training, and their gain over the preset, the first row."""
     head = ["data, seed", "change", "decoded rows", "best epoch"]
     head += [f"{masked}{name}" for masked in ("", "masked ") for name in ("R@10", "N@10", "gain in N@10, %")]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for row in result["rows"]:
+    for row in rows:
         cells = [f"{row['dataset']}, {row['seed']}", row["variant"], f"{row.get('rows', 0):,}", str(row["best_epoch"])]
         for protocol in PROTOCOLS:
             figures = row["valid"][protocol]

@@ -28,7 +28,7 @@ from benchmarks import (  # noqa: E402
     speed_tables,
     tables,
 )
-from benchmarks.beside_full import beside_full_table, sweep_table  # noqa: E402
+from benchmarks.beside_full import beside_full_table, decoded_table, lever_table  # noqa: E402
 from benchmarks.front import front_table, reasons  # noqa: E402
 from benchmarks.headline import below_table, headline_tables, unearned  # noqa: E402
 from benchmarks.parameters import parameters_page  # noqa: E402
@@ -61,7 +61,8 @@ TABLES = (
     ("size", "endtoend", "end_to_end.json", size_tables.end_to_end_table),
     ("size", "search", "search.json", size_tables.search_table),
     ("size", "strides", "long-histories.json", size_tables.stride_table),
-    ("tried", "decodedsweep", "backbone-sweep.json", sweep_table),
+    ("tried", "decodedsweep", "backbone-sweep.json", decoded_table),
+    ("tried", "levers", "backbone-sweep.json", lever_table),
 )
 # The result files of each row beside preset full on Beauty
 BESIDE_FULL = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.beside_full import beside_full_table, sweep_table
+from benchmarks.beside_full import beside_full_table, decoded_table, lever_table
 from benchmarks.tables import METRICS, PROTOCOLS
 from recbole_raserec.evaluation.significance import pack_ranks
 
@@ -35,10 +35,13 @@ def test_a_row_is_compared_with_its_backbone_and_with_full_of_the_same_seeds():
 
 def test_the_table_of_changes_has_the_gain_over_the_preset():
     valid = {protocol: {"recall@10": 0.1, "ndcg@10": 0.05} for protocol in ("unmasked", "masked")}
-    shared = {"dataset": "d", "seed": 1, "best_epoch": 7, "valid": valid}
+    shared = {"dataset": "d", "seed": 1, "best_epoch": 7, "valid": valid, "changed": {}}
     gain = {"unmasked": {"ndcg@10": [1.0, -2.0, 4.0]}, "masked": {"ndcg@10": [-1.0, -3.0, 0.5]}}
     changes = [{**shared, "variant": "gamma 0", "rows": 1234, "gain": gain}, {**shared, "variant": "L2", "gain": gain}]
-    lines = sweep_table({"rows": [{**shared, "variant": "preset full"}, *changes]}).splitlines()
-    assert lines[2] == "| d, 1 | preset full | 0 | 7 | .1000 | .0500 |  | .1000 | .0500 |  |"
+    changes.append({**shared, "variant": "learned weights", "changed": {"regenerate": "DR4SR+"}, "gain": gain})
+    result = {"rows": [{**shared, "variant": "preset full"}, *changes]}
     ends = ".1000 | .0500 | +1.0 [-2.0, +4.0] | .1000 | .0500 | -1.0 [-3.0, +0.5] |"
-    assert lines[3:] == [f"| d, 1 | gamma 0 | 1,234 | 7 | {ends}", f"| d, 1 | L2 | 0 | 7 | {ends}"]
+    preset, *decoded = decoded_table(result).splitlines()[2:]
+    assert preset == "| d, 1 | preset full | 0 | 7 | .1000 | .0500 |  | .1000 | .0500 |  |"
+    assert decoded == [f"| d, 1 | gamma 0 | 1,234 | 7 | {ends}", f"| d, 1 | learned weights | 0 | 7 | {ends}"]
+    assert lever_table(result).splitlines()[2:] == [preset, f"| d, 1 | L2 | 0 | 7 | {ends}"]
