@@ -150,7 +150,11 @@ def pages(published: dict, swept: list[Path]) -> dict[str, str]:
     if own := _runs("own/*.json"):
         put("safeguard", "own", safeguard_tables.own_table(own))
     put("README", "results", front_table(headline, published))
-    put("README", "why", reasons(headline, [run for run in runs if "drift" in run], bench))
+    put(
+        "README",
+        "why",
+        reasons(headline, _runs("own/ownbeauty-*.json"), [run for run in runs if "drift" in run], bench),
+    )
     return {**texts, "all figures": page(headline), "parameters": parameters_page()}
 
 

@@ -48,24 +48,19 @@ def _chosen(run: Run) -> str:
 
 
 def own_table(runs: list[Run]) -> str:
-    """The same for data sets that have no settings of their own, by the lists of the mixture."""
-    head = ["data", "seeds", "mixture", "memories it reads", "chosen", "gain in N@10, %", "masked gain, %"]
+    """The same for data sets that have no settings of their own."""
+    head = ["data", "seeds", "chosen", "gain in N@10, %", "masked gain, %"]
     head += ["groups that fall", "in six metrics", "peak, MiB"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    settings: dict[tuple[str, str, int], list[Run]] = {}
+    of_data: dict[str, list[Run]] = {}
     for run in runs:
-        config = run["config"]
-        weights = ", ".join(f"{weight:g}" for weight in config["mixture_weight"])
-        settings.setdefault((run["dataset"]["name"], weights, config["mixture_top_k"]), []).append(run)
-    for (data, weights, voters), same in sorted(settings.items()):
+        of_data.setdefault(run["dataset"]["name"], []).append(run)
+    for data, same in sorted(of_data.items()):
         gains = " | ".join(gain(same, "backbone", same, "train", protocol) for protocol in PROTOCOLS)
-        read = voters if weights != "0" else ""
         chosen = "; ".join(dict.fromkeys(map(_chosen, same)))
         peak = f"{max(run['peak_rss_mib'] for run in same):,.0f}"
-        lines.append(
-            f"| {data} | {seeds(same)} | {weights} | {read} | {chosen} | {gains} "
-            f"| {_falling(same)} | {_falling(same, METRICS)} | {peak} |"
-        )
+        falling = f"{_falling(same)} | {_falling(same, METRICS)}"
+        lines.append(f"| {data} | {seeds(same)} | {chosen} | {gains} | {falling} | {peak} |")
     return "\n".join(lines)
 
 

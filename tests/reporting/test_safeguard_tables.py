@@ -106,13 +106,12 @@ def test_a_fall_in_another_metric_alone_is_in_the_last_column():
     assert cells[-1] == "1 of 12; quintile 1, masked R@5, up to -1.0 % with seed 1"
 
 
-def test_the_default_settings_have_a_row_for_each_mixture():
-    none, some = ({**CONFIG, "mixture_weight": weights, "mixture_top_k": 20} for weights in ([0.0], [0.0, 0.1]))
-    runs = [{**run(1, CHOSEN), "config": none}, {**run(1, NONE), "config": some}, {**run(2, NONE), "config": some}]
+def test_the_default_settings_have_a_row_for_each_data_set():
+    runs = [{**run(1, CHOSEN), "dataset": {"name": "b"}}, run(1, NONE), {**run(2, NONE), "dataset": {"name": "b"}}]
     runs = [{**each, "peak_rss_mib": 1000.0 + each["seed"]} for each in runs]
-    lines = own_table(runs).splitlines()[2:]
-    assert [line.split(" | ")[-1] for line in lines] == ["1,001 |", "1,002 |"]
-    assert [line.split(" | ")[1:5] for line in lines] == [
-        ["seed 1", "0", "", "strength 0.5, adjustment 0.2, mixture 0.1"],
-        ["2 seeds", "0, 0.1", "20", "no retrieval"],
+    rows = [line.strip("| ").split(" | ") for line in own_table(runs).splitlines()[2:]]
+    assert [row[:3] for row in rows] == [
+        ["b", "2 seeds", "strength 0.5, adjustment 0.2, mixture 0.1; no retrieval"],
+        ["data", "seed 1", "no retrieval"],
     ]
+    assert [row[-1] for row in rows] == ["1,002", "1,001"]
