@@ -31,7 +31,7 @@ def front_table(results: list[Run], published: dict[str, Any]) -> str:
         for preset, label in (("full", "full pipeline"), ("best", "`--preset=best`")):
             if runs := of_preset.get(preset):
                 rows[f"{label}, {seeds(runs)}"] = [cell_of(runs, "train", *column, goal[column]) for column in FRONT]
-        for kind, label in (("mean of seeds", "best mean of seeds"), ("printed", "best printed figure")):
+        for kind, label in (("mean of seeds", "best mean of seeds"), ("printed", "best printed of other models")):
             found = {
                 (protocol, metric): bar["value"]
                 for protocol, kinds in about["bars"].items()
@@ -66,7 +66,7 @@ def reasons(results: list[Run], own: list[Run], drift: list[Run], bench: dict[st
     epoch = next(row for row in bench["stages"] if row["stage"] == "sasrec_epoch" and row["data"] == "amazon-beauty")
     return f"""- **It helps on sparse data.** On Amazon Beauty retrieval changes SASRec's N@10 by {unmasked} % unmasked,
   by {masked} % masked ({seeds(runs)}, same users, 95 % intervals; [benchmarks](docs/benchmarks.md)). With
-  the settings that data of your own get, which watch that [no group of users loses](docs/safeguard.md), it is
+  the settings that data of your own get, which watch [each group of users](docs/safeguard.md), it is
   {own_unmasked} % and {own_masked} % ({seeds(own)}).
 - **It learns without training.** Every choice is a memory at once. With the older half of the memories the gain is
   {older}, with all of them {all_pairs}, and with the newest ones too {newest} (Beauty,

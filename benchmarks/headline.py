@@ -49,8 +49,8 @@ def headline_tables(results: list[Run], published: dict[str, Any]) -> str:
 def bars(about: dict[str, Any], backbone: str) -> dict[tuple[str, str], float]:
     """The bar of each protocol and metric that has one, for systems on ``backbone``; all of ``COLUMNS`` have one.
 
-    It is the best printed figure of a model that uses only the items' ids. Of an unmasked metric, the published full
-    pipeline of the same backbone is one of these.
+    It is the best printed figure of another model that uses only the items' ids, or, of an unmasked metric, that of the
+    published full pipeline of the same backbone, whichever is higher.
     """
     pipeline = about["rows"][f"{backbone}, full pipeline"]
     found = {("unmasked", metric): figure for metric, figure in zip(METRICS, pipeline)}
@@ -138,7 +138,7 @@ def _bar_rows(of_protocol: dict[str, Any]) -> list[str]:
         for kind, figures in kinds.items():
             shown = {(protocol, metric): bar for metric, bar in figures.items() if (protocol, metric) in COLUMNS}
             models = ", ".join(dict.fromkeys(bar["source"] for bar in shown.values()))
-            label = f"best {kind}, {protocol}: {models}"
+            label = f"best {kind}, {protocol}, of other models: {models}"
             rows.append(_row(label, {column: bar["value"] for column, bar in shown.items()}))
     return rows
 

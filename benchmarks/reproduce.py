@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -74,12 +75,12 @@ HEADLINE = {
 }
 # Backbones that the published tables do not have, at the settings of preset full
 BACKBONES = {
-    "backbones/beauty-hstu-full": "--dataset=amazon-beauty --backbone=HSTU --preset=full --attn_dropout_prob=0",
+    "backbones/beauty-hstu-full": "--dataset=amazon-beauty --backbone=HSTU --preset=full",
     "backbones/beauty-sasrec-filter-full": (
         "--dataset=amazon-beauty --preset=full --average_weight=0.7 --average_form=filter"
     ),
 }
-# Nobody loses (docs/safeguard.md)
+# Under the safeguard (docs/safeguard.md)
 SAFEGUARD = {
     f"safeguard/{data.short.removeprefix('amazon-')}-{backbone.lower()}-full": (
         f"--dataset={name} --backbone={backbone} --preset=safe"
@@ -87,7 +88,7 @@ SAFEGUARD = {
     for backbone in PRESETS
     for name, data in DATA.items()
 }
-# Nobody loses with the default settings either (docs/safeguard.md)
+# With the default settings (docs/safeguard.md)
 FILTERS = {"groceries": " --user_inter_num_interval=[5,inf) --item_inter_num_interval=[5,inf)"}
 OWN = {f"own/{name}": f"--dataset={name}{FILTERS.get(name, '')}" for name in OWN_DATA}
 # What an approximate search costs (docs/size.md)
@@ -166,7 +167,7 @@ def _run(name: str, seed: str, alone: Lock, options: dict[str, str]) -> int:
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     program = [sys.executable, str(HERE.parent / "run_recbole_raserec.py"), *command]
     with alone:
-        line = f"OMP_NUM_THREADS={environment['OMP_NUM_THREADS']} recbole-raserec {' '.join(command)}"
+        line = f"OMP_NUM_THREADS={environment['OMP_NUM_THREADS']} recbole-raserec {shlex.join(command)}"
         print(f"{line}\n", end="", flush=True)  # one write, so runs side by side do not mix their lines
         return subprocess.run(program, env=environment, check=False).returncode
 

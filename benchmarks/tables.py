@@ -186,26 +186,31 @@ def drift_table(runs: list[Run]) -> str:
     for memory, label in labels.items():
         cells = []
         for protocol in PROTOCOLS:
-            cells.append(mean(test_with(run, memory)[protocol]["ndcg@10"] for run in runs))
+            cells.append(mean(_with(run, memory)["test"][protocol]["ndcg@10"] for run in runs))
             cells.append(drift_gain(runs, memory, protocol))
         lines.append(f"| {label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def drift_gain(runs: list[Run], memory: str | float, protocol: str) -> str:
-    """The gain in N@10 of models with a part of their memory, or with one of the two memory banks."""
+    """The gain in N@10 of models with a part of their memory, or with one of the two memory banks.
+
+    One run has an interval over its users, and several have half the range of their seeds.
+    """
+    if len(runs) == 1:
+        return f"{interval(*_with(runs[0], memory)['improvement'][protocol]['ndcg@10'])} %"
     before, after = (
         [test[protocol]["ndcg@10"] for test in tests]
-        for tests in ((run["backbone"]["test"] for run in runs), (test_with(run, memory) for run in runs))
+        for tests in ((run["backbone"]["test"] for run in runs), (_with(run, memory)["test"] for run in runs))
     )
     return gain_of_means(before, after)
 
 
-def test_with(run: Run, memory: str | float) -> dict[str, dict[str, float]]:
-    """The test figures with one of the two memory banks, or with a share of the training pairs."""
+def _with(run: Run, memory: str | float) -> dict[str, Any]:
+    """The figures with one of the two memory banks, or with a share of the training pairs."""
     if isinstance(memory, str):
-        return test_of(run, memory)
-    return next(part["test"] for part in run["drift"] if part["share"] == memory)
+        return run["raserec"]["test_by_memory"][memory]
+    return next(part for part in run["drift"] if part["share"] == memory)
 
 
 def training_set(config: dict) -> str:

@@ -36,7 +36,8 @@ class DuoRec(SASRec):
         super().__init__(config, dataset)
         if not self.causal:
             problem = "its layer sees the future, and DuoRec's contrastive loss needs whole windows"
-            raise ConfigError("average_form", config["average_form"], problem, "use mean or filter, or SASRec")
+            mend = "give --average_form=mean or filter, or --backbone=SASRec"
+            raise ConfigError("average_form", config["average_form"], problem, mend)
         self.weight, self.tau = config["contrast_weight"], config["contrast_tau"]
         self.same_target: SameTarget | None = None
 

@@ -177,8 +177,13 @@ class Stack(SequentialRecommender):
         return interaction
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Mean cross entropy of the samples [B] over all items. With inner products it equals RecBole's loss."""
-        return F.cross_entropy(self.full_sort_predict(interaction), interaction[self.POS_ITEM_ID])
+        """Mean cross entropy of the samples [B]. Over all items and with inner products it equals RecBole's loss."""
+        targets = interaction[self.POS_ITEM_ID]
+        if self.negatives:
+            hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+            total = catalogue_cross_entropy(hidden, self.item_vectors, targets, self.negatives)
+            return total / len(targets)
+        return F.cross_entropy(self.full_sort_predict(interaction), targets)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """[B, V] scores of all items."""

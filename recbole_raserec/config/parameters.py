@@ -36,13 +36,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
     ),
     ("backbone", "BSARec", "rows"): (
         Parameter("average_weight", 0.0, "Fraction of a moving average in a layer.", ranges.SHARE, architecture=True),
-        Parameter(
-            "average_window",
-            10,
-            "Positions that it averages.",
-            ranges.COUNT,
-            architecture=True,
-        ),
+        Parameter("average_window", 10, "Positions of the average or filter.", ranges.COUNT, architecture=True),
         Parameter("average_form", "mean", "mean, filter, or fourier.", ranges.AVERAGES, architecture=True, newer=True),
     ),
     ("backbone", "DuoRec", "rows"): (

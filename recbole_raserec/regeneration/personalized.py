@@ -109,5 +109,5 @@ def personalized_trainer(config: Config, model: RaSeRec, dataset: SequenceDatase
     """
     if model.backbone.causal:
         return PersonalizedTrainer(config, model, dataset)
-    mend = "use DR4SR, or SASRec or DuoRec as the backbone"
-    raise ConfigError("regenerate", "DR4SR+", f"{config['backbone']}'s own loss does not support weights", mend)
+    mend = "use DR4SR, or a backbone that trains on whole windows (docs/backbones.md)"
+    raise ConfigError("regenerate", "DR4SR+", f"{config['backbone']} trains prefix by prefix, without weights", mend)

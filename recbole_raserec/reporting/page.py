@@ -180,7 +180,8 @@ def sensitivity(name: str, series: list[dict[str, Any]], protocol: str) -> dict[
     }
     of_seed = {run["seed"]: run["backbone"]["test"][protocol][metric] for run in series}
     picture = figures.over(name, points, fmean(of_seed.values()), f"test {metric}, {protocol}")
-    label = f"{_system(series[0])}, mean of {len(of_seed)} seeds" if len(of_seed) > 1 else _short_label(series[0])
+    seeds = f"mean of {len(of_seed)} seeds with their range" if len(of_seed) > 1 else f"seed {series[0]['seed']}"
+    label = f"{_system(series[0])}, {seeds}"
     return {"name": name, "protocol": protocol, "label": label, "picture": picture}
 
 

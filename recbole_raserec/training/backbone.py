@@ -154,6 +154,6 @@ def backbone_trainer(config: Config, model: RaSeRec, dataset: SequenceDataset) -
         return BackboneTrainer(config, model, dataset)
     for name in ("pattern_weight", "decode_weight"):
         if config["regenerate"] is not None and config[name] != 1:
-            problem = f"{config['backbone']}'s own loss does not support weights"
+            problem = f"{config['backbone']} trains prefix by prefix, without weights"
             raise ConfigError(name, config[name], problem, "leave it out, or leave the part out of regenerate_parts")
     return PrefixTrainer(config, model, dataset)

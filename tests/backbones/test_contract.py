@@ -123,10 +123,10 @@ def case(request, of_backbone):
     return lively(request.param, of_backbone)
 
 
-CAUSAL = {name for name, values in VARIANTS.items() if values["backbone"] in backbones.OURS}
+OF_OURS = {name for name, values in VARIANTS.items() if values["backbone"] in backbones.OURS}
 
 
-@pytest.fixture(params=sorted(CAUSAL - {"SASRec with Fourier filters"}))
+@pytest.fixture(params=sorted(OF_OURS - {"SASRec with Fourier filters"}))
 def causal(request, of_backbone):
     """Each causal one."""
     case = lively(request.param, of_backbone)
@@ -219,3 +219,14 @@ def test_a_layer_that_is_not_causal_is_trained_on_prefixes(of_backbone):
     assert isinstance(stage, PrefixTrainer)
     valid = stage.run(dataset.sequences.valid_part(), show_progress=False)
     assert 0 <= valid["ndcg@10"] <= 1
+
+
+def test_a_layer_that_is_not_causal_can_be_trained_with_a_sampled_softmax(of_backbone):
+    """As is the default for a large catalogue. Lazy Adam takes sparse gradients alone."""
+    config = of_backbone(**VARIANTS["SASRec with Fourier filters"], softmax_negatives=5)
+    dataset = SequenceDataset(config)
+    dataset.build()
+    model = RaSeRec(config, dataset)
+    before = model.backbone.item_embedding.weight.detach().clone()
+    backbone_trainer(config, model, dataset).run(dataset.sequences.valid_part(), show_progress=False)
+    assert not torch.equal(model.backbone.item_embedding.weight, before)

@@ -44,4 +44,6 @@ def test_the_table_of_changes_has_the_gain_over_the_preset():
     preset, *decoded = decoded_table(result).splitlines()[2:]
     assert preset == "| d, 1 | preset full | 0 | 7 | .1000 | .0500 |  | .1000 | .0500 |  |"
     assert decoded == [f"| d, 1 | gamma 0 | 1,234 | 7 | {ends}", f"| d, 1 | learned weights | 0 | 7 | {ends}"]
-    assert lever_table(result).splitlines()[2:] == [preset, f"| d, 1 | L2 | 0 | 7 | {ends}"]
+    preset, lever = lever_table(result).splitlines()[2:]
+    assert preset == "| d, 1 | preset full | 7 | .1000 | .0500 |  | .1000 | .0500 |  |"
+    assert lever == f"| d, 1 | L2 | 7 | {ends}"

@@ -97,7 +97,7 @@ def test_a_sweep_of_several_seeds_shows_means_and_their_range(monkeypatch):
     monkeypatch.setattr(figures, "drawn", lambda draw, **_: drawn.update(draw=draw) or "")
     figures_of = {(0.2, 1): 0.1, (0.2, 2): 0.3, (0.8, 1): 0.5, (0.8, 2): 0.6}
     shown = sensitivity("alpha", [run_of(*key, ndcg) for key, ndcg in figures_of.items()], "unmasked")
-    assert shown["label"] == "tiny, SASRec, mean of 2 seeds"
+    assert shown["label"] == "tiny, SASRec, mean of 2 seeds with their range"
     figure = Figure()
     drawn["draw"](figure)
     means, backbone = figure.axes[0].lines

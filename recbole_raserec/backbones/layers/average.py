@@ -12,7 +12,7 @@ from recbole_raserec.nn.dropout import Dropout
 
 
 class _Mixing(nn.Module):
-    """LayerNorm(x + dropout(mixed)), where ``mixed`` reads positions of each dimension alone."""
+    """LayerNorm(x + dropout(mixed)), where ``mixed`` combines positions, each dimension by itself."""
 
     causal = True
 
@@ -76,11 +76,10 @@ class LocalFilter(_Mixing):
 
 
 class FourierFilter(_Mixing):
-    """BSARec's own: mixed = low + b^2 (x - low); low has the ``window`` // 2 + 1 lowest frequencies of the window.
+    """BSARec's own: mixed = low + b^2 (x - low); low has the ``window`` // 2 + 1 lowest frequencies of the history.
 
-    Every position reads the whole window, so the layer is not causal, and its backbone is trained prefix by prefix. The
-    authors transform windows that are padded on the left to one length; here each has its own length. b is learned for
-    each dimension.
+    Every position reads the whole history, so the layer is not causal, and its backbone is trained prefix by prefix.
+    The authors pad histories on the left to one length; here each has its own length. b is learned for each dimension.
     """
 
     causal = False
