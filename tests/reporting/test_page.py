@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from recbole_raserec.cli import main
 from recbole_raserec.reporting import figures
-from recbole_raserec.reporting.page import sensitivity, sweeps
+from recbole_raserec.reporting.page import build_page, sensitivity, sweeps
 from recbole_raserec.reporting.portrait import neighbourhood
 from recbole_raserec.retrieval.memory import NO_MEMORY, MemoryBank
 
@@ -105,6 +105,19 @@ def test_a_sweep_of_several_seeds_shows_means_and_their_range(monkeypatch):
     assert backbone.get_ydata()[0] == pytest.approx(0.15)
     corners = figure.axes[0].collections[0].get_paths()[0].vertices
     assert {tuple(corner) for corner in corners} == {(0.2, 0.1), (0.2, 0.3), (0.8, 0.5), (0.8, 0.6)}
+
+
+def test_a_page_of_a_sweep_with_several_seeds(results):
+    first, second = (json.loads(Path(file).read_text()) for file in results)
+    runs = [{**run, "file": "r.json", "label": ""} for run in (first, second)]
+    runs += [{**run, "seed": 7, "config": {**run["config"], "seed": 7}} for run in runs]
+    text = build_page(runs)
+    assert text.count("mean of 2 seeds with their range") == 2
+    assert "<th>seed</th>" in text
+    assert [f"<td>0.8</td><td>{seed}</td>" in text for seed in (7, 2020)] == [True, True]
+    assert "2 more runs differ" in text, "the first value has a row for each seed"
+    assert text.count("tiny, SASRec, seed 7, alpha 0.2: SASRec") == 2
+    assert "seed 7" not in text[text.index('id="curves"') : text.index('id="sensitivity"')]
 
 
 @pytest.mark.parametrize("content", [None, "junk", "[]", '{"backbone": 1}'])

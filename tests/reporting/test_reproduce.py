@@ -27,6 +27,17 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def own(folder, monkeypatch):
+    """The same for groceries."""
+    path = folder / "dataset" / "groceries" / "groceries.inter"
+    path.parent.mkdir()
+    path.write_text("user_id:token\titem_id:token\n")
+    ours = reproduce.OWN_DATA["groceries"]._replace(sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    monkeypatch.setitem(reproduce.OWN_DATA, "groceries", ours)
+    return folder
+
+
+@pytest.fixture
 def started(monkeypatch):
     """Arguments and environment of every process that would be started. A process ends with the code of its seed."""
     processes = []
@@ -102,3 +113,11 @@ def test_finished_runs_need_no_data(folder, started):
 
 def test_unknown_run_is_named(folder, started):
     assert "--runs=amazon-beuty: use some of headline, " in reproduce_runs(folder, ["amazon-beuty"])
+
+
+def test_data_of_others_have_runs_of_their_own(own, started, capsys):
+    assert not set(reproduce.OWN) & set(reproduce.ALL), "whoever runs all does not have them"
+    assert reproduce_runs(own, ["own/groceries"], seeds="1") == 0
+    assert "--user_inter_num_interval=[5,inf)" in started[0][0]
+    assert "'--user_inter_num_interval=[5,inf)'" in capsys.readouterr().out, "the printed command can be pasted"
+    assert "convert --input=ratings.csv --user=userId" in reproduce_runs(own, ["own/ml-small"])
