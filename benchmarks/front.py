@@ -28,7 +28,7 @@ def front_table(results: list[Run], published: dict[str, Any]) -> str:
             f"SASRec, {seeds(plain)}": [cell_of(plain, "backbone", *column) for column in FRONT],
             "full pipeline, published": _printed(dict(zip(COLUMNS, about["rows"]["SASRec, full pipeline"]))),
         }
-        for preset, label in (("full", "full pipeline"), ("best", "`--preset=best`")):
+        for preset, label in (("full", "full pipeline"), ("best", "preset best")):
             if runs := of_preset.get(preset):
                 rows[f"{label}, {seeds(runs)}"] = [cell_of(runs, "train", *column, goal[column]) for column in FRONT]
         for kind, label in (("mean of seeds", "best mean of seeds"), ("printed", "best printed of other models")):
