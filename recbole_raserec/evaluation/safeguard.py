@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +17,9 @@ OVERALL = 0.0  # least z of each metric of all users
 GROUP = -1.64  # least z of the watched metric of each group: no group falls significantly (one-sided 5 %)
 OTHER = -2.58  # least z of the other metrics of each group; lower, because they are many (one-sided .5 %)
 GAIN = 1.0  # the z of the watched metric, both protocols together, must be above it: one user who gains has 1
+EQUAL = 1.0  # z up to which a difference between two rankings counts as chance
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,7 @@ class Safeguard:
         if z_of(found[least]) < OVERALL:
             return _falls(*least, "all users", found[least])
         watched = self.metrics.watched
-        gained = z_of(np.sum([found[protocol, watched] for protocol in PROTOCOLS], axis=0))
-        if gained <= GAIN:
+        if (gained := z_of(self._gain(found))) <= GAIN:
             return f"the gain in {watched} is too small ({gained:.1f} standard errors)"
         of_group = sorted(found.items(), key=lambda item: item[0][1] != watched)  # the watched metric is told first
         for group, rows in self.groups.items():
@@ -68,6 +72,22 @@ class Safeguard:
                 if z_of(gain[rows]) < (GROUP if metric == watched else OTHER):
                     return _falls(protocol, metric, group, gain[rows])
         return None
+
+    def most_certain(self, passing: Mapping[Key, Ranks]) -> Key:
+        """Of the rankings whose sum of both protocols is the best or equals it, the one whose gain has the highest z.
+
+        A ranking equals the best if it is below it by at most ``EQUAL`` standard errors, as in the one-standard-error
+        rule of Breiman et al., "Classification and Regression Trees", 1984. So what is best by luck on few users is
+        not preferred to what gains a little less, and more surely.
+        """
+        gained = {key: self._gain(gains(self.base, new, self.metrics)) for key, new in passing.items()}
+        best = max(gained.values(), key=np.sum)
+        equal = [key for key, gain in gained.items() if z_of(best - gain) <= EQUAL]
+        return max(equal, key=lambda key: z_of(gained[key]))
+
+    def _gain(self, found: dict[tuple[str, str], np.ndarray]) -> np.ndarray:
+        """What each user [R] gains in the watched metric, both protocols together."""
+        return np.sum([found[protocol, self.metrics.watched] for protocol in PROTOCOLS], axis=0)
 
 
 def _falls(protocol: str, metric: str, who: str, gain: np.ndarray) -> str:

@@ -52,8 +52,8 @@ def choose(config: Config, model: RaSeRec, valid: Queries, counts: np.ndarray) -
     """The combination with the best sum of the validation metric over both protocols.
 
     A larger weight of the mixture can raise the unmasked figures and lower the masked ones (Beauty:
-    docs/tried.md). With ``safeguard`` only combinations that pass it are candidates; if none does, the choice
-    is no retrieval.
+    docs/tried.md). With ``safeguard`` it is, of the combinations that pass it, the most certain of the best; if none
+    passes, the choice is no retrieval.
 
     Parameters
     ----------
@@ -67,20 +67,20 @@ def choose(config: Config, model: RaSeRec, valid: Queries, counts: np.ndarray) -
         return sum(of[metrics.watched] for of in figures[each].values())
 
     refused: dict[Combination, str | None] = dict.fromkeys(found)
+    best, note = max(found, key=total), None
     if config["safeguard"]:
         base = rank_queries(model.scorer(BACKBONE), valid, config["eval_batch_size"], bool(config["show_progress"]))
         part = valid.prefixes
         guard = Safeguard.of(base, part.targets, part.lengths, counts, metrics)
         refused = {each: guard.refusal(ranks) for each, ranks in found.items()}
         figures[BACKBONE] = both_protocols(base, metrics)
-    allowed = [each for each in found if refused[each] is None]
-    best = max(allowed, key=total) if allowed else BACKBONE
+        allowed = {each: ranks for each, ranks in found.items() if refused[each] is None}
+        best = guard.most_certain(allowed) if allowed else BACKBONE
+        note = _note(best, len(allowed), len(found))
+        logging.getLogger().info(note)
     tried = [
         _row(each, {name: of[metrics.watched] for name, of in figures[each].items()}, refused[each]) for each in found
     ]
-    note = _note(best, len(allowed), len(found)) if config["safeguard"] else None
-    if note:
-        logging.getLogger().info(note)
     return Choice(best, figures[best]["unmasked"], tried, note)
 
 
@@ -110,6 +110,6 @@ def _note(best: Combination, allowed: int, tried: int) -> str:
             "against the backbone, so the backbone's scores are kept"
         )
     return (
-        f"retrieval with strength {best.strength:g} and popularity adjustment {best.adjustment:g}: the best of the "
-        f"{allowed} of {tried} combinations under which the validation part shows no significant loss"
+        f"retrieval with strength {best.strength:g} and popularity adjustment {best.adjustment:g}: chosen from "
+        f"the {allowed} of {tried} combinations under which the validation part shows no significant loss"
     )

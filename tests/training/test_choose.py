@@ -25,6 +25,7 @@ from recbole_raserec.retrieval.combination import BACKBONE, FULL, Combination
 from recbole_raserec.retrieval.mixture import Mixture
 from recbole_raserec.training.choose import candidates, choose
 from recbole_raserec.training.finetune import finetune, popularity_weights
+from recbole_raserec.training.queries import rank_queries
 from recbole_raserec.training.remember import BankSettings, Reader, remember
 
 METRICS = Metrics(("Recall", "NDCG"), topk=(5, 10), decimals=6, watched="ndcg@10")
@@ -178,18 +179,12 @@ def test_the_best_combination_that_passes_is_kept(make_config):
     valid = remembered.valid.to(torch.device("cpu"), model.depth)
     assert len(candidates(config)) == 12  # an exponent without a mixture is nothing
     choice = choose(config, model, valid, remembered.counts)
-    passing = [row for row in choice.tried if "refused" not in row]
     assert len(choice.tried) == 12
     assert choice.note
-    if passing:
-        best = max(passing, key=lambda row: row["unmasked"] + row["masked"])
-        assert (choice.combination.strength, choice.combination.adjustment) == (
-            best.get("strength", 1.0),
-            best.get("adjustment", 0.0),
-        )
-        assert choice.valid["ndcg@10"] == best["unmasked"]
-    else:
-        assert choice.combination == BACKBONE
+    passing = [each for each, row in zip(candidates(config), choice.tried) if "refused" not in row]
+    found, base = ranks_of_candidates(config, model, valid)
+    kept = certain_by_hand(base, {each: found[each] for each in passing}) if passing else BACKBONE
+    assert choice.combination == kept
     free = choose(config.changed(safeguard=False), model, valid, remembered.counts)
     assert free.note is None
     best = max(free.tried, key=lambda row: row["unmasked"] + row["masked"])
@@ -198,19 +193,62 @@ def test_the_best_combination_that_passes_is_kept(make_config):
     assert named == free.combination.mixture.plain()
 
 
-def test_the_best_of_those_that_pass_is_kept_where_the_best_of_all_is_refused(make_config, monkeypatch):
+def ranks_of_candidates(config, model, valid):
+    base = rank_queries(model.scorer(BACKBONE), valid, 4096, False)
+    return {each: rank_queries(model.scorer(each), valid, 4096, False) for each in candidates(config)}, base
+
+
+def certain_by_hand(base, found):
+    """:meth:`Safeguard.most_certain`, user by user."""
+    value = VALUES["ndcg@10"]
+
+    def both(ranks):
+        sides = [(base.unmasked, ranks.unmasked), (base.masked, ranks.masked)]
+        return [sum(value(int(a[r])) - value(int(b[r])) for b, a in sides) for r in range(len(base.unmasked))]
+
+    def z(each):
+        spread = math.sqrt(math.fsum(x * x for x in each))
+        return math.fsum(each) / spread if spread else 0.0
+
+    gained = {key: both(ranks) for key, ranks in found.items()}
+    best = max(gained.values(), key=math.fsum)
+    equal = [key for key, each in gained.items() if z([x - y for x, y in zip(best, each)]) <= 1]
+    return max(equal, key=lambda key: z(gained[key]))
+
+
+def test_what_the_safeguard_refuses_is_not_kept(make_config, monkeypatch):
     config = make_config(**LISTS)
     _, model, remembered = stage_three(config)
     valid = remembered.valid.to(torch.device("cpu"), model.depth)
-    free = choose(config.changed(safeguard=False), model, valid, remembered.counts)
-    totals = [row["unmasked"] + row["masked"] for row in free.tried]
-    refused = [each == max(totals) for each in totals]
-    left = [-1.0 if no else each for each, no in zip(totals, refused)]
-    assert max(left) > 0
-    answers = iter(["refused" if no else None for no in refused])
+    found, base = ranks_of_candidates(config, model, valid)
+    first = certain_by_hand(base, found)
+    answers = iter(["refused" if each == first else None for each in found])
     monkeypatch.setattr(Safeguard, "refusal", lambda *_: next(answers))
     choice = choose(config, model, valid, remembered.counts)
-    assert choice.combination == candidates(config)[left.index(max(left))]
+    assert choice.combination == certain_by_hand(base, {key: of for key, of in found.items() if key != first})
+
+
+@given(st.integers(0, 10_000), st.integers(1, 6))
+def test_the_most_certain_of_the_best_is_that_of_a_loop(seed, count):
+    rng = np.random.default_rng(seed)
+    base = Ranks(*rng.integers(1, 25, (2, 60)))
+    found = {}
+    for number in range(count):
+        moved = rng.random((2, 60)) < rng.random()
+        found[number] = Ranks(*np.maximum(1, [base.unmasked, base.masked] - moved * rng.integers(-3, 8, (2, 60))))
+    guard = Safeguard.of(base, np.ones(60, int), np.full(60, 7), np.array([0, 5]), METRICS)
+    assert guard.most_certain(found) == certain_by_hand(base, found)
+
+
+def test_a_small_sure_gain_is_kept_rather_than_a_large_one_of_few():
+    base = Ranks(np.full(100, 9), np.full(100, 9))
+    row = np.arange(100)
+    large = np.where(row < 8, 1, np.where(row < 11, 11, 9))
+    small = np.where(row < 60, 8, 9)
+    guard = Safeguard.of(base, np.ones(100, int), np.full(100, 7), np.array([0, 5]), METRICS)
+    assert guard.most_certain({"large": Ranks(large, large), "small": Ranks(small, small)}) == "large"
+    fewer = np.where(row < 3, 1, np.where(row < 5, 11, 9))
+    assert guard.most_certain({"large": Ranks(fewer, fewer), "small": Ranks(small, small)}) == "small"
 
 
 def test_without_a_combination_that_passes_there_is_no_retrieval(tiny_data):
