@@ -29,8 +29,7 @@ def beside_full_table(full: list[Run], others: dict[str, list[Run]]) -> str:
 
 def decoded_table(result: dict[str, Any]) -> str:
     """:func:`sweep_table` of the preset and of what regeneration adds to it."""
-    rows = [row for row in result["rows"] if "gain" not in row or _regenerates(row)]
-    return sweep_table(rows, {"decoded rows": [f"{row.get('rows', 0):,}" for row in rows]})
+    return sweep_table([row for row in result["rows"] if "gain" not in row or _regenerates(row)], decoded=True)
 
 
 def lever_table(result: dict[str, Any]) -> str:
@@ -42,18 +41,17 @@ def _regenerates(row: dict[str, Any]) -> bool:
     return "rows" in row or "regenerate" in row["changed"]
 
 
-def sweep_table(rows: list[dict[str, Any]], more: dict[str, list[str]] | None = None) -> str:
+def sweep_table(rows: list[dict[str, Any]], decoded: bool = False) -> str:
     """Validation figures of changes of the backbone's training, and their gain over the preset, the first row.
 
-    ``more`` are further columns, by their heads.
+    ``decoded`` adds the number of decoded rows.
     """
-    columns = more or {}
-    head = ["data, seed", "change", *columns, "best epoch"]
+    head = ["data, seed", "change", *(["decoded rows"] if decoded else []), "best epoch"]
     head += [f"{masked}{name}" for masked in ("", "masked ") for name in ("R@10", "N@10", "gain in N@10, %")]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for number, row in enumerate(rows):
+    for row in rows:
         cells = [f"{row['dataset']}, {row['seed']}", row["variant"]]
-        cells += [*(column[number] for column in columns.values()), str(row["best_epoch"])]
+        cells += [*([f"{row.get('rows', 0):,}"] if decoded else []), str(row["best_epoch"])]
         for protocol in PROTOCOLS:
             figures = row["valid"][protocol]
             cells += [cell(figures["recall@10"]), cell(figures["ndcg@10"])]

@@ -32,7 +32,7 @@ USERS, SHARES = (450, 943, 5000), (1.0, 0.6, 0.35)
 RULES = {
     "nothing falls significantly": (-1.96, -9.0),
     "no metric below": (0.0, -9.0),
-    "the rule in use": (OVERALL, GAIN),
+    "the bounds in use": (OVERALL, GAIN),
     "and a gain of 1.64 standard errors": (0.0, 1.64),
     "half a standard error above": (0.5, 1.64),
 }

@@ -50,7 +50,7 @@ def _chosen(run: Run) -> str:
 def own_table(runs: list[Run]) -> str:
     """The same for data sets that have no settings of their own."""
     head = ["data", "seeds", "chosen", "gain in N@10, %", "masked gain, %"]
-    head += ["groups that fall", "in six metrics", "peak, MiB"]
+    head += ["groups that fall", "in six metrics"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     of_data: dict[str, list[Run]] = {}
     for run in runs:
@@ -58,9 +58,8 @@ def own_table(runs: list[Run]) -> str:
     for data, same in sorted(of_data.items()):
         gains = " | ".join(gain(same, "backbone", same, "train", protocol) for protocol in PROTOCOLS)
         chosen = "; ".join(dict.fromkeys(map(_chosen, same)))
-        peak = f"{max(run['peak_rss_mib'] for run in same):,.0f}"
         falling = f"{_falling(same)} | {_falling(same, METRICS)}"
-        lines.append(f"| {data} | {seeds(same)} | {chosen} | {gains} | {falling} | {peak} |")
+        lines.append(f"| {data} | {seeds(same)} | {chosen} | {gains} | {falling} |")
     return "\n".join(lines)
 
 

@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
@@ -178,12 +177,9 @@ class Stack(SequentialRecommender):
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean cross entropy of the samples [B]. Over all items and with inner products it equals RecBole's loss."""
+        hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
         targets = interaction[self.POS_ITEM_ID]
-        if self.negatives:
-            hidden = self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-            total = catalogue_cross_entropy(hidden, self.item_vectors, targets, self.negatives)
-            return total / len(targets)
-        return F.cross_entropy(self.full_sort_predict(interaction), targets)
+        return catalogue_cross_entropy(hidden, self.item_vectors, targets, self.negatives) / len(targets)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """[B, V] scores of all items."""

@@ -108,10 +108,8 @@ def test_a_fall_in_another_metric_alone_is_in_the_last_column():
 
 def test_the_default_settings_have_a_row_for_each_data_set():
     runs = [{**run(1, CHOSEN), "dataset": {"name": "b"}}, run(1, NONE), {**run(2, NONE), "dataset": {"name": "b"}}]
-    runs = [{**each, "peak_rss_mib": 1000.0 + each["seed"]} for each in runs]
     rows = [line.strip("| ").split(" | ") for line in own_table(runs).splitlines()[2:]]
     assert [row[:3] for row in rows] == [
         ["b", "2 seeds", "strength 0.5, adjustment 0.2, mixture 0.1; no retrieval"],
         ["data", "seed 1", "no retrieval"],
     ]
-    assert [row[-1] for row in rows] == ["1,002", "1,001"]

@@ -111,7 +111,10 @@ class AttentionBesideAverage(nn.Module):
     def __init__(self, attention: CausalAttention, average: _Mixing, weight: float) -> None:
         super().__init__()
         self.attention, self.average, self.weight = attention, average, weight
-        self.causal = average.causal
+
+    @property
+    def causal(self) -> bool:
+        return self.average.causal
 
     def forward(self, tokens: Tensor, asking: Tensor, shapes: Shapes, selected: Tensor | None = None) -> Tensor:
         """[T, D], [A, D] -> [A, D], or [N, D] for the selected positions."""
