@@ -19,7 +19,6 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,9 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks import read_options  # noqa: E402
+from benchmarks.backbone_variants import GROUPS, PRESET, VARIANTS, Variant  # noqa: E402
 from benchmarks.children import add_row, conditions, of_child  # noqa: E402
 from recbole_raserec.backbones.encode import encode_prefixes  # noqa: E402
-from recbole_raserec.backbones.protocol import PackedPairs, Weigh  # noqa: E402
 from recbole_raserec.config.checks import PARTS  # noqa: E402
 from recbole_raserec.config.config import Config  # noqa: E402
 from recbole_raserec.data.dataset import SequenceDataset, load_dataset  # noqa: E402
@@ -54,7 +53,6 @@ from recbole_raserec.regeneration.rows import (  # noqa: E402
     GeneratedRows,
     rows_of_decoded,
     rows_of_patterns,
-    without_repeats,
 )
 from recbole_raserec.regeneration.stage import Regeneration  # noqa: E402
 from recbole_raserec.runtime.files import json_line  # noqa: E402
@@ -62,30 +60,6 @@ from recbole_raserec.runtime.recbole_faults import quieten  # noqa: E402
 from recbole_raserec.training.stage import StageTrainer  # noqa: E402
 
 _SCORED = 4096  # pairs whose logits are held at once
-
-
-@dataclasses.dataclass(frozen=True)
-class Variant:
-    """A change of the training.
-
-    Attributes
-    ----------
-    backbone : other parameters of the backbone and its training.
-    adjust : changes the model before training, where no parameter does; None = nothing.
-    decodes : whether there are decoded rows.
-    regenerator : parameters of the regenerator that differ from the defaults.
-    decoding : parameters that the regenerator's training does not depend on.
-    keep : (experiment, decoded rows) -> the rows that are trained on.
-    times : 2 = the decoded rows are the sources of a second decoding, and its rows are used.
-    """
-
-    backbone: dict[str, Any] = dataclasses.field(default_factory=dict)
-    adjust: Callable[[RaSeRec], None] | None = None
-    decodes: bool = False
-    regenerator: dict[str, Any] = dataclasses.field(default_factory=dict)
-    decoding: dict[str, Any] = dataclasses.field(default_factory=dict)
-    keep: Callable[[Experiment, GeneratedRows], GeneratedRows] = lambda experiment, rows: rows
-    times: int = 1
 
 
 class Experiment:
@@ -147,102 +121,6 @@ class Experiment:
         return of_row / np.maximum(rows.lengths - 1, 1)
 
 
-def _not_patterns(experiment: Experiment, rows: GeneratedRows) -> GeneratedRows:
-    """Rows that are no mined pattern."""
-    both = without_repeats(experiment.patterns.join(rows))
-    return both.of_parts(["decoded"])
-
-
-def _half(likely: bool) -> Callable[[Experiment, GeneratedRows], GeneratedRows]:
-    """The half of the rows that the backbone finds more or less likely."""
-
-    def keep(experiment: Experiment, rows: GeneratedRows) -> GeneratedRows:
-        score = experiment.likelihood(rows)
-        return rows.select((score >= np.median(score)) == likely)
-
-    return keep
-
-
-def _random(share: float) -> Callable[[Experiment, GeneratedRows], GeneratedRows]:
-    """This fraction of the rows."""
-
-    def keep(experiment: Experiment, rows: GeneratedRows) -> GeneratedRows:
-        return rows.select(np.random.default_rng(experiment.base["seed"]).random(len(rows)) < share)
-
-    return keep
-
-
-def _decoded(**more: Any) -> Variant:
-    return Variant(decodes=True, **more)
-
-
-def _embedding_dropout(probability: float) -> Callable[[RaSeRec], None]:
-    def adjust(model: RaSeRec) -> None:
-        backbone: Any = model.backbone
-        backbone.dropout.p = probability
-
-    return adjust
-
-
-def _loss_of_branches(weight: float) -> Callable[[RaSeRec], None]:
-    """Add this weight x the cross entropy of each branch (attention, moving average) of the top layer alone."""
-
-    def adjust(model: RaSeRec) -> None:
-        backbone: Any = model.backbone
-        seen: dict[str, torch.Tensor] = {}
-        top, whole = backbone.layers[-1], backbone.pairs_loss
-        top.layer.average.register_forward_hook(lambda _, __, output: seen.update(average=output))
-        top.layer.register_forward_hook(lambda _, __, output: seen.update(both=output))
-
-        def loss(pairs: PackedPairs, weigh: Weigh | None = None) -> torch.Tensor:
-            average, share = seen["average"], top.layer.weight
-            attention = (seen["both"] - share * average) / (1 - share)
-            hidden = [backbone.head.users(top.feed_forward(branch)) for branch in (average, attention)]
-            return whole(pairs, weigh) + weight * sum(whole(pairs._replace(hidden=h), weigh) for h in hidden)
-
-        backbone.pairs_loss = loss
-
-    return adjust
-
-
-PRESET = "preset full"
-DECODED = {
-    "gamma 1": _decoded(),
-    "gamma .5": _decoded(decoding={"decode_gamma": 0.5}),
-    "gamma .1": _decoded(decoding={"decode_gamma": 0.1}),
-    "gamma 0": _decoded(decoding={"decode_gamma": 0.0}),
-    "weight .3": _decoded(decoding={"decode_weight": 0.3}),
-    "weight .1": _decoded(decoding={"decode_weight": 0.1}),
-    "diversity 1": _decoded(regenerator={"regenerator_diversity": 1}),
-    "diversity 10": _decoded(regenerator={"regenerator_diversity": 10}),
-    "80 epochs": _decoded(regenerator={"regenerator_epochs": 80}),
-    "no patterns among them": _decoded(keep=_not_patterns),
-    "the likelier half": _decoded(keep=_half(True)),
-    "the less likely half": _decoded(keep=_half(False)),
-    "a random half": _decoded(keep=_random(0.5)),
-    "decoded twice and a random fifth": _decoded(times=2, keep=_random(0.2)),  # about as many rows as decoded once
-    "learned weights (DR4SR+)": _decoded(decoding={"regenerate": "DR4SR+"}),
-    "no decoded rows and learned weights of the patterns": Variant({"regenerate": "DR4SR+"}),
-}
-LEVERS = {
-    "L2 1e-4": Variant({"weight_decay": 1e-4}),
-    "L2 1e-4 at rate 5e-4": Variant({"weight_decay": 1e-4, "learning_rate": 5e-4}),
-    "L2 1e-4 at rate 1e-4": Variant({"weight_decay": 1e-4, "learning_rate": 1e-4}),
-    "L2 1e-5": Variant({"weight_decay": 1e-5}),
-    "attention dropout 0": Variant({"attn_dropout_prob": 0.0}),
-    "embedding dropout .5 and others .2": Variant(
-        {"hidden_dropout_prob": 0.2, "attn_dropout_prob": 0.2}, _embedding_dropout(0.5)
-    ),
-    "one layer of width 256": Variant({"n_layers": 1, "hidden_size": 256, "inner_size": 1024}),
-    "moving average .7": Variant({"average_weight": 0.7}),
-    "BSARec's filter .7, prefix by prefix": Variant(
-        {"average_weight": 0.7, "average_form": "fourier", "average_window": 5}
-    ),
-    "moving average .7, and cross entropy of each branch .1": Variant({"average_weight": 0.7}, _loss_of_branches(0.1)),
-    "moving average .7, and cross entropy of each branch .5": Variant({"average_weight": 0.7}, _loss_of_branches(0.5)),
-}
-VARIANTS = {PRESET: Variant(), **DECODED, **LEVERS}
-GROUPS = {"decoded": DECODED, "levers": LEVERS}
 DEFAULTS = {
     "dataset": "amazon-beauty",
     "variants": "decoded",
