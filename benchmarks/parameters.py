@@ -17,7 +17,8 @@ a wrong type or a value out of range is an error before any work starts.
 
 `--dataset=amazon-beauty`, `amazon-toys-games`, `amazon-sports-outdoors` and `ml-100k` have values of their own in
 [properties/dataset/](../properties/dataset), which replace these defaults. The Amazon data sets have, for example,
-`safeguard: False`.
+`safeguard: False`. Backbones have theirs in [properties/model/](../properties/model): DuoRec `train_batch_size: 512`,
+HSTU `score_tau: 0.1` and `attn_dropout_prob: 0.0`.
 
 The last column is the earliest stage that depends on a parameter; all later stages depend on it too:
 

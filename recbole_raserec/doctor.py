@@ -1,6 +1,6 @@
 """``recbole-raserec doctor``: what is installed, what will break, and the command that mends it.
 
-It is run when something is missing or broken, so this module imports the standard library alone, and tries the
+It is run when something is missing or broken, so this module imports little but the standard library, and tries the
 packages in processes of their own.
 """
 

@@ -77,6 +77,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("train_neg_sample_args", None, "Negative sampling.", types=_DICT, fixed=True),
         Parameter("transform", None, "Change of training batches that some backbones need.", fixed=True),
         Parameter("shuffle", True, "Training pairs come in random order.", fixed=True),
+        Parameter("enable_amp", False, "Training with bfloat16 autocast."),
         Parameter("enable_scaler", False, "Scaled gradients for mixed precision.", fixed=True),
     ),
     ("training", "here", "rows"): (
@@ -134,7 +135,9 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("attn_tau", 1.0, "Temperature that divides the attention's logits.", ranges.POSITIVE),
     ),
     ("mixture", "here", "mixture"): (
-        Parameter("mixture_weight", [0.0, 0.05, 0.1], "l of the mixture; the best of a list is kept.", types=_NUMBERS),
+        Parameter(
+            "mixture_weight", [0.0, 0.05, 0.1], "l of the mixture; validation chooses from a list.", types=_NUMBERS
+        ),
         Parameter("mixture_tau", [0.2], "Temperatures of the memories' cosines.", types=_NUMBERS),
         Parameter("mixture_popularity_exponent", [0.0], "b; votes / (1 + count)^b.", types=_NUMBERS, newer=True),
         Parameter("mixture_top_k", 20, "Memories that the mixture reads.", ranges.COUNT),
@@ -142,19 +145,14 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
     ("safeguard", "here", "mixture"): (
         Parameter("safeguard", True, "Use memories only as far as validation shows no loss.", newer=True, before=False),
         Parameter(
-            "retrieval_strength",
-            [0.25, 0.5, 1.0],
-            "s of h + s (h~ - h); the best of a list is kept.",
-            types=_NUMBERS,
-            newer=True,
-            before=[1.0],
+            "retrieval_strength", [0.25, 0.5, 1.0], "s of h + s (h~ - h).", types=_NUMBERS, newer=True, before=[1.0]
         ),
     ),
     ("safeguard", "arXiv 2007.07314", "mixture"): (
         Parameter(
             "popularity_adjustment",
             [0.0, 0.1, 0.2],
-            "Scores lose this times log(1 + count); the best is kept.",
+            "Scores lose this times log(1 + count of the item).",
             types=_NUMBERS,
             newer=True,
             before=[0.0],
