@@ -41,8 +41,9 @@ class PersonalizedTrainer(BackboneTrainer):
         self.warm = epoch >= self.config["personalize_warmup_epochs"]
         self.originals.set_epoch(epoch)
         self._outer_batches = iter(self.originals)
-        self.steps = 0
-        return super().batches(epoch)
+        batches = super().batches(epoch)
+        self.steps = epoch * len(self.loader)  # of the whole training, also after it was resumed
+        return batches
 
     def loss(self, batch: list[Interaction]) -> Tensor:
         return self.model.packed_loss(batch, self.loader.budget, lambda pairs: self._weights(pairs).detach())
