@@ -29,7 +29,7 @@ from recbole_raserec.training.finetune import finetune
 from recbole_raserec.training.model_file import checkpoints_mib, save_model
 from recbole_raserec.training.needs import check_memory
 from recbole_raserec.training.rank import rank, rank_drift
-from recbole_raserec.training.remember import BankSettings, Reader, remember
+from recbole_raserec.training.remember import BankSettings, Reader, check_bank, remember
 
 
 def run(
@@ -61,7 +61,6 @@ def run(
         return processes.run_together(run, sources, place, RaSeRecError)
     init_logger(config)
     logging.getLogger().info(config)
-
     seconds: dict[str, float] = {}
     with connected(config["ray_address"] if processes.size() == 1 else None):
         data, manifest = load(config, seconds)
@@ -105,7 +104,8 @@ def load(config: Config, seconds: dict[str, float] | None = None) -> tuple[Seque
 
 
 def build_model(config: Config, data: SequenceDataset) -> RaSeRec:
-    """A new model with seeded weights. Raise ConfigError if there is no room for it, or for what follows."""
+    """A new model with seeded weights. Raise ConfigError or DataError if it, or what follows, cannot be."""
+    check_bank(data.sequences, BankSettings.of(config))
     init_seed(config["seed"], config["reproducibility"])  # here, because regeneration may have used random numbers
     with out_of_memory("model"):
         model = RaSeRec(config, data).to(config["device"])

@@ -12,6 +12,7 @@ from recbole.data.transform import construct_transform
 from torch import Tensor, nn
 
 from recbole_raserec.backbones.scoring import scored_items, scoring_users
+from recbole_raserec.backbones.sizes import Sizes
 from recbole_raserec.errors import ConfigError
 
 if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model does not need
@@ -54,15 +55,16 @@ class Adapter(nn.Module):
             raise _cannot(name, "its loss needs RecBole's table of all prefixes, which is not made here")
         self._transform = construct_transform(config)  # first: the model reads fields that this adds to the config
         try:
-            self.model = kind(config, dataset)
-        except (KeyError, ValueError) as error:  # the data set lacks a field or a feature
-            raise _cannot(name, f"it cannot be built on this data set ({error})") from error
+            self.model = kind(config, Sizes(config, dataset.user_num, dataset.item_num))
+        except (KeyError, ValueError, AttributeError) as error:
+            raise _cannot(name, f"it cannot be built from the numbers of users and items alone ({error})") from error
         if not isinstance(getattr(self.model, "item_embedding", None), nn.Embedding):
             raise _cannot(name, "it has no item_embedding to score items with")
         self.n_items, self.max_seq_length = dataset.item_num, config["MAX_ITEM_LIST_LENGTH"]
         self.trims = name in _TRIMMED
         # [B, L] histories as wide as the model reads, [B], [B] -> [B, D]
         self.encode_padded = self._encode_masked if name == "BERT4Rec" else self._encode_plain
+        self.model.to(config["device"])  # some models make tensors there, also for this check
         self._check_scores(name)
 
     @torch.no_grad()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import faiss
 from recbole.evaluator.register import metrics_dict
 
 from recbole_raserec.config.parameters import PARAMETERS
@@ -16,6 +19,7 @@ from recbole_raserec.errors import ConfigError
 PARTS = ("original", "patterns", "decoded")  # the parts of a regenerated training set
 MEMORY_PARTS = ("pairs", "patterns")
 REGENERATIONS = ("DR4SR", "DR4SR+")
+_WIDEST = 2**16  # numbers of a key; FAISS would refuse very large ones for another reason
 DEEPEST = 254  # largest k of a metric: result files store the ranks up to k + 1 in a byte each
 
 
@@ -28,6 +32,9 @@ def check_values(final: dict[str, Any], given: set[str]) -> None:
     given : names of the parameters that the user set.
     """
     _check_ranges(final)
+    _check_filters(final)
+    _check_index(final)
+    _check_files(final)
     _check_protocol(final, given)
     final["regenerate_parts"] = _names("regenerate_parts", final["regenerate_parts"], PARTS)
     final["drift_shares"] = _numbers("drift_shares", final["drift_shares"], lambda v: 0 < v <= 1, "in (0, 1]")
@@ -82,6 +89,44 @@ def _check_ranges(final: dict[str, Any]) -> None:
         problem = f"windows of MAX_ITEM_LIST_LENGTH={final['MAX_ITEM_LIST_LENGTH']} would leave gaps"
         raise ConfigError("window_stride", final["window_stride"], problem, "make it smaller")
     _check_metrics(final)
+
+
+def _check_filters(final: dict[str, Any]) -> None:
+    """RecBole only warns of an interval that it cannot read, and then filters nothing."""
+    counts = ("user_inter_num_interval", "item_inter_num_interval")
+    final.update({name: str(final[name]) for name in counts if isinstance(final[name], list)})  # "[5,9]" is read as one
+    values = {name: final[name] for name in counts}
+    for field, value in (final.get("val_interval") or {}).items():
+        values[f"val_interval of {field}"] = None if isinstance(value, list) else value  # a list holds tokens
+    for name, value in values.items():
+        if value is not None and not all(map(_is_interval, str(value).split(";"))):
+            raise ConfigError(name, value, "is not an interval", 'for example "[5,inf)", several with semicolons')
+    check_known("rm_dup_inter", final.get("rm_dup_inter") or "first", ("first", "last"))
+
+
+def _is_interval(text: str) -> bool:
+    found = re.fullmatch(r"\s*[\[(]([^,;\[\]()]+),([^,;\[\]()]+)[\])]\s*", text)
+    try:
+        return found is not None and float(found[1]) <= float(found[2])
+    except ValueError:
+        return False
+
+
+def _check_index(final: dict[str, Any]) -> None:
+    factory = final["index_factory"]
+    width = final.get("embedding_size", final.get("hidden_size"))
+    try:
+        if factory not in ("auto", "lists") and isinstance(width, int) and width <= _WIDEST:
+            faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        problem = f"FAISS knows no such index of {width} numbers"
+        raise ConfigError("index_factory", factory, problem, "use Flat, auto, lists, or a factory string") from error
+
+
+def _check_files(final: dict[str, Any]) -> None:
+    for name in ("pretrained", "regenerator_pretrained"):
+        if final.get(name) and not Path(final[name]).is_file():
+            raise ConfigError(name, final[name], "there is no such file", "give the path of a checkpoint")
 
 
 def check_heads(final: dict[str, Any]) -> None:
@@ -147,7 +192,15 @@ def _check_protocol(final: dict[str, Any], given: set[str]) -> None:
         raise ConfigError(
             "loss_type", final["loss_type"], "all models are trained by cross entropy over all items", "leave it out"
         )
-    if final.get("nproc", 1) > 1 and final.get("regenerate") == "DR4SR+":
-        raise ConfigError(
-            "nproc", final["nproc"], "DR4SR+ can learn its weights only in one process", "use DR4SR, or leave it out"
-        )
+    _check_processes(final)
+
+
+def _check_processes(final: dict[str, Any]) -> None:
+    here, first, most = final["nproc"], final["group_offset"], final["world_size"]
+    most = here if most == -1 else most
+    if first + here > most:
+        problem = f"has no place for nproc={here} processes from number {first} on"
+        raise ConfigError("world_size", final["world_size"], problem, "give the number of processes on all machines")
+    if most > 1 and final.get("regenerate") == "DR4SR+":
+        problem = "DR4SR+ can learn its weights only in one process"
+        raise ConfigError("nproc", here, problem, "use DR4SR, or leave nproc and world_size out")

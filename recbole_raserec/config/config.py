@@ -31,6 +31,7 @@ from recbole_raserec.config.properties import (
 from recbole_raserec.config.words import check_known, parse_arguments
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.runtime import processes
+from recbole_raserec.runtime.files import check_folder_name
 from recbole_raserec.runtime.literals import literal
 from recbole_raserec.runtime.plain_yaml import PlainLoader, load_yaml
 from recbole_raserec.runtime.recbole_faults import restore_numpy_names
@@ -160,8 +161,7 @@ class Config(recbole.config.Config):
         data = dataset if dataset is not None else self.external_config_dict.get("dataset")
         if data is None:
             raise ConfigError("dataset", None, "not given", "add --dataset=ml-100k or your own")
-        if not re.fullmatch(r"[\w.+-]+", str(data)) or str(data) in {".", ".."}:
-            raise ConfigError("dataset", data, "not a folder name", "put the folder above it in --data_path")
+        check_folder_name("dataset", data, "put the folder above it in --data_path")
         return name, _ModelKinds, str(data)
 
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
@@ -183,6 +183,14 @@ class Config(recbole.config.Config):
         ):
             if file.is_file():
                 self.internal_config_dict.update(self._load_properties(file))
+
+    def _set_default_parameters(self) -> None:
+        """RecBole's, which reads ml-100k from its installed package only. Here one in ``data_path`` comes first."""
+        given = self.final_config_dict["data_path"]
+        super()._set_default_parameters()
+        own = Path(given) / self.dataset
+        if "data_path" in self.external_config_dict and (own / f"{self.dataset}.inter").is_file():
+            self.final_config_dict["data_path"] = str(own)
 
     def _init_device(self) -> None:
         self.final_config_dict.pop("local_rank", None)  # RecBole would start a group, for GPUs only

@@ -12,7 +12,7 @@ from recbole_raserec.config import ranges
 from recbole_raserec.config.rows import Parameter
 
 _NONE = type(None)
-_TEXT, _DICT, _NAMES = (str, _NONE), (dict, _NONE), (str, list, tuple, _NONE)
+_TEXT, _DICT, _NAMES, _INTERVAL = (str, _NONE), (dict, _NONE), (str, list, tuple, _NONE), (str, list, _NONE)
 _NUMBERS, _SHARES = (float, int, list, tuple, _NONE), (float, list, tuple, _NONE)
 
 # The protocol of every result with split=leave_one_out. RecBole has no name for that of split=time.
@@ -51,8 +51,8 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("dataset", None, "Name of the data set and of its folder in data_path."),
         Parameter("load_col", _LOAD_COL, "Fields to read; None reads all.", types=_DICT),
         Parameter("unload_col", None, "Fields not to read.", types=_DICT),
-        Parameter("user_inter_num_interval", "[0,inf)", "Interactions that a user must have.", types=_TEXT),
-        Parameter("item_inter_num_interval", "[0,inf)", "Interactions that an item must have.", types=_TEXT),
+        Parameter("user_inter_num_interval", "[0,inf)", "Interactions that a user must have.", types=_INTERVAL),
+        Parameter("item_inter_num_interval", "[0,inf)", "Interactions that an item must have.", types=_INTERVAL),
         Parameter(
             "MAX_ITEM_LIST_LENGTH", 50, "Most items of a history that are read.", ranges.COUNT, architecture=True
         ),
@@ -206,7 +206,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("wandb_project", "recbole", "Its project."),
         Parameter("use_gpu", True, "False: RecBole's trainer asks for no GPU."),
         Parameter("gpu_id", "0", "GPUs that may be used; empty for none.", types=(str, int, tuple, _NONE)),
-        Parameter("device", None, "Set by RecBole from gpu_id."),
+        Parameter("device", None, "Set by RecBole from gpu_id.", fixed=True),
         Parameter("nproc", 1, "Processes on this machine.", ranges.COUNT),
         Parameter("world_size", -1, "Processes on all machines; -1 is nproc.", ranges.WORLD_SIZE),
         Parameter("group_offset", 0, "Number of this machine's first process.", ranges.NOT_NEGATIVE),

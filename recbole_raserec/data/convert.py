@@ -21,7 +21,7 @@ from recbole_raserec.data.rows import BadLines, consume
 from recbole_raserec.data.sources import check_options, format_of, open_source
 from recbole_raserec.data.titles import TITLE_HEADER, Titles
 from recbole_raserec.errors import ConfigError, DataError
-from recbole_raserec.runtime.files import check_writable, writing
+from recbole_raserec.runtime.files import check_folder_name, check_writable, writing
 
 if TYPE_CHECKING:
     from recbole_raserec.data.sources import Readable
@@ -95,6 +95,7 @@ def convert(
     DataError : a line is bad, a column does not exist, the file is empty or damaged, or the result cannot be split.
     ConfigError : the options do not fit together, or the files cannot be written.
     """
+    check_folder_name("dataset", dataset, "give a name; its folder is written into --data_path")
     columns = [wanted("user", user), wanted("item", item), wanted("time", time)]
     data_format = format_of(source, data_format, "input")
     delimiter = {"\\t": "\t"}.get(delimiter or "", delimiter)

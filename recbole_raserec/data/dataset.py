@@ -123,6 +123,9 @@ class SequenceDataset(SequentialDataset):
         try:
             super()._data_filtering()
         except ValueError as error:
+            if "feat is empty" not in str(error):
+                mend = "correct val_interval, or the other filters"
+                raise DataError("dataset", self.dataset_name, f"cannot be filtered ({error})", mend) from error
             intervals = ("user_inter_num_interval", "item_inter_num_interval")
             filters = ", ".join(f"{name}={self.config[name]}" for name in intervals)
             problem = f"no interaction is left after filtering ({filters})"

@@ -79,6 +79,9 @@ def improvements(
     return {p: paired_improvement(base.of(p), new.of(p), metrics, resampling) for p in PROTOCOLS}
 
 
+_ROUNDING = 1e-12  # share of a sum that rounding can make
+
+
 def gains(base: Ranks, new: Ranks, metrics: Metrics) -> dict[tuple[str, str], np.ndarray]:
     """What each user [R] gains in each metric under each protocol: ``{("masked", "ndcg@10"): ...}``."""
     deepest = metrics.depth + 1
@@ -96,7 +99,9 @@ def z_of(gain: np.ndarray) -> float:
     The variance is that about 0, as if nothing was gained. So R users who all lose alike have no infinite z, but -R^.5.
     """
     total = float(gain.sum())
-    return total / float(np.sqrt((gain**2).sum())) if total else 0.0
+    if abs(total) <= _ROUNDING * float(np.abs(gain).sum()):  # gains and losses that are equal, but for rounding
+        return 0.0
+    return total / float(np.sqrt((gain**2).sum()))
 
 
 def pack_ranks(ranks: np.ndarray, depth: int) -> str:

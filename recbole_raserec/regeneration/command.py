@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -12,9 +11,9 @@ from recbole_raserec.config.checks import REGENERATIONS, check_heads
 from recbole_raserec.config.config import MODELS, Config
 from recbole_raserec.data.dataset import load_dataset
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest
+from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest, separator
 from recbole_raserec.regeneration.stage import regenerated
-from recbole_raserec.runtime.files import check_outputs, check_writable
+from recbole_raserec.runtime.files import check_folder_name, check_outputs, check_writable
 from recbole_raserec.runtime.machine import peak_rss_mib, versions
 from recbole_raserec.runtime.progress import bar
 from recbole_raserec.runtime.recbole_faults import init_logger, quieten
@@ -48,7 +47,9 @@ def regenerate(
     check_output(output, config["dataset"], folder)
     check_outputs(config["checkpoint_dir"], config["result_file"])
     init_logger(config)
-    data, manifest = regenerated(config, load_dataset(config))
+    original = load_dataset(config)
+    separator(original)  # an error before the work, not after it
+    data, manifest = regenerated(config, original)
     made = {"name": output, "source": config["dataset"], **manifest, "versions": versions()}
     path = export(data, folder, made, bar("write", bool(config["show_progress"])))
     print(format_manifest(made))
@@ -58,8 +59,7 @@ def regenerate(
 
 def check_output(output: str, source: str, folder: Path) -> None:
     """Raise ConfigError if ``output`` is no folder name, or a data set that regeneration did not write."""
-    if not re.fullmatch(r"[\w.+-]+", output) or set(output) <= {"."}:
-        raise ConfigError("output", output, "not a folder name", "give a name; it is written beside --dataset")
+    check_folder_name("output", output, "give a name; it is written beside --dataset")
     if output == source:
         raise ConfigError("output", output, "this is the source", f"for example --output={output}-dr")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():

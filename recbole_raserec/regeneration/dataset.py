@@ -39,7 +39,7 @@ class RegeneratedDataset(SequenceDataset):
         super().data_augmentation()
         rows, config = self.rows, self.config
         weights = {"patterns": config["pattern_weight"], "decoded": config["decode_weight"]}
-        self.sequences = extend(self.sequences, rows, config["regenerate_parts"], weights)
+        self.sequences = extend(self.sequences, rows, config["regenerate_parts"], weights, self.user_num)
         users = np.repeat(self.sequences.users[self.sequences.original :], rows.lengths)
         own = {self.uid_field: users, self.iid_field: rows.items, self.time_field: ragged_arange(rows.lengths)}
         columns = {}

@@ -16,10 +16,12 @@ import yaml
 
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import Prefixes
+from recbole_raserec.errors import DataError
 from recbole_raserec.runtime.files import write_text, writing
 from recbole_raserec.runtime.progress import Progress, format_seconds
 
 MANIFEST = "manifest.json"
+_SEPARATORS = " ,;|"
 _LINES = 2**14  # lines written at once
 
 
@@ -42,6 +44,21 @@ def export(dataset: SequenceDataset, folder: Path, manifest: dict[str, Any], pro
     return folder / MANIFEST
 
 
+def separator(dataset: SequenceDataset) -> str:
+    """What stands between the items of a history: a space, or what no item's token has.
+
+    Raises
+    ------
+    DataError : there is no such character.
+    """
+    tokens = [str(token) for token in dataset.field2id_token[dataset.iid_field]]
+    for character in _SEPARATORS:
+        if not any(character in token for token in tokens):
+            return character
+    problem = f"its items' tokens hold all of {' '.join(map(repr, _SEPARATORS))}, so nothing can stand between them"
+    raise DataError("dataset", dataset.dataset_name, problem, "leave one of them out of the tokens")
+
+
 def _recbole_settings(dataset: SequenceDataset) -> dict[str, Any]:
     """The settings that RecBole needs to read the folder, and to train on it with a full softmax."""
     user, item = dataset.uid_field, dataset.iid_field
@@ -50,6 +67,7 @@ def _recbole_settings(dataset: SequenceDataset) -> dict[str, Any]:
         "benchmark_filename": ["train", "valid", "test"],
         "load_col": {"inter": [user, history, item]},
         "alias_of_item_id": [history],
+        "seq_separator": separator(dataset),
         "MAX_ITEM_LIST_LENGTH": dataset.max_item_list_len,
         "train_neg_sample_args": None,
     }
@@ -59,6 +77,7 @@ def _write_part(path: Path, dataset: SequenceDataset, prefixes: Prefixes, progre
     """Write the lines of one part. Return the SHA-256 of the file."""
     user, item = dataset.uid_field, dataset.iid_field
     users, words = (np.asarray(dataset.field2id_token[field], dtype=object) for field in (user, item))
+    between = separator(dataset)
     at, owner, stop = prefixes.sequences.items, prefixes.users, prefixes.target_at
     start = stop - np.minimum(prefixes.lengths, dataset.max_item_list_len)
     whole = hashlib.sha256()
@@ -66,7 +85,7 @@ def _write_part(path: Path, dataset: SequenceDataset, prefixes: Prefixes, progre
         header = f"{user}:token\t{item}{dataset.config['LIST_SUFFIX']}:token_seq\t{item}:token\n"
         for rows in progress([None, *_blocks(len(prefixes))]):
             text = header if rows is None else "".join(
-                f"{users[owner[r]]}\t{' '.join(words[at[start[r]:stop[r]]])}\t{words[at[stop[r]]]}\n" for r in rows
+                f"{users[owner[r]]}\t{between.join(words[at[start[r]:stop[r]]])}\t{words[at[stop[r]]]}\n" for r in rows
             )  # fmt: skip
             whole.update(text.encode())
             file.write(text.encode())

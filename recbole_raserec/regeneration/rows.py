@@ -133,18 +133,20 @@ def without_repeats(rows: GeneratedRows) -> GeneratedRows:
     return rows.select(np.sort(first))
 
 
-def extend(sequences: Sequences, rows: GeneratedRows, parts: Sequence[str], weights: dict[str, float]) -> Sequences:
+def extend(
+    sequences: Sequences, rows: GeneratedRows, parts: Sequence[str], weights: dict[str, float], next_user: int
+) -> Sequences:
     """``sequences`` followed by the generated rows of ``parts``, as training sequences of new users.
 
     Parameters
     ----------
+    next_user : number of the first of them, above that of all users, also of those without an interaction.
     parts : names from ``PARTS``. Without "original", the original sequences are only evaluated, not trained on.
     weights : ``{part: weight}`` of the part's pairs in the training loss; the default is 1.
     """
     rows = rows.of_parts(parts)
     own = np.full(len(sequences), weights.get("original", 1.0) if "original" in parts else 0.0)
     theirs = np.array([weights.get(name, 1.0) for name in PARTS])[rows.part]
-    next_user = int(sequences.users.max(initial=0)) + 1
     return Sequences(
         items=np.concatenate([sequences.items, rows.items.astype(sequences.items.dtype)]),
         offsets=np.r_[sequences.offsets, sequences.offsets[-1] + rows.offsets[1:]],

@@ -27,7 +27,7 @@ from recbole_raserec.regeneration.rows import GeneratedRows, find_leaks, rows_of
 from recbole_raserec.regeneration.trainer import Pairs, RegeneratorTrainer
 from recbole_raserec.runtime.progress import bar, timed
 from recbole_raserec.training import checkpoints
-from recbole_raserec.training.backbone import backbone_trainer
+from recbole_raserec.training.backbone import backbone_trainer, restore
 
 _COLUMNS = ("items", "offsets", "part", "owner")
 
@@ -144,7 +144,7 @@ class Regeneration:
         model = RaSeRec(self.config, self.dataset).to(self.config["device"])
         path = self.config["regenerator_pretrained"]
         if path is not None:
-            checkpoints.restore_backbone(model.backbone, path, self.config, self.dataset.sha256)
+            restore(path, self.config, model, self.dataset)
         else:
             epochs = self.config["regenerator_embedding_epochs"]
             config = self.config.changed(epochs=epochs, eval_step=epochs, regenerate=None)

@@ -36,15 +36,15 @@ def drawn(draw: Callable[[Figure], None], width: float = 4.8, height: float = 2.
     return text[text.index("<svg") :]
 
 
-def curves(series: dict[str, Sequence[float]], metric: str) -> str:
-    """Validation score of every epoch, one line per run."""
+def curves(series: dict[str, Sequence[tuple[int, float]]], metric: str) -> str:
+    """Validation score of every epoch that was validated, ``(epoch, score)``, one line per run."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for number, (label, values) in enumerate(series.items()):
-            axes.plot(range(1, len(values) + 1), values, label=label, **_line(number), marker=None)
-            best = max(range(len(values)), key=values.__getitem__)
-            axes.plot([best + 1], [values[best]], MARKERS[number % len(MARKERS)], color=_colour(number))
+        for number, (label, points) in enumerate(series.items()):
+            axes.plot(*zip(*points), label=label, **_line(number), marker=None)
+            best = max(points, key=lambda point: (point[1], point[0]))  # of equal ones the last, as in training
+            axes.plot(*best, MARKERS[number % len(MARKERS)], color=_colour(number))
         axes.set(xlabel="epoch (marked: the best)", ylabel=f"valid {metric}")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside lower center", frameon=False)

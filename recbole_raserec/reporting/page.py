@@ -127,9 +127,10 @@ def _curves(runs: list[dict[str, Any]]) -> dict[str, str]:
     metric = runs[0]["config"]["valid_metric"]
     pictures = {}
     for stage in ("pretrain", "finetune"):
-        series: dict[str, Sequence[float]] = {}
+        series: dict[str, Sequence[tuple[int, float]]] = {}
         for run in runs:
-            curve = run["valid_curves"].get(stage)
+            step = run["config"].get("eval_step", 1)
+            curve = [(n * step, score) for n, score in enumerate(run["valid_curves"].get(stage, ()), 1)]
             if curve and curve not in series.values():  # runs of a sweep share their backbone
                 series[run["label"]] = curve
         if series:

@@ -30,14 +30,18 @@ _BUFFER = 2**20
 def replacing(path: Path, keep: bool = False) -> Iterator[Path]:
     """A temporary path beside ``path``. It replaces ``path`` if the block ends without an error, else it is removed.
 
+    A link is followed: its target is replaced.
+
     Parameters
     ----------
     keep : the file that is replaced stays as :func:`before` ``path``.
 
     Raises
     ------
-    ConfigError : the folder cannot be created or written to, or the disk is full.
+    ConfigError : ``path`` is a folder or a device, its folder cannot be created or written to, or the disk is full.
     """
+    check_file("output", path)
+    given, path = path, path if keep else Path(os.path.realpath(path))
     made = _missing(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +61,7 @@ def replacing(path: Path, keep: bool = False) -> Iterator[Path]:
                 os.unlink(name)
     except OSError as error:
         problem = f"cannot be written ({error.strerror or error})"
-        raise ConfigError("output", str(path), problem, "free some space or give another folder") from error
+        raise ConfigError("output", str(given), problem, "free some space or give another folder") from error
     finally:
         _remove(made)
 
@@ -90,13 +94,14 @@ def sync(path: str | Path) -> None:
 
 
 @contextmanager
-def only_writer(path: Path, wait: bool, *others: Path) -> Iterator[None]:
+def only_writer(path: Path, wait: bool, *others: Path, field: str = "checkpoint_dir") -> Iterator[None]:
     """Hold the lock of ``path``. It ends with the process, also when that is killed.
 
     Parameters
     ----------
     wait : wait until another process gives the lock back; else its lock is an error.
     others : further files that only the holder writes.
+    field : the parameter that names the folder of ``path``.
 
     Raises
     ------
@@ -107,9 +112,9 @@ def only_writer(path: Path, wait: bool, *others: Path) -> Iterator[None]:
         place.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise ConfigError("checkpoint_dir", str(path.parent), f"no lock ({error.strerror})", "give another") from error
+        raise ConfigError(field, str(path.parent), f"no lock ({error.strerror})", "give another") from error
     try:
-        _lock(handle, path, wait)
+        _lock(handle, path, wait, field)
         for each in (path, *others):
             _remove_left(each)  # whoever has nothing more to write does it here only
         yield
@@ -117,14 +122,14 @@ def only_writer(path: Path, wait: bool, *others: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _lock(handle: int, path: Path, wait: bool) -> None:
+def _lock(handle: int, path: Path, wait: bool, field: str) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         if not wait:
             problem = f"another run is writing {path.name} there"
             mend = "wait for it, add --resume=True to share its work, or give another folder"
-            raise ConfigError("checkpoint_dir", str(path.parent), problem, mend) from error
+            raise ConfigError(field, str(path.parent), problem, mend) from error
         logging.getLogger().warning(f"waiting for another run, which is writing {path}")
         fcntl.flock(handle, fcntl.LOCK_EX)
     except OSError as error:  # some network folders have no locks
@@ -155,11 +160,24 @@ def check_writable(field: str, folder: str | Path, need_mib: float = 0.0) -> Non
         raise ConfigError(field, str(folder), problem, "free some space or give another folder")
 
 
+def check_file(field: str, path: str | Path) -> None:
+    """Raise ConfigError if ``path`` is a folder, a device or a pipe, which a file may not replace."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise ConfigError(field, str(path), "is not a file", "give the path of a file")
+
+
+def check_folder_name(field: str, name: Any, mend: str) -> None:
+    """Raise ConfigError unless ``name`` can be a data set's name, which is that of its folder and files."""
+    if not re.fullmatch(r"[\w.+-]+", str(name)) or set(str(name)) <= {"."}:
+        raise ConfigError(field, name, "not a folder name", mend)
+
+
 def check_outputs(checkpoint_dir: str, result_file: str | None) -> None:
     """Raise ConfigError now, and not after hours, if a run could not write its logs, checkpoints or result."""
     check_writable("the working folder", Path("log"), _LOG_MIB)
     check_writable("checkpoint_dir", checkpoint_dir)
     if result_file:
+        check_file("result_file", result_file)
         check_writable("result_file", Path(result_file).resolve().parent, _RESULT_MIB)
 
 

@@ -14,7 +14,8 @@ from recbole_raserec.config.config import Config
 from recbole_raserec.data.batches import AUTO, PackedLoader
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.data.sequences import Prefixes, Sequences
-from recbole_raserec.errors import ConfigError
+from recbole_raserec.errors import ConfigError, DataError
+from recbole_raserec.evaluation.metrics import Metrics, recbole_metrics
 from recbole_raserec.evaluation.ranking import Ranks
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.retrieval.combination import BACKBONE
@@ -24,6 +25,7 @@ from recbole_raserec.training.course import Course, OnEpoch
 from recbole_raserec.training.queries import Queries, encode_part, rank_queries
 from recbole_raserec.training.stage import StageTrainer
 
+_SAME = 0.05  # by which a metric may differ from that of the training, on another machine say
 _LOT = 16  # batches whose prefixes are drawn together
 
 
@@ -57,12 +59,37 @@ def pretrain(
     ----------
     make_trainer : creates the trainer; the default is :func:`backbone_trainer`.
     """
-    path = config["pretrained"]
-    if path is not None:
-        return Pretrained(checkpoints.restore_backbone(model.backbone, path, config, dataset.sha256))
+    if config["pretrained"] is not None:
+        return Pretrained(restore(config["pretrained"], config, model, dataset))
     stage = (make_trainer or backbone_trainer)(config, model, dataset)
     valid = stage.run(dataset.sequences.valid_part(), bool(config["show_progress"]), on_epoch)
     return Pretrained(valid, stage.course)
+
+
+def restore(path: str, config: Config, model: RaSeRec, dataset: SequenceDataset) -> dict[str, float]:
+    """Load a trained backbone, rank the validation part with it, and return the metrics.
+
+    Raises
+    ------
+    ConfigError : ``path`` is no backbone of this architecture and these data, or its metrics are not those of its
+        training: then items have other numbers (by other filters, say), or it computes something else.
+    """
+    then = checkpoints.restore_backbone(model.backbone, path, config, dataset.sha256)
+    ranks = rank_backbone(config, model, dataset.sequences.valid_part(), bool(config["show_progress"]))
+    now = recbole_metrics(ranks.unmasked, Metrics.of(config))
+    for name in sorted(then.keys() & now.keys()):
+        if abs(then[name] - now[name]) > _SAME * then[name]:
+            problem = (
+                f"its {name} on the validation part was {then[name]:.4f} in training, and here it is {now[name]:.4f}"
+            )
+            raise ConfigError("pretrained", path, problem, "give the filters and parameters that it was trained with")
+    return now
+
+
+def rank_backbone(config: Config, model: RaSeRec, part: Prefixes, show_progress: bool) -> Ranks:
+    """The ranks of a part by the backbone alone."""
+    queries = Queries(part, torch.from_numpy(encode_part(model, part)).to(config["device"]))
+    return rank_queries(model.scorer(BACKBONE), queries, config["eval_batch_size"], show_progress)
 
 
 class BackboneStage(StageTrainer):
@@ -71,10 +98,12 @@ class BackboneStage(StageTrainer):
     def __init__(self, config: Config, model: RaSeRec, dataset: SequenceDataset) -> None:
         super().__init__(config, model.backbone, "pretrain", dataset.sha256, source=dataset.source)
         self.raserec = model
+        if not len(dataset.sequences.trained_part()):
+            mend = "add original to --regenerate_parts, or lower --pattern_min_support"
+            raise DataError("dataset", config["dataset"], "there is no pair to train the backbone on", mend)
 
     def rank(self, part: Prefixes, show_progress: bool) -> Ranks:
-        queries = Queries(part, torch.from_numpy(encode_part(self.raserec, part)).to(self.device))
-        return rank_queries(self.raserec.scorer(BACKBONE), queries, self.config["eval_batch_size"], show_progress)
+        return rank_backbone(self.config, self.raserec, part, show_progress)
 
 
 class BackboneTrainer(BackboneStage):

@@ -166,5 +166,9 @@ def restore_backbone(backbone: nn.Module, path: str, config: Config, data_sha256
     """Load a trained backbone's weights from ``path``. Return its validation metrics."""
     state = load(path, config["device"])
     check_fits(state, config.plain(), data_sha256, path)
-    backbone.load_state_dict(state["state_dict"])
+    try:
+        backbone.load_state_dict(state["state_dict"])
+    except RuntimeError as error:
+        problem = f"its weights are of another backbone ({' '.join(str(error).split())[:200]})"
+        raise ConfigError("pretrained", path, problem, "give the parameters that it was trained with") from error
     return state["valid"]

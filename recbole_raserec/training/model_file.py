@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from recbole_raserec.backbones.sizes import Sizes
 from recbole_raserec.config.parameters import NEWER
 from recbole_raserec.data.titles import read_titles
 from recbole_raserec.errors import ConfigError
@@ -108,7 +109,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> TrainedM
 def _rebuild(state: dict[str, Any], device: torch.device | str) -> TrainedModel:
     config = _SavedConfig(state["config"], device=torch.device(device))
     items = Names(state["item_tokens"])
-    model = RaSeRec(config, _Sizes(config, state["user_num"], len(items)))  # type: ignore[arg-type]
+    model = RaSeRec(config, Sizes(config, state["user_num"], len(items)))  # type: ignore[arg-type]
     model.load_state_dict(state["state_dict"])
     model.count_items(state["item_counts"])
     # Files of earlier versions have only the mixture.
@@ -140,18 +141,6 @@ class _SavedConfig(dict):
 
     def __missing__(self, name: str) -> Any:
         return NEWER.get(name)
-
-
-class _Sizes:
-    """What RecBole's models read of a data set: its numbers of users and items, with padding."""
-
-    def __init__(self, config: _SavedConfig, user_num: int, item_num: int) -> None:
-        self.user_num, self.item_num = user_num, item_num
-        self._of = {config["USER_ID_FIELD"]: user_num, config["ITEM_ID_FIELD"]: item_num}
-
-    def num(self, field: str) -> int:
-        """Number of different values of a field."""
-        return self._of[field]
 
 
 def _tokens(dataset: SequenceDataset, field: str) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.patterns import mine_patterns
 from recbole_raserec.data.sequences import Prefixes, Sequences
+from recbole_raserec.errors import DataError
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.runtime.progress import bar
@@ -100,14 +101,24 @@ class BankSettings:
         return cls(config["memory"], config["pattern_window"], config["pattern_min_support"])
 
 
+def check_bank(sequences: Sequences, settings: BankSettings) -> None:
+    """Raise DataError, before any training, if the bank would hold no memory."""
+    if list(settings.parts) == ["patterns"] and not len(_mined(sequences, settings)):
+        problem = f"no pattern occurs in {settings.min_support} training sequences, so the memory would be empty"
+        raise DataError("memory", "patterns", problem, "lower --pattern_min_support, or add pairs to --memory")
+
+
+def _mined(sequences: Sequences, settings: BankSettings) -> Prefixes:
+    return mine_patterns(sequences.training_only(), settings.window, settings.min_support).prefixes()
+
+
 def remember(reader: Reader, sequences: Sequences, settings: BankSettings) -> Remembered:
     """Fill a memory bank and search it for every training and validation row."""
     train, valid = sequences.train_part(generated=False), sequences.valid_part()
     vectors = reader.encode(train, "encode memory")
     banks = [reader.bank(train, vectors)] if "pairs" in settings.parts else []
     if "patterns" in settings.parts:
-        mined = mine_patterns(sequences.training_only(), settings.window, settings.min_support)
-        patterns = mined.prefixes()
+        patterns = _mined(sequences, settings)
         banks.append(reader.bank(patterns, reader.encode(patterns, "encode patterns")))
     memory = banks[0] if len(banks) == 1 else banks[0].join(banks[1])
     return Remembered(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,14 +19,14 @@ from recbole_raserec.data.dataset import SequenceDataset, load_dataset
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.pipeline import build_model
 from recbole_raserec.regeneration.stage import regenerated
-from recbole_raserec.runtime.files import check_outputs
+from recbole_raserec.runtime.files import check_outputs, only_writer
 from recbole_raserec.runtime.ray import connected
 from recbole_raserec.runtime.recbole_faults import init_logger, quieten
 from recbole_raserec.training import checkpoints
 from recbole_raserec.tuning.ledger import Ledger
 from recbole_raserec.tuning.space import Dimension, read_space
 from recbole_raserec.tuning.table import format_trials, write_trials
-from recbole_raserec.tuning.trial import Shared, Sources, Start, run_trial, with_whole_numbers
+from recbole_raserec.tuning.trial import Shared, Sources, Start, is_whole, run_trial, with_whole_numbers
 
 SCHEDULERS = ("fifo", "asha")
 SEARCHES = ("random", "grid", "optuna")
@@ -72,6 +73,7 @@ def tune(
     quieten()
     check_known("search", search, SEARCHES)
     check_known("scheduler", scheduler, SCHEDULERS)
+    _check_amounts(num_samples, resources_per_trial or {})
     if search == "optuna" and importlib.util.find_spec("optuna") is None:
         raise ConfigError("search", search, "optuna is not installed", "pip install optuna, or use --search=random")
     space = read_space(params_file)
@@ -84,12 +86,13 @@ def tune(
     check_outputs(config["checkpoint_dir"], config["result_file"])
     init_logger(config)
     data = load_dataset(config)
-    ledger = Ledger(folder / "ended", resume, _base(config, data))
-    shared = _share(config, data, space, sources, ledger.read())
-    resources = resources_per_trial or _resources(config)
-    _run_on_ray(shared, space, config, ledger, ray_address, resources, num_samples, search, scheduler)
-    trials = ledger.trials()
-    write_trials(folder, trials, _best_yaml(sources, trials, set(_own_values(folder))))
+    with connected(ray_address), only_writer(folder / "trials", resume, field="output"):
+        ledger = Ledger(folder / "ended", resume, _base(config, data))
+        shared = _share(config, data, space, sources, ledger.read())
+        resources = resources_per_trial or _resources(config)
+        _run_on_ray(shared, space, config, ledger, resources, num_samples, search, scheduler)
+        trials = ledger.trials()
+        write_trials(folder, trials, _best_yaml(sources, trials, set(_own_values(folder))))
     print(format_trials(trials, config["valid_metric"].lower()))
     return trials
 
@@ -116,6 +119,14 @@ def _own_values(folder: Path) -> dict[str, Any]:
     return {"checkpoint_dir": str(folder / "checkpoints"), "resume": True}
 
 
+def _check_amounts(num_samples: int, resources: dict[str, float]) -> None:
+    if num_samples < 1:
+        raise ConfigError("num_samples", num_samples, "no trial would run", "give at least 1")
+    for name, amount in resources.items():
+        if not 0 <= amount < math.inf:
+            raise ConfigError("resources_per_trial", f"{name}={amount}", "not an amount", "for example cpu=2,gpu=1")
+
+
 def _check_space(space: list[Dimension], sources: Sources, config: Config) -> None:
     """Raise ConfigError if a dimension cannot be searched, or if ``run`` would refuse one of its values."""
     of_data = {*config.parameters["Dataset"], *config.parameters["Evaluation"]}  # RecBole's own lists
@@ -128,6 +139,9 @@ def _check_space(space: list[Dimension], sources: Sources, config: Config) -> No
         if name in given:
             problem = "is in the params_file too"
             raise ConfigError(f"--{name}", given[name], problem, "leave one of the two out")
+        if dimension.kind in ("uniform", "loguniform") and is_whole(config, name):
+            problem = f"{dimension.kind} draws fractions, and {name} is a whole number"
+            raise ConfigError(name, list(dimension.values), problem, f"write {name}: {{randint: [low, high + 1]}}")
         for value in dimension.examples:
             sources.config(with_whole_numbers({name: value}, config))
 
@@ -170,7 +184,6 @@ def _run_on_ray(
     space: list[Dimension],
     config: Config,
     ledger: Ledger,
-    address: str,
     resources: dict[str, float],
     num_samples: int,
     search: str,
@@ -186,25 +199,24 @@ def _run_on_ray(
     def as_run(point: dict[str, Any]) -> dict[str, Any]:
         return with_whole_numbers(point, config)
 
-    with connected(address):
-        results = tune.Tuner(
-            tune.with_resources(tune.with_parameters(run_trial, shared=shared), resources),
-            param_space={dimension.name: dimension.domain(search == "grid") for dimension in space},
-            tune_config=tune.TuneConfig(
-                metric="score",
-                mode="max",
-                num_samples=num_samples,
-                search_alg=_algorithm(search, config["seed"]),
-                scheduler=_scheduler(scheduler, most),
-            ),
-            run_config=run_config(
-                name="trials",
-                storage_path=str(scratch.resolve()),
-                callbacks=[ledger.callback(as_run)],
-                verbose=1,
-            ),
-        ).fit()
-        ledger.write_failures(results, as_run)
+    results = tune.Tuner(
+        tune.with_resources(tune.with_parameters(run_trial, shared=shared), resources),
+        param_space={dimension.name: dimension.domain(search == "grid") for dimension in space},
+        tune_config=tune.TuneConfig(
+            metric="score",
+            mode="max",
+            num_samples=num_samples,
+            search_alg=_algorithm(search, config["seed"]),
+            scheduler=_scheduler(scheduler, most),
+        ),
+        run_config=run_config(
+            name="trials",
+            storage_path=str(scratch.resolve()),
+            callbacks=[ledger.callback(as_run)],
+            verbose=1,
+        ),
+    ).fit()
+    ledger.write_failures(results, as_run)
 
 
 def _algorithm(search: str, seed: int) -> Any:

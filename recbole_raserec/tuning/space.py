@@ -34,7 +34,9 @@ class Dimension:
 
     @property
     def examples(self) -> tuple[Any, ...]:
-        """Values for the check of a configuration: every choice, or both ends."""
+        """Values for the check of a configuration: every choice, or the lowest and the highest."""
+        if self.kind == "randint":
+            return self.values[0], self.values[1] - 1
         return self.values if self.kind == "choice" else self.values[:2]
 
     def domain(self, grid: bool) -> Any:

@@ -27,7 +27,7 @@ def write_trials(folder: Path, trials: list[dict[str, Any]], best: dict[str, Any
             rest = [trial.get(name) for name in ("score", "backbone", "validations", "seconds", "status", "error")]
             writer.writerow([*(trial["point"].get(name) for name in names), *rest])
     if best is not None:
-        head = "# The best of a search by validation; run: recbole-raserec run --config_files=" + str(folder.name)
+        head = "# The best of a search by validation; run: recbole-raserec run --config_files=" + str(folder)
         write_text(folder / "best.yaml", f"{head}/best.yaml\n{yaml.safe_dump(best)}")
 
 

@@ -116,11 +116,12 @@ def _report(metrics: dict[str, Any]) -> None:
 def with_whole_numbers(point: dict[str, Any], config: Config) -> dict[str, Any]:
     """``point`` with ints for the parameters that are ints, because samplers return floats."""
     return {
-        name: int(value) if isinstance(value, float) and value.is_integer() and _is_whole(config, name) else value
+        name: int(value) if isinstance(value, float) and value.is_integer() and is_whole(config, name) else value
         for name, value in point.items()
     }
 
 
-def _is_whole(config: Config, name: str) -> bool:
+def is_whole(config: Config, name: str) -> bool:
+    """Whether a parameter is a whole number."""
     value = config.final_config_dict.get(name)
     return isinstance(value, int) and not isinstance(value, bool)

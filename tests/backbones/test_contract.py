@@ -148,6 +148,19 @@ def test_what_cannot_serve_is_refused_with_its_reason(name, of_backbone):
         build_backbone(config, dataset)
 
 
+@pytest.mark.parametrize("name", ["SASRecF", "GRU4RecF", "FDSA"])
+def test_a_model_of_features_cannot_serve_even_where_there_are_features(name, of_backbone, tiny_data):
+    """Its file would not hold them."""
+    items = "".join(f"{item}\tc{item % 3}\n" for item in range(1, 26))
+    (tiny_data / "tiny" / "tiny.item").write_text("item_id:token\tclass:token_seq\n" + items)
+    columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "class"]}
+    config = of_backbone(backbone=name, load_col=columns, selected_features=["class"])
+    dataset = SequenceDataset(config)
+    dataset.build()
+    with pytest.raises(ConfigError, match="it cannot be built from the numbers of users and items alone"):
+        build_backbone(config, dataset)
+
+
 def test_a_history_is_a_vector_as_wide_as_the_items(case):
     vectors, items = case.forward(), case.backbone.item_vectors
     assert vectors.shape == (len(case.train), items.shape[1])

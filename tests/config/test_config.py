@@ -102,6 +102,19 @@ def test_defaults_are_recboles_and_ours():
         ("alpha=0.3", "not of the form --name=value"),
         ("--alpha", "not of the form --name=value"),
         ("--dataset=../etc", "not a folder name"),
+        ("--item_inter_num_interval=>=5", "item_inter_num_interval='>=5': is not an interval"),
+        ("--user_inter_num_interval=[5,)", "is not an interval"),
+        ("--user_inter_num_interval=[9,5]", "is not an interval"),
+        ("--user_inter_num_interval=[0,5);5-10", "is not an interval"),
+        ("--val_interval={'timestamp':'>3'}", "val_interval of timestamp='>3': is not an interval"),
+        ("--rm_dup_inter=frist", "did you mean 'first'"),
+        ("--index_factory=Flatt", "index_factory='Flatt': FAISS knows no such index"),
+        ("--index_factory=IVF16,PQ7", "FAISS knows no such index of 64 numbers"),
+        ("--pretrained=typo.pth", "pretrained='typo.pth': there is no such file"),
+        ("--regenerator_pretrained=typo.pth", "there is no such file"),
+        ("--device=cuda:3", "device='cuda:3': this parameter of RecBole would change nothing"),
+        ("--world_size=0", "world_size=0"),
+        ("--group_offset=1", "world_size=-1: has no place for nproc=1 processes from number 1 on"),
     ],
 )
 def test_bad_values_are_one_clear_error(argument, says):
@@ -109,6 +122,32 @@ def test_bad_values_are_one_clear_error(argument, says):
     dataset = None if argument.startswith("--dataset") else "tiny"
     with pytest.raises(ConfigError, match=says):
         Config("RaSeRec", dataset, arguments=arguments)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"nproc": 2, "world_size": 1}, "world_size=1: has no place for nproc=2 processes from number 0 on"),
+        ({"world_size": 2, "regenerate": "DR4SR+"}, "only in one process"),
+    ],
+)
+def test_processes_that_do_not_fit_are_refused(more, says):
+    with pytest.raises(ConfigError, match=says):
+        Config("RaSeRec", "tiny", config_dict=more)
+
+
+@pytest.mark.parametrize("value", ["[5,inf)", " (0, 3.5] ; [7,9]", None, "[-inf,2)"])
+def test_intervals_of_recbole_are_read(value):
+    assert Config("RaSeRec", "tiny", config_dict={"user_inter_num_interval": value}) is not None
+
+
+def test_ml_100k_of_ones_own_is_read(own_folder):
+    bundled = Config("RaSeRec", "ml-100k", arguments=["--data_path=mine"])["data_path"]
+    assert "dataset_example" in bundled
+    Path("mine/ml-100k").mkdir(parents=True)
+    Path("mine/ml-100k/ml-100k.inter").write_text("")
+    assert Config("RaSeRec", "ml-100k", arguments=["--data_path=mine"])["data_path"] == "mine/ml-100k"
+    assert Config("RaSeRec", "ml-100k")["data_path"] == bundled
 
 
 @pytest.mark.parametrize(("model", "says"), [("RaSeRek", "did you mean 'RaSeRec'"), ("SASRec", "--backbone=SASRec")])

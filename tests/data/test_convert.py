@@ -44,6 +44,13 @@ def test_sequences_keep_their_order():
     assert (done.users, done.items, done.interactions) == (2, 5, 8)
 
 
+@pytest.mark.parametrize("name", ["my shop", "a/b", "/tmp/x", "..", ""])
+def test_a_name_that_is_no_folder_is_refused(name):
+    with pytest.raises(ConfigError, match="not a folder name"):
+        convert(write(GOOD), "sequences", name, "out", show_progress=False)
+    assert not Path("out").exists()
+
+
 def test_csv_is_sorted_by_time_and_ties_keep_file_order():
     lines = ["user_id,item_id,rating,timestamp"]
     lines += ["u,b,1,20", "u,a,1,10", "v,x,2,1", "u,d,3,20", "u,c,1,20", "v,y,2,1", "v,z,2,1", "v,w,2,0"]

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recbole_raserec.evaluation.metrics import Metrics
 from recbole_raserec.evaluation.ranking import Ranks
@@ -12,9 +14,17 @@ from recbole_raserec.evaluation.significance import (
     paired_improvement,
     rank_values,
     unpack_ranks,
+    z_of,
 )
 
 METRICS = Metrics(("Recall", "NDCG"), topk=(5, 10), decimals=4, watched="ndcg@10")
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=9), st.randoms())
+def test_gains_that_others_lose_are_no_gain_in_any_order(values, random):
+    both = [*values, *(-value for value in values)]
+    random.shuffle(both)
+    assert z_of(np.array(both)) == 0
 
 
 def test_values_by_rank():

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
-from recbole_raserec import Config, SequenceDataset, regenerate, run, run_recbole
+from recbole_raserec import Config, DataError, SequenceDataset, regenerate, run, run_recbole
 from recbole_raserec.cli import main
 from recbole_raserec.pipeline import build_model, load, trainer_maker
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.decoding import decode_all, decode_block, local_decoder, ray_decoder
 from recbole_raserec.regeneration.export import format_manifest
+from recbole_raserec.regeneration.personalized import PersonalizedTrainer
 from recbole_raserec.regeneration.regenerator import Regenerator
 from recbole_raserec.regeneration.stage import Regeneration
 from recbole_raserec.training import checkpoints
@@ -138,6 +140,34 @@ def test_duorec_keeps_its_contrastive_term_under_learned_weights(make_config):
         data, _ = load(config)
         losses.append(trainer_maker(config)(config, build_model(config, data), data)._train_epoch(None, 0))
     assert losses[1] > losses[0] + 1
+
+
+def test_learned_weights_are_updated_however_short_an_epoch_is(make_config, monkeypatch):
+    updates = []
+    monkeypatch.setattr(PersonalizedTrainer, "_learn_weights", lambda trainer, _: updates.append(trainer.steps))
+    every = {"personalize_every": 5, "personalize_warmup_epochs": 1, "train_batch_size": 128, "softmax_negatives": 0}
+    config = make_config(**SHORT, regenerate="DR4SR+", regenerate_parts="original,patterns", **every)
+    data, _ = load(config)
+    trainer = trainer_maker(config)(config, build_model(config, data), data)
+    for epoch in range(4):
+        trainer._train_epoch(None, epoch)
+    steps = len(trainer.loader)
+    assert steps % 5
+    assert updates == [n for n in range(steps + 1, 4 * steps + 1) if n % 5 == 0]
+
+
+def test_items_with_spaces_are_written_with_another_separator(short, tiny_data):
+    path = tiny_data / "tiny" / "tiny.inter"
+    head, *rows = path.read_text().splitlines()
+    named = [[user, f"item {item}", time] for user, item, time in (row.split("\t") for row in rows)]
+    path.write_text("\n".join([head, *map("\t".join, named)]) + "\n")
+    regenerate("tiny-dr", "tiny", config_dict={**short, "regenerate_parts": "original,patterns"})
+    written = lines(tiny_data / "tiny-dr" / "tiny-dr.test.inter")
+    assert all(item.startswith("item ") for _, history, target in written for item in [*history.split(","), target])
+    assert yaml.safe_load((tiny_data / "tiny-dr" / "tiny-dr.yaml").read_text())["seq_separator"] == ","
+    path.write_text("\n".join([head, *map("\t".join, ([user, f"{item},;|", time] for user, item, time in named))]))
+    with pytest.raises(DataError, match="nothing can stand between them"):
+        regenerate("tiny-dr", "tiny", config_dict=short)
 
 
 def test_a_part_that_is_left_out_is_not_trained_on(make_config):

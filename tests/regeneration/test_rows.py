@@ -72,9 +72,10 @@ def test_the_guard_cuts_each_row_before_its_own_users_first_held_out_transition(
 def test_generated_rows_are_training_and_evaluation_is_untouched(lists):
     sequences = of_lists(lists)
     patterns = mine_patterns(sequences.training_only(), 5, 1)
-    both = extend(sequences, rows_of_patterns(patterns), ["original", "patterns"], {"patterns": 0.5})
+    both = extend(sequences, rows_of_patterns(patterns), ["original", "patterns"], {"patterns": 0.5}, len(lists) + 3)
     assert both.original == len(lists)
     assert len(set(both.users.tolist())) == len(both)
+    assert both.users[both.original :].tolist() == list(range(len(lists) + 3, len(lists) + 3 + both.generated))
     for part in ("valid_part", "test_part"):
         old, new = getattr(sequences, part)(), getattr(both, part)()
         assert (old.target_at == new.target_at).all()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.runtime.files import before, check_writable, replacing
+from recbole_raserec.runtime.files import before, check_outputs, check_writable, replacing, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_folder(own_folder):
@@ -26,6 +26,23 @@ def test_a_finished_write_replaces():
     with replacing(Path("kept")) as temporary:
         temporary.write_text("new")
     assert Path("kept").read_text() == "new"
+
+
+def test_a_link_is_followed_and_nothing_but_a_file_is_replaced():
+    Path("kept").write_text("old")
+    Path("link").symlink_to("kept")
+    write_text(Path("link"), "new")
+    assert Path("link").is_symlink()
+    assert Path("kept").read_text() == "new"
+    os.mkfifo("pipe")
+    Path("folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(ConfigError, match="is not a file"):
+            write_text(Path(name), "new")
+    assert Path("pipe").is_fifo()
+    for name in ("folder", "pipe"):
+        with pytest.raises(ConfigError, match=f"result_file='{name}': is not a file"):
+            check_outputs("saved", name)
 
 
 def test_a_folder_that_is_a_file_or_full_is_an_error(own_folder, monkeypatch):

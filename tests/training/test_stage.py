@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_raserec import ConfigError, RaSeRec, SequenceDataset, run
+from recbole_raserec import ConfigError, DataError, RaSeRec, SequenceDataset, run
 from recbole_raserec.training import backbone, checkpoints, model_file
 from recbole_raserec.training.backbone import BackboneTrainer
 from recbole_raserec.training.course import seed_of
@@ -192,6 +192,39 @@ def test_pretrained_skips_the_first_stage_and_must_fit(make_config, tiny_data):
     inter.write_text(inter.read_text() + "40\t3\t99\n")
     with pytest.raises(ConfigError, match="trained on other data"):
         load_into(make_config(pretrained=path))
+
+
+def test_a_pretrained_backbone_that_ranks_otherwise_is_refused(make_config):
+    """As after other filters, by which items have other numbers."""
+    path = pretrain(make_config(epochs=3))[0].saved_model_file
+    other = {"metrics": ["MRR"], "topk": [3], "valid_metric": "MRR@3"}
+    assert set(load_into(make_config(pretrained=path, **other)).valid) == {"mrr@3"}
+
+    state = checkpoints.load(path, "cpu")
+    vectors = state["state_dict"]["item_embedding.weight"]
+    vectors[1:] = vectors[1:].flip(0)
+    checkpoints.save(Path("renumbered.pth"), state)
+    with pytest.raises(ConfigError, match=r"its ndcg@10 on the validation part was .* in training, and here"):
+        load_into(make_config(pretrained="renumbered.pth"))
+
+    state["state_dict"]["item_embedding.weight"] = vectors[:-1]
+    checkpoints.save(Path("smaller.pth"), state)
+    with pytest.raises(ConfigError, match="its weights are of another backbone"):
+        load_into(make_config(pretrained="smaller.pth"))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"regenerate": "DR4SR", "regenerate_parts": "patterns"}, "there is no pair to train the backbone on"),
+        ({"memory": "patterns"}, "so the memory would be empty"),
+    ],
+)
+def test_patterns_alone_must_be_there(given, says, make_config):
+    config = make_config(**given, pattern_min_support=999)
+    with pytest.raises(DataError, match=says):
+        run(dataset="tiny", config_dict=config.external_config_dict)
+    assert not list(Path("saved").glob("*pretrain*"))
 
 
 def test_resuming_does_not_mix_backbones(make_config):

@@ -12,6 +12,7 @@ import yaml
 
 from recbole_raserec import run
 from recbole_raserec.cli import main
+from recbole_raserec.runtime.files import only_writer
 
 SMALL = "--epochs=2 --finetune_epochs=3 --hidden_size=16 --inner_size=32 --show_progress=False"
 TUNE = f"tune --model=RaSeRec --dataset=tiny --params_file=space.yaml --num_samples=4 --seed=3 {SMALL}"
@@ -87,6 +88,13 @@ def test_a_grid_goes_on_after_a_failure_and_tells_it(tiny_data, own_folder, caps
     assert "other parameters than this search" in capsys.readouterr().err
 
 
+def test_a_second_search_does_not_mix_with_a_running_one(space, own_folder, capsys):
+    with only_writer(Path("tune/trials"), wait=False):
+        assert main(TUNE.split()) == 2
+    assert "output='tune': another run is writing trials there" in capsys.readouterr().err
+    assert not Path("tune/ended").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("more", ["--search=optuna", "--scheduler=asha", "--search=optuna --scheduler=asha"])
 def test_optuna_and_asha_end_with_a_best_trial(more, space, own_folder):
@@ -109,6 +117,9 @@ def test_optuna_and_asha_end_with_a_best_trial(more, space, own_folder):
         ("alpha: {uniform: [0, 1]}", "--search=grid", "a grid needs choices"),
         ("alpha: {uniform: [0, 1]}", "--scheduler=asah", "not an allowed value"),
         ("alpha: {uniform: [0, 1]}", "--resources_per_trial=cpu", "name=amount"),
+        ("alpha: {uniform: [0, 1]}", "--resources_per_trial=cpu=nan", "not an amount"),
+        ("alpha: {uniform: [0, 1]}", "--resources_per_trial=cpu=-1", "not an amount"),
+        ("top_k: {uniform: [5, 20]}", "", "write top_k: {randint"),
         ("alpha: {uniform: [0, 1]}", "--result_file=r.json", "a search writes to --output"),
     ],
 )

@@ -36,6 +36,10 @@ def test_recboles_loguniform_is_in_logarithms(own_folder):
     assert dimension.values == (math.exp(-8), 1)
 
 
+def test_the_end_of_randint_is_never_drawn():
+    assert Dimension("cross_heads", "randint", (1, 3)).examples == (1, 2)
+
+
 def test_our_own_space_can_be_read():
     assert [d.name for d in read_space(properties_folder() / "search" / "RaSeRec.yaml")] == [
         "alpha",
