@@ -41,6 +41,7 @@ class Scorer:
     log_counts : [V] log(1 + training count) of each item.
     strength : of the augmentation, see :class:`~recbole_raserec.retrieval.combination.Combination`.
     voters : the mixture reads so many of the nearest memories; None means all that are given.
+    absent : [A] numbers of further items, beside padding, that nobody gets, so they have no share of the mixture.
     """
 
     augmentation: RetrievalAugmentation
@@ -51,6 +52,7 @@ class Scorer:
     log_counts: Tensor
     strength: float = 1.0
     voters: int | None = None
+    absent: Tensor | None = None
 
     @cached_property
     def items(self) -> Tensor:
@@ -92,6 +94,8 @@ class Scorer:
         if neighbours is None or neighbours.is_empty:
             return None
         near = neighbours.nearest(self.voters)
+        if self.absent is not None:
+            scores[self.absent] = -torch.inf
         return Votes(scores, near.items, cosines(h, near), self.log_counts, near.weights)
 
     def of_items(self, h: Tensor, neighbours: Neighbours | None, own: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pandas as pd
 import torch
 
 from recbole_raserec.data.histories import Histories, read_histories
+from recbole_raserec.errors import ConfigError
 from recbole_raserec.recommending import export, onnx_file, reasons
 from recbole_raserec.recommending.answer import View
 from recbole_raserec.recommending.catalogue import catalogue
 from recbole_raserec.recommending.fit import fit
-from recbole_raserec.recommending.memory import Memory
+from recbole_raserec.recommending.memory import Memory, seconds_of
 from recbole_raserec.recommending.request import Request, items_of, numbered
 from recbole_raserec.recommending.tables import allowed_items, recommendations, similar
 from recbole_raserec.retrieval.living import Guard, IndexSettings, LivingMemory
@@ -29,9 +31,10 @@ class Recommender:
     A wrong input is a DataError or ConfigError, and changes nothing. For ``memory`` see :mod:`.recommending.memory`.
     """
 
-    def __init__(self, trained: TrainedModel, living: LivingMemory, moment: Snapshot | None = None) -> None:
+    def __init__(self, trained: TrainedModel, living: LivingMemory, moment: float | None = None) -> None:
         self._trained, self._living, self._moment = trained, living, moment
         self._last: View | None = None
+        self._then: tuple[Snapshot, Snapshot] | None = None  # the memory now, and what it was at the moment
         self.memory = Memory(living, self.view)
 
     @classmethod
@@ -47,7 +50,7 @@ class Recommender:
         counts. ``device`` is torch's name, by default of a GPU if there is one. ``index_factory`` and ``index_recall``
         are those of properties/model/RaSeRec.yaml. The last four are of :class:`.retrieval.guard.Guard`.
         """
-        trained = load_model(path, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        trained = load_model(path, _device(device))
         place = Path(path).with_suffix(".memory") if store is None else Path(store)
         guard = Guard(max_per_owner, votes_per_owner, quarantine, new_item_owners)
         parts = trained.memory, trained.items, trained.users, place, trained.digest
@@ -99,12 +102,14 @@ class Recommender:
     def explain(self, history: Any, item: Any, user: Any = None) -> reasons.Explanation:
         """Why ``history`` gets ``item``: the memories behind it, and one sentence for people."""
         given = read_histories([history], None if user is None else [user])
-        request, number = self._request(given, "raise"), self._numbers([item], "item")[0]
-        return reasons.explain(self.view(), request, number)
+        request, number = self._request(given, "raise"), items_of([item], self._trained.items, "raise", "item")
+        return reasons.explain(self.view().checked(number, "item"), request, int(number[0]))
 
     def similar_items(self, items: Any, k: int = 10) -> pd.DataFrame:
         """The ``k`` items whose vectors have the highest cosine with each of ``items``: item, similar, score, rank."""
-        return similar(self.view(), self._numbers([items] if isinstance(items, (str, int)) else items, "items"), k)
+        one = isinstance(items, (str, Integral))
+        numbers = items_of([items] if one else items, self._trained.items, "raise", "items")
+        return similar(self.view().checked(numbers, "items"), numbers.tolist(), k)
 
     def embed(self, histories: Any, users: Sequence[Any] | None = None, on_unknown: str = "raise") -> np.ndarray:
         """[B, D] augmented user vectors. Their products with :meth:`item_vectors` are the scores before the mixture."""
@@ -112,16 +117,16 @@ class Recommender:
 
     def item_vectors(self) -> np.ndarray:
         """[V, D] vector of each of :attr:`items`."""
-        return export.item_vectors(self.view())[1:]
+        return export.item_vectors(view := self.view())[view.catalogue.allowed]
 
     @property
     def items(self) -> list[str]:
-        """[V] tokens of the items."""
-        return self._trained.items.tokens[1:]
+        """[V] tokens of the items that may be recommended: those of the training data, and new ones in the memory."""
+        return self.view().tokens
 
     def title(self, item: Any) -> str:
         """The title of an item; its token where the data has no title."""
-        return self._trained.title(self._numbers([item], "item")[0])
+        return self._trained.title(int(items_of([item], self._trained.items, "raise", "item")[0]))
 
     def export(self, folder: str | Path, form: str = "parquet") -> list[Path]:
         """Write items and memories with their vectors into ``folder`` for a vector store, as "parquet" or "npy"."""
@@ -132,19 +137,29 @@ class Recommender:
         return onnx_file.write(self._trained.model.backbone, self._trained.items.tokens, Path(path))
 
     def as_of(self, time: Any) -> Recommender:
-        """This recommender with its memory as it was at ``time`` (seconds, or a date)."""
-        return Recommender(self._trained, self._living, self.memory.as_of(time))
+        """This recommender with its memory as it was at ``time``; see :meth:`.recommending.memory.Memory.as_of`."""
+        return Recommender(self._trained, self._living, seconds_of(time))
 
     def view(self) -> View:
         """The model with its memory and catalogue as they are now. Any thread may use it."""
-        snapshot = self.memory.refresh() if self._moment is None else self._moment
+        snapshot = self.memory.refresh()
+        if self._moment is not None:
+            if self._then is None or self._then[0] is not snapshot:
+                self._then = snapshot, snapshot.as_of(self._moment)
+            snapshot = self._then[1]
         view = self._last
         if view is None or view.snapshot is not snapshot:
             self._last = view = View(self._trained, snapshot, catalogue(self._trained, snapshot))
         return view
 
-    def _numbers(self, items: Any, field: str) -> list[int]:
-        return items_of(items, self._trained.items, "raise", field).tolist()
-
     def _request(self, given: Histories, on_unknown: str) -> Request:
         return numbered(given, self._trained.items, self._trained.users, on_unknown)
+
+
+def _device(name: str | None) -> torch.device:
+    """The device of torch's name ``name``, by default a GPU if there is one. ConfigError if it is not here."""
+    try:
+        return torch.empty(0, device=name or ("cuda" if torch.cuda.is_available() else "cpu")).device
+    except (RuntimeError, AssertionError) as error:  # AssertionError: this torch has no CUDA
+        problem = f"cannot be used ({str(error).splitlines()[0]})"
+        raise ConfigError("device", name, problem, 'give "cpu", or leave it out') from error

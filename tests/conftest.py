@@ -105,7 +105,11 @@ def walks(users: int = 80, items: int = 60) -> dict[str, list[str]]:
 
 
 def write_walks(folder: Path, sequences: dict[str, list[str]]) -> None:
-    lines = [f"{user},{item},{n}" for user, items in sequences.items() for n, item in enumerate(items)]
+    lines = [
+        f"{user},{item},{1000 * number + n}"  # a second a step; each walk begins after the one before
+        for number, (user, items) in enumerate(sequences.items())
+        for n, item in enumerate(items)
+    ]
     source = folder / "walks.csv"
     source.write_text("user,item,timestamp\n" + "\n".join(lines) + "\n")
     titles = folder / "titles.csv"

@@ -24,7 +24,7 @@ from recbole_raserec.data.atomic_files import check_header, check_no_missing
 from recbole_raserec.data.prefix_feat import PrefixFeat
 from recbole_raserec.data.requirements import check_splittable, check_users
 from recbole_raserec.data.sequences import Prefixes, Sequences
-from recbole_raserec.data.splits import BY_TIME, by_time
+from recbole_raserec.data.splits import BY_TIME, are_places, by_time
 from recbole_raserec.errors import DataError
 from recbole_raserec.runtime.recbole_faults import fill_nan, pandas_that_recbole_knows
 
@@ -81,6 +81,8 @@ class SequenceDataset(SequentialDataset):
         self._seconds = columns.pop(_SECONDS).numpy()
         users, items = (self.inter_feat[field].numpy() for field in (self.uid_field, self.iid_field))
         self.sequences = Sequences.from_sorted(users, items, self._seconds)
+        if are_places(self.sequences.offsets, self._seconds):  # of converted sequences: nothing is older than another
+            self.sequences = replace(self.sequences, times=None)
         if not by_seconds:
             check_splittable(self.sequences.lengths, self.dataset_name)
             return

@@ -15,6 +15,7 @@ from recbole_raserec.data.rows import BadLineError
 from recbole_raserec.data.times import Times
 from recbole_raserec.errors import DataError
 
+_LARGEST = 2.0**53  # beyond it, numbers with a point have lost their last digits
 LONGEST = 100_000  # items of a history; a longer one is a column of many users, given by mistake
 
 
@@ -27,14 +28,20 @@ class Histories:
     items : the tokens of each, oldest first.
     users : the name of each in the answer: what the caller gave, or the numbers 0, 1, ...
     owners : the token of the user of each; None where the caller named nobody.
+    lines : the line of a file that each stands in; None if they are of no file.
     """
 
     items: list[list[str]]
     users: list[Any]
     owners: list[str | None]
+    lines: list[int] | None = None
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def field(self, number: int, what: str = "history") -> str:
+        """What an error calls a part of history ``number``."""
+        return f"{what} {number}" if self.lines is None else f"line {self.lines[number]}: {what}"
 
 
 def read_histories(histories: Any, users: Sequence[Any] | None = None) -> Histories:
@@ -72,11 +79,20 @@ def read_histories(histories: Any, users: Sequence[Any] | None = None) -> Histor
 def token(value: Any, field: str) -> str:
     """A token as text: whole numbers are written without a point. Raise DataError if it is none."""
     if isinstance(value, str) and value:
+        if not value.isascii():
+            _check_unicode(value, field)
         return value
     if isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_)):
         return str(int(value))
-    mend = "give texts or whole numbers, as in the data that the model was trained on"
-    raise DataError(field, value, f"{type(value).__name__} is not a token" if value != "" else "an empty token", mend)
+    problem = "an empty token" if isinstance(value, str) else f"{type(value).__name__} is not a token"
+    raise DataError(field, value, problem, "give texts or whole numbers, as in the data that the model was trained on")
+
+
+def _check_unicode(value: str, field: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(field, value, "not valid Unicode", "give a text without lone surrogates") from error
 
 
 def _rows(histories: Any) -> list[Any]:
@@ -137,6 +153,8 @@ def _read(column: pd.Series) -> np.ndarray:
 
 def _column(frame: pd.DataFrame, what: str, needed: bool = True) -> Any:
     found = [name for name in KNOWN_NAMES[what] if name in frame.columns]
+    if found and list(frame.columns).count(found[0]) > 1:
+        raise DataError("histories", found[0], "two columns have this name", "rename one of them")
     if not found and needed:
         there = ", ".join(map(str, frame.columns))
         raise DataError("histories", None, f"the frame has no column {what} (it has {there})", "rename its column")
@@ -145,6 +163,8 @@ def _column(frame: pd.DataFrame, what: str, needed: bool = True) -> Any:
 
 def _whole(column: pd.Series) -> pd.Series:
     """Numbers with a point that are whole (a missing value elsewhere makes pandas write them so) as integers."""
-    if column.dtype.kind == "f" and bool((column == column.round()).all()):
-        return column.astype("int64")
+    if column.dtype.kind == "f" and not column.isna().any():
+        numbers_ = column.to_numpy(np.float64)
+        if (numbers_ == numbers_.round()).all() and (np.abs(numbers_) < _LARGEST).all():
+            return column.astype("int64")
     return column

@@ -11,6 +11,7 @@ from recbole_raserec.errors import DataError
 
 Array = np.ndarray
 BY_TIME = "time"  # the value of the parameter split
+_LATEST = 1e6  # place; as a time it is in January 1970
 _GAP = 3  # by which filters may move the beginning of most sequences
 
 
@@ -63,7 +64,7 @@ def by_time(offsets: Array, times: Array, shares: Sequence[float], source: str) 
     """
     lengths = np.diff(offsets)
     place = np.arange(len(times)) - np.repeat(offsets[:-1], lengths)
-    if not np.isfinite(times).all() or _are_places(offsets, times):
+    if not np.isfinite(times).all() or are_places(offsets, times):
         problem = "split=time needs times, and the timestamps are missing or only number each user's items"
         raise DataError(source, None, problem, "convert data with real times, or use split=leave_one_out")
     ordered = np.sort(times)
@@ -76,15 +77,17 @@ def by_time(offsets: Array, times: Array, shares: Sequence[float], source: str) 
     return split
 
 
-def _are_places(offsets: Array, times: Array) -> bool:
-    """Whether times look like places in a sequence: whole numbers that rise, and most sequences begin alike.
+def are_places(offsets: Array, times: Array) -> bool:
+    """Whether times look like places in a sequence: small whole numbers that rise, and most sequences begin alike.
 
     A filter of items leaves gaps in such places, also at the beginning of some sequences.
     """
     rising = np.diff(times) > 0
     rising[offsets[1:-1] - 1] = True  # from one sequence to the next
     first = times[offsets[:-1]] - times.min()
-    return bool(rising.all() and (times == np.floor(times)).all() and np.median(first) <= _GAP)
+    return bool(
+        times.max() < _LATEST and rising.all() and (times == np.floor(times)).all() and np.median(first) <= _GAP
+    )
 
 
 def _check(split: Split, source: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_raserec.errors import DataError
 from recbole_raserec.recommending.catalogue import Catalogue
 from recbole_raserec.recommending.request import Request
 from recbole_raserec.retrieval.neighbours import Neighbours
@@ -50,6 +52,20 @@ class View:
     trained: TrainedModel
     snapshot: Snapshot
     catalogue: Catalogue
+
+    @cached_property
+    def tokens(self) -> list[str]:
+        """Tokens of the items that may be recommended."""
+        tokens = self.trained.items.tokens
+        return [tokens[number] for number in np.flatnonzero(self.catalogue.allowed).tolist()]
+
+    def checked(self, items: np.ndarray, field: str) -> View:
+        """This view. Raise DataError if one of ``items`` was forgotten, came later, or has too few owners yet."""
+        allowed = self.catalogue.allowed
+        for number in items.tolist():
+            if number >= len(allowed) or not allowed[number]:
+                raise DataError(field, self.trained.items.tokens[number], "an unknown item", "leave it out")
+        return self
 
     @torch.no_grad()
     def encode(self, request: Request) -> np.ndarray:

@@ -51,7 +51,9 @@ def catalogue(trained: TrainedModel, snapshot: Snapshot) -> Catalogue:
     if bias is not None:
         bias = torch.cat([bias, bias[1:].mean().expand(total - known)])
     log_counts = torch.cat([scorer.log_counts, scorer.log_counts.new_zeros(total - known)])
-    return Catalogue(replace(scorer, item_vectors=item_vectors, item_bias=bias, log_counts=log_counts), allowed)
+    absent = torch.from_numpy(np.flatnonzero(~allowed)).to(item_vectors.device)
+    with_new = replace(scorer, item_vectors=item_vectors, item_bias=bias, log_counts=log_counts, absent=absent)
+    return Catalogue(with_new, allowed)
 
 
 def _new_vectors(scorer: Scorer, snapshot: Snapshot, known: int, total: int) -> tuple[Tensor, np.ndarray]:

@@ -52,7 +52,10 @@ class Memory:
         """
         if isinstance(history, (str, bytes)):
             raise DataError("history", history, "is one text", "give a list of item tokens")
-        return int(self.add_many([list(history)], [next_item], [owner], [time])[0])
+        try:
+            return int(self.add_many([list(history)], [next_item], [owner], [time])[0])
+        except DataError as error:
+            raise DataError(error.field.removesuffix(" 0"), error.value, error.problem, error.mend) from error
 
     def add_many(
         self,
@@ -67,18 +70,20 @@ class Memory:
         ``on_unknown`` says what happens to unknown items of histories: "raise", or "warn" or "ignore" to skip them.
         """
         given = read_histories(histories, owners)
-        targets = [token(item, "next_item") for item in next_items]
-        seconds = [math.nan] * len(given) if times is None else [_seconds(time) for time in times]
-        for name, column in (("next_items", targets), ("times", seconds)):
-            if len(column) != len(given):
+        for name, column in (("next_items", next_items), ("times", times)):
+            if column is not None and len(column) != len(given):
                 problem = f"{len(column)} of them for {len(given)} histories"
                 raise DataError(name, None, problem, "give one for each history")
+        targets = [token(item, given.field(n, "next_item")) for n, item in enumerate(next_items)]
+        seconds = [math.nan] * len(given)
+        if times is not None:
+            seconds = [seconds_of(time, given.field(n, "time")) for n, time in enumerate(times)]
         request = numbered(given, self._living.items, self._living.owners, on_unknown)
         view = self._view()
         cold = view.is_cold(request)
         if cold.any():
             mend = "leave it out: there is nothing by which a similar history could be found"
-            raise DataError(f"history {int(cold.argmax())}", None, "the model knows none of its items", mend)
+            raise DataError(given.field(int(cold.argmax())), None, "the model knows none of its items", mend)
         return self._living.add(view.encode(request), targets, given.owners, request.lengths, np.array(seconds))
 
     def forget(self, owner: Any = None, item: Any = None, added_since: Any = None) -> int:
@@ -87,23 +92,36 @@ class Memory:
         Or delete what was added at ``added_since`` (seconds, or a date) or later, whatever its own time is, and
         whosever it is. The model's own memories were never added.
         """
-        return self._living.forget(
-            owner=None if owner is None else token(owner, "owner"),
-            item=None if item is None else token(item, "item"),
-            added_since=None if added_since is None else _seconds(added_since, "added_since"),
-        )
+        return self._living.forget(**self.selection(owner, item, added_since))
+
+    @staticmethod
+    def selection(owner: Any = None, item: Any = None, added_since: Any = None) -> dict[str, Any]:
+        """What :meth:`forget` would delete, checked. DataError if a value is wrong, or not exactly one is given."""
+        given = {"owner": owner, "item": item, "added_since": added_since}
+        named = {name: value for name, value in given.items() if value is not None}
+        if len(named) != 1:
+            problem = "needs one of owner, item and added_since"
+            raise DataError("forget", named or None, problem, 'for example owner="anna"')
+        return {
+            name: seconds_of(value, name) if name == "added_since" else token(value, name)
+            for name, value in named.items()
+        }
 
     def expire(self, before: Any) -> int:
         """Delete the memories with a time before ``before`` (seconds, or a date). Return how many."""
-        return self._living.expire(_seconds(before, "before"))
+        return self._living.expire(seconds_of(before, "before"))
 
     def as_of(self, time: Any) -> Snapshot:
-        """The memories as they were at ``time`` (seconds, or a date), without those that were forgotten since."""
-        return self._living.as_of(_seconds(time))
+        """The memories with a time until ``time`` (seconds, or a date) or without one; no forgotten ones."""
+        return self.refresh().as_of(seconds_of(time))
 
     def compact(self) -> None:
         """Write the store anew without the traces of deletions, and build its index anew."""
         self._living.compact()
+
+    def check(self) -> None:
+        """Raise DataError if the store's file was removed or replaced while it was open."""
+        self._living.check()
 
     def refresh(self) -> Snapshot:
         """The memories as they are now, with those that other processes wrote."""
@@ -115,7 +133,7 @@ class Memory:
         self._living.close()
 
 
-def _seconds(time: Any, field: str = "time") -> float:
+def seconds_of(time: Any, field: str = "time") -> float:
     """Seconds since 1970; NaN for None. A date without a zone is UTC."""
     if time is None:
         return math.nan

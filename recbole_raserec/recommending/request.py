@@ -47,7 +47,7 @@ def numbered(given: Histories, items: Names, owners: Names, on_unknown: str) -> 
     ------
     DataError : an item is unknown, and ``on_unknown`` is "raise".
     """
-    found = [items_of(tokens, items, on_unknown, f"history {row}") for row, tokens in enumerate(given.items)]
+    found = [items_of(tokens, items, on_unknown, given.field(row)) for row, tokens in enumerate(given.items)]
     known = [None if owner is None else owners.find(owner) for owner in given.owners]
     return Request(
         items=found,

@@ -45,7 +45,9 @@ def regenerate(
     check_heads(config.final_config_dict)  # those of the regenerator, which a run without regeneration does not have
     folder = config.output_path / output
     check_output(output, config["dataset"], folder)
-    check_outputs(config["checkpoint_dir"], config["result_file"])
+    if config["result_file"]:
+        raise ConfigError("result_file", config["result_file"], "regenerate writes none", "leave it out")
+    check_outputs(config["checkpoint_dir"], None)
     init_logger(config)
     original = load_dataset(config)
     separator(original)  # an error before the work, not after it

@@ -9,6 +9,7 @@ empty rows, and VACUUM then writes the whole file anew. Foreign keys would delet
 from __future__ import annotations
 
 import fcntl
+import itertools
 import logging
 import os
 import sqlite3
@@ -36,12 +37,14 @@ class Database:
     ----------
     lock : held during each transaction. Whoever holds it is not cut in two by a fork.
     serial : number of the connection. It rises each time that the file is opened.
+    place : which file of the disk is open, or was last.
+    born : number of this object. Whoever takes the locks of several takes them in this order.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.lock, self.serial = path, threading.RLock(), 0
+        self.place, self.born = 0, next(_BIRTHS)
         self._connection: sqlite3.Connection | None = None
-        self._inode = 0
         _DATABASES.add(self)
 
     @contextmanager
@@ -76,7 +79,9 @@ class Database:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """The connection of the only writer. All is written durably at the end, or nothing. Errors as above."""
         with self.connected() as connection:
-            self._check_place()
+            self.check_place()
+            if not os.stat(self.path).st_mode & 0o222:  # root could write, but the owner forbids it
+                raise sqlite3.OperationalError("readonly")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -156,7 +161,7 @@ class Database:
         sync(self._draft_path)
 
     def _connect(self) -> sqlite3.Connection:
-        self._inode = os.stat(self.path).st_ino
+        self.place = os.stat(self.path).st_ino
         address = f"file:{quote(str(self.path.absolute()))}?mode=rw"  # never creates the file
         connection = sqlite3.connect(address, WAIT, isolation_level=None, check_same_thread=False, uri=True)
         try:
@@ -179,14 +184,15 @@ class Database:
         self.serial += 1
         return connection
 
-    def _check_place(self) -> None:
+    def check_place(self) -> None:
         """The file of the connection must still be the file at the path, or all that is written would be lost."""
-        found = os.stat(self.path)
-        if found.st_ino != self._inode:
+        if self._connection is None:
+            return
+        there = os.stat(self.path).st_ino if self.path.exists() else None
+        if there != self.place:
             problem = "was removed or replaced while it was open"
-            raise DataError("memory store", str(self.path), problem, "close and open it again")
-        if not found.st_mode & 0o222:  # root could write, but the owner forbids it
-            raise sqlite3.OperationalError("readonly")
+            mend = "stop all programs that use it, remove its -wal and -shm files, put it there again, and start them"
+            raise DataError("memory store", str(self.path), problem, mend)
 
 
 @contextmanager
@@ -200,12 +206,13 @@ def _only_creator(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+_BIRTHS = itertools.count()
 _DATABASES: weakref.WeakSet[Database] = weakref.WeakSet()
 _held: list[list[Database]] = []
 
 
 def _before_fork() -> None:
-    databases = sorted(_DATABASES, key=id)
+    databases = sorted(_DATABASES, key=lambda database: database.born)
     for database in databases:
         database.lock.acquire()
         database.close()

@@ -15,10 +15,11 @@ import numpy as np
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.retrieval.guard import NO_GUARD, Guard
 from recbole_raserec.retrieval.index_cache import IndexCache, IndexSettings
-from recbole_raserec.retrieval.memory import NO_OWNER, MemoryBank
+from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.retrieval.names import Names
-from recbole_raserec.retrieval.rows import Changes, Mark, Rows
-from recbole_raserec.retrieval.segments import Segment, Tail, whole
+from recbole_raserec.retrieval.rows import Changes, Mark
+from recbole_raserec.retrieval.seed import seed
+from recbole_raserec.retrieval.segments import Segment, Tail, merged, whole
 from recbole_raserec.retrieval.snapshot import Snapshot
 from recbole_raserec.retrieval.store import MemoryStore
 from recbole_raserec.retrieval.tokens import Numbers
@@ -70,8 +71,10 @@ class LivingMemory:
         self._numbers = Numbers(items), Numbers(owners)
         self._mark: Mark | None = None  # None while there is no store
         self._version: tuple[int, int] | None = None
+        self._unsaved: tuple[faiss.Index, Mark] | None = None  # a new index, for the disk
         if self._store.exists():
             self._take_in()
+            self._save_index()
         else:
             self._publish(whole(index.of(bank), np.arange(1, len(bank) + 1)), Tail(self._width))
 
@@ -87,10 +90,6 @@ class LivingMemory:
         if settled is None or settled[0] is not snapshot or now >= settled[1]:
             self._settled = settled = snapshot, snapshot.next_after(now), snapshot.settled(now)
         return settled[2]
-
-    def as_of(self, time: float) -> Snapshot:
-        """The memories with a time <= ``time`` or an unknown time."""
-        return self.snapshot().as_of(time)
 
     def add(
         self,
@@ -130,50 +129,49 @@ class LivingMemory:
         self._change(self._store.compact)
 
     def refresh(self) -> None:
-        """Take in what other processes wrote. It costs little if there is nothing."""
-        with self._store.lock:
+        """Take in what other processes wrote. It costs little if there is nothing, and waits for no writer."""
+        with self._store.reading:
             if self._mark is None and not self._store.exists():
                 return
-            version = self._store.version()
-            if version != self._version:
+            if self._store.version() != self._version:
                 self._take_in()
-                self._version = version
+
+    def check(self) -> None:
+        """Raise DataError if the store was removed or replaced while it was open."""
+        self._store.check_place()
 
     def close(self) -> None:
         """Close the file. Snapshots remain usable, and the next change opens the file again."""
         self._store.close()
 
     def _change(self, change: Callable[[], _T]) -> _T:
-        """Change the store, and take in what it holds then."""
-        with self._store.lock:
-            self._ensure_store()
+        """Change the store, and take in what it holds then. While it waits for other processes, answers go on."""
+        with self._store.writing:
+            with self._store.reading:
+                self._ensure_store()
             result = change()
-            self._take_in()
+            with self._store.reading:
+                self._take_in()
+            self._save_index()
             return result
 
     def _ensure_store(self) -> None:
         """Create the store with the initial memories, or take in the one that another process created."""
         if self._mark is not None:
             return
-        bank = self._snapshot.base.bank
-        seeded = np.unique(bank.targets), np.unique(bank.owners[bank.owners != NO_OWNER])
-        tokens = [[names.tokens[n] for n in used] for names, used in zip((self.items, self.owners), seeded)]
-        targets, owners = (
-            np.searchsorted(used, column) + 1 for used, column in zip(seeded, (bank.targets, bank.owners))
-        )
-        owners[bank.owners == NO_OWNER] = 0
         base = self._snapshot.base
-        rows = Rows(base.ids, targets, owners, bank.lengths, bank.times, bank.keys, base.added)
-        created = self._store.create(rows, tokens[0], tokens[1], self._key_type)
+        rows, items, owners = seed(base, self.items, self.owners)
+        created = self._store.create(rows, items, owners, self._key_type)
         if not created or self._key_type != "float32":  # the search must see the store's keys
             return self._take_in()
-        for numbers, new in zip(self._numbers, tokens):
+        for numbers, new in zip(self._numbers, (items, owners)):
             numbers.learn(dict(enumerate(new, 1)))
-        self._mark = Mark(len(bank), len(tokens[0]), len(tokens[1]), epoch=0, generation=0)
+        self._mark = Mark(len(rows), len(items), len(owners), 0, 0, self._store.place())
         self._keep_index(base)
 
     def _take_in(self) -> None:
         """Read what is new in the store."""
+        self._version = self._store.version()
         changes = self._store.changes(self._mark or Mark())
         if changes.afresh:
             return self._start(changes)
@@ -222,18 +220,12 @@ class LivingMemory:
         self._tail, self._snapshot = tail, Snapshot(base, tail.segment(), self._guard)
 
     def _merge_if_large(self) -> None:
-        base, tail = self._snapshot.base, self._snapshot.tail
-        limit = max(_LARGE, _SHARE * len(base))
-        if base.deaths + tail.deaths > limit:
-            base = base.alive().join(tail.alive())
-        elif len(tail) > limit:
-            base = base.join(tail)
-        else:
-            return
-        self._publish(self._keep_index(base), Tail(self._width))
+        base = merged(self._snapshot.base, self._snapshot.tail, max(_LARGE, _SHARE * len(self._snapshot.base)))
+        if base is not None:
+            self._publish(self._keep_index(base), Tail(self._width))
 
     def _keep_index(self, base: Segment) -> Segment:
-        """Build the index of ``base`` now if that is slow, and keep it on the disk if it has no deleted keys."""
+        """Build the index of ``base`` now if that is slow. :meth:`_save_index` saves it if it has no deleted keys."""
         if base.bank.is_exact or not len(base):
             return base
         assert self._mark is not None
@@ -245,5 +237,11 @@ class LivingMemory:
             logging.getLogger().warning(f"{error} Until then the search is exact.")
             return replace(base, bank=replace(base.bank, index_factory="Flat"))
         if not base.deaths and not isinstance(index, faiss.IndexFlat):
-            self._cache.save(index, self._mark)
+            self._unsaved = index, self._mark
         return base
+
+    def _save_index(self) -> None:
+        """Write a new index to the disk. It waits for other writers, so answers do not do it."""
+        new, self._unsaved = self._unsaved, None
+        if new is not None:
+            self._cache.save(*new)

@@ -82,13 +82,14 @@ class Rows:
 
 @dataclass(frozen=True)
 class Mark:
-    """How far a reader has read: the last id, item and owner, the last deletion, and the compaction's generation."""
+    """How far a reader has read: the last id, item, owner and deletion, of which compaction and which file."""
 
     id: int = 0
     item: int = 0
     owner: int = 0
     epoch: int = 0
     generation: int = -1
+    place: int = 0
 
 
 @dataclass(frozen=True)

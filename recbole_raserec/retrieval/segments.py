@@ -97,6 +97,13 @@ _COLUMNS = ("ids", "dead", "added")
 _SPARSE, _FEW = 2, 100
 
 
+def merged(base: Segment, tail: Segment, limit: float) -> Segment | None:
+    """One segment of both if more than ``limit`` are deleted or in the tail; else None."""
+    if base.deaths + tail.deaths > limit:
+        return base.alive().join(tail.alive())
+    return base.join(tail) if len(tail) > limit else None
+
+
 def whole(bank: MemoryBank, ids: np.ndarray, added: np.ndarray | None = None) -> Segment:
     """A segment of memories of which none is deleted. By default they are the model's own."""
     return Segment(bank, ids, np.zeros(len(ids), bool), np.full(len(ids), np.nan) if added is None else added)

@@ -15,6 +15,7 @@ import numpy as np
 
 from recbole_raserec.errors import ConfigError, DataError
 from recbole_raserec.retrieval.database import Database
+from recbole_raserec.retrieval.deletion import empty
 from recbole_raserec.retrieval.rows import Changes, Mark, Rows, insert_rows, key_bytes, last_number, read_rows
 from recbole_raserec.retrieval.schema import FORMAT
 from recbole_raserec.retrieval.tokens import check_room, find_number, insert_token, numbers_of
@@ -31,12 +32,16 @@ class MemoryStore:
     path : SQLite file. It need not exist yet.
     width : D, the length of a key.
     model : digest of the backbone that made the keys.
+
+    Attributes
+    ----------
+    writing, reading : locks of this process's threads. Whoever needs both takes ``writing`` first.
     """
 
     def __init__(self, path: str | Path, width: int, model: str) -> None:
         self.path, self.width, self.model = Path(path), width, model
-        self._database = Database(self.path)
-        self.lock = self._database.lock
+        self._database, self._reader = Database(self.path), Database(self.path)  # a reader waits for no writer
+        self.writing, self.reading = self._database.lock, self._reader.lock
 
     @property
     def index_path(self) -> Path:
@@ -105,7 +110,7 @@ class MemoryStore:
         rows.added[:] = time.time() if added is None else added
         if not len(rows):
             return rows.ids
-        with self._database.writing() as connection:
+        with self._changing() as connection:
             meta = self._meta(connection)
             packed = key_bytes(rows.keys, meta["key_type"])
             item, owner = (numbers_of(connection, *of, meta["salt"]) for of in (("items", targets), ("owners", owners)))
@@ -142,7 +147,7 @@ class MemoryStore:
 
     def compact(self) -> None:
         """Remove what deletions left, and write the file anew. Other readers will read all of it again."""
-        with self._database.writing() as connection:
+        with self._changing() as connection:
             self._meta(connection)
             connection.execute("DELETE FROM memories WHERE epoch IS NOT NULL")
             connection.execute("DELETE FROM owners WHERE token IS NULL")
@@ -157,34 +162,46 @@ class MemoryStore:
         ------
         DataError : the file is damaged.
         """
-        with self._database.reading() as connection:
-            meta = self._meta(connection)
-            afresh = mark.generation != meta["generation"]
+        with self._reader.reading() as connection:
+            meta, place = self._meta(connection), self._reader.place
+            last = {name: last_number(connection, name) for name in ("memories", "items", "owners")}
+            is_newer = last["memories"] < mark.id or meta["epoch"] < mark.epoch  # than a copy that was restored
+            afresh = is_newer or (mark.generation, mark.place) != (meta["generation"], place)
             since = Mark() if afresh else mark
             rows = read_rows(connection, since.id, self.width, meta["key_type"], str(self.path))
             new = "SELECT number, token FROM {} WHERE number > ? AND token IS NOT NULL ORDER BY number"
             items = dict(connection.execute(new.format("items"), (since.item,)))
             owners = dict(connection.execute(new.format("owners"), (since.owner,)))
             dead = connection.execute("SELECT id FROM memories WHERE epoch > ?", (since.epoch,)).fetchall()
-            last = {name: last_number(connection, name) for name in ("memories", "items", "owners")}
-        end = Mark(last["memories"], last["items"], last["owners"], meta["epoch"], meta["generation"])
+        end = Mark(last["memories"], last["items"], last["owners"], meta["epoch"], meta["generation"], place)
         return Changes(end, afresh, rows, np.sort(np.array(dead, np.int64).reshape(-1)), items, owners)
 
     def version(self) -> tuple[int, int]:
         """A value that differs after another process, or another object, has changed the store."""
-        with self._database.connected() as connection:
-            return self._database.serial, connection.execute("PRAGMA data_version").fetchone()[0]
+        with self._reader.connected() as connection:
+            return self._reader.serial, connection.execute("PRAGMA data_version").fetchone()[0]
+
+    def place(self) -> int:
+        """Which file of the disk is the store."""
+        with self._reader.connected():
+            return self._reader.place
+
+    def check_place(self) -> None:
+        """Raise DataError if the open file is no longer the one at the path."""
+        for database in (self._database, self._reader):
+            database.check_place()
 
     @contextmanager
     def still(self, mark: Mark) -> Iterator[bool]:
         """A context in which nobody writes. Its value is whether nothing was deleted since ``mark``."""
-        with self._database.writing() as connection:
+        with self._changing() as connection:
             meta = self._meta(connection)
             yield (meta["epoch"], meta["generation"]) == (mark.epoch, mark.generation)
 
     def close(self) -> None:
         """Close the file. The next use opens it again."""
         self._database.close()
+        self._reader.close()
 
     def _delete_by(self, where: str, name: str, value: float) -> int:
         if np.isnan(value):
@@ -193,32 +210,22 @@ class MemoryStore:
 
     def _delete(self, where: str, find: Callable[[sqlite3.Connection, bytes], Any]) -> int:
         """Empty the rows ``where`` a column compares with what ``find`` returns; None finds nothing."""
-        with self._database.writing() as connection:
+        with self._changing() as connection:
             meta = self._meta(connection)
             value = find(connection, meta["salt"])
-            count = 0 if value is None else self._empty(connection, where, value, meta["epoch"] + 1)
+            count = 0 if value is None else empty(connection, where, value, meta["epoch"] + 1)
+            if count:
+                self._database.remove_copies()  # before the COMMIT, because the process may be killed after it
         if meta["untidy"]:
             self._tidy()
         self._database.wipe()  # also after nothing was found: an earlier deletion may have been cut short here
         return count
 
-    def _empty(self, connection: sqlite3.Connection, where: str, value: Any, epoch: int) -> int:
-        touched = set(connection.execute(f"SELECT owner FROM memories WHERE {where}", (value,)))
-        count = connection.execute(
-            "UPDATE memories SET target = NULL, owner = NULL, length = NULL, time = NULL, key = NULL, added = NULL, "
-            "epoch = ? "
-            f"WHERE {where}",
-            (epoch, value),
-        ).rowcount
-        connection.executemany(
-            "UPDATE owners SET hash = NULL, token = NULL "
-            "WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM memories WHERE owner = ?1)",
-            touched,
-        )
-        if count:
-            connection.execute("UPDATE meta SET epoch = ?", (epoch,))
-            self._database.remove_copies()  # before the COMMIT, because the process may be killed after it
-        return count
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        self._reader.check_place()  # what is written into another file would not be read
+        with self._database.writing() as connection:
+            yield connection
 
     def _tidy(self) -> None:
         """Write the file anew, without the copies of rows that SQLite left where it moved them."""

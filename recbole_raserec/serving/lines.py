@@ -60,18 +60,18 @@ def remember_lines(recommender: Recommender, source: str, show_progress: bool = 
     lines = list(_objects(source, known, {"history", "next_item"}, show_progress, "remember"))
     if lines:
         given = read_all(lines, "owner")
-        targets, owners, times = ([line.get(name) for _, line in lines] for name in ("next_item", "owner", "time"))
-        recommender.memory.add_many(given.items, targets, owners, times, on_unknown)
+        targets, times = ([line.get(name) for _, line in lines] for name in ("next_item", "time"))
+        recommender.memory.add_many(given, targets, None, times, on_unknown)
     return len(lines)
 
 
 def forget_lines(recommender: Recommender, source: str, show_progress: bool = True) -> int:
     """Forget what the lines name, and return how many memories there were. All lines are checked first."""
-    lines = list(_objects(source, {"owner", "item", "added_since"}, set(), show_progress, "forget"))
-    for number, line in lines:
-        if len(line) != 1:
-            raise _wrong(source, number, "it needs one of owner, item and added_since", '{"owner": "anna"}')
-    return sum(recommender.memory.forget(**line) for _, line in lines)
+    selections = []
+    for number, line in _objects(source, {"owner", "item", "added_since"}, set(), show_progress, "forget"):
+        with _naming(number):
+            selections.append(recommender.memory.selection(**line))
+    return sum(recommender.memory.forget(**selection) for selection in selections)
 
 
 def read_all(lines: list[Line], user: str) -> Histories:
@@ -79,27 +79,27 @@ def read_all(lines: list[Line], user: str) -> Histories:
     items: list[list[str]] = []
     owners: list[str | None] = []
     for number, line in lines:
-        try:
+        with _naming(number):
             if not isinstance(line["history"], list):
                 raise DataError("history", line["history"], "not a list", 'for example {"history": ["50", "172"]}')
             one = read_histories([line["history"]], [line.get(user)])
-        except RaSeRecError as error:
-            raise DataError(f"line {number}: {error.field}", error.value, error.problem, error.mend) from error
         items += one.items
         owners += one.owners
-    return Histories(items, list(range(len(items))), owners)
+    return Histories(items, list(range(len(items))), owners, [number for number, _ in lines])
+
+
+@contextmanager
+def _naming(number: int) -> Iterator[None]:
+    """Errors in the block name line ``number``."""
+    try:
+        yield
+    except RaSeRecError as error:
+        field = error.field.removesuffix(" 0")  # of one history
+        raise DataError(f"line {number}: {field}", error.value, error.problem, error.mend) from error
 
 
 def _answers(recommender: Recommender, block: list[Line], start: int, options: dict[str, Any]) -> Iterator[Any]:
-    given = read_all(block, "user")
-    try:
-        frame = recommender.recommend(given, **options)
-    except DataError as error:  # it counts the histories of the block
-        kind, _, number = error.field.partition(" ")
-        if kind != "history":
-            raise
-        at = block[int(number)][0]
-        raise DataError(f"line {at}: history", error.value, error.problem, error.mend) from error
+    frame = recommender.recommend(read_all(block, "user"), **options)
     for row, ((_, line), answer) in enumerate(zip(block, split(frame, len(block)))):
         yield {"user": start + row if line.get("user") is None else line["user"], **answer}
 

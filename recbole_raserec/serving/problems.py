@@ -33,19 +33,19 @@ def as_json(error: RaSeRecError) -> dict[str, Any]:
     return {"field": error.field, "value": value, "problem": error.problem, "mend": error.mend}
 
 
-def renamed(error: RaSeRecError, histories: str = "{}", can_skip: bool = False) -> RaSeRecError:
+def renamed(error: RaSeRecError, histories: str = "{1}", can_skip: bool = False) -> RaSeRecError:
     """The same error in the words of HTTP.
 
     Parameters
     ----------
-    histories : the field of the history of a number, for example "histories[{}]".
+    histories : the field of a history's part, by number and name: "histories[{0}]", or "[{0}].{1}".
     can_skip : whether the request may have ``on_unknown``.
     """
     mend = error.mend
     if "on_unknown" in mend:  # it is of Python's call
         mend = "leave it out" + (', or give "on_unknown": "ignore" to skip such items' if can_skip else "")
-    number = re.fullmatch(r"history (\d+)", error.field)
-    field = error.field if number is None else histories.format(number[1])
+    part = re.fullmatch(r"(history|next_item|time) (\d+)", error.field)
+    field = error.field if part is None else histories.format(part[2], part[1])
     return error if isinstance(error, Refusal) else type(error)(field, error.value, error.problem, mend)
 
 

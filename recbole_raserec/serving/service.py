@@ -65,7 +65,7 @@ class Service:
                 self._batcher.submit(histories, Options(**given, items=only, exclude=without))
             )
         except RaSeRecError as error:
-            raise renamed(error, "histories[{}]", can_skip=True) from error
+            raise renamed(error, "histories[{0}]", can_skip=True) from error
         users = [n if user is None else user for n, user in enumerate(histories.users)]
         if body.get("titles"):
             title = self._recommender.title
@@ -77,7 +77,7 @@ class Service:
         try:
             found = self._recommender.explain(body["history"], body["item"], body.get("user"))
         except RaSeRecError as error:
-            raise renamed(error, "history") from error
+            raise renamed(error) from error
         columns = {name: found.memories[name].tolist() for name in found.memories}
         memories = [dict(zip(columns, map(_finite, row))) for row in zip(*columns.values())]
         return {**vars(found), "memories": memories}
@@ -105,7 +105,7 @@ class Service:
         try:
             return self._recommender.memory.add_many(histories, items, owners, times).tolist()
         except RaSeRecError as error:
-            raise renamed(error, "[{}].history" if isinstance(body, list) else "history") from error
+            raise renamed(error, "[{0}].{1}" if isinstance(body, list) else "{1}") from error
 
     def forget(self, owner: str) -> int:
         """Delete an owner's memories, and return how many there were."""
@@ -122,6 +122,7 @@ class Service:
 
     def ready(self) -> _Body:
         """What is served. RaSeRecError says why nothing can be."""
+        self._recommender.memory.check()
         self._recommender.view()
         self._metrics.memories.set(len(self._recommender.memory))
         return {"status": "ready", "items": len(self._recommender.items), "memories": len(self._recommender.memory)}
@@ -133,9 +134,9 @@ class Service:
         ------
         RaSeRecError : it cannot be loaded, or the store is of another backbone. The old model goes on.
         """
+        old = self._recommender
         if _identity(self._settings.model_file) == self._file:
             return "unchanged"
-        old = self._recommender
         try:
             self._file, self._recommender = self._load()
         except Exception as error:

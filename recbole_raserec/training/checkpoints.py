@@ -95,6 +95,8 @@ def load(path: str | Path, device: Any, field: str = "pretrained") -> dict[str, 
         raise ConfigError(field, str(path), "there is no such file", "give the path of a checkpoint") from error
     except sealed.Damaged as error:
         raise ConfigError(field, str(path), str(error), "copy it again, or train again") from error
+    except OSError as error:
+        raise ConfigError(field, str(path), f"cannot be read ({error.strerror})", "give another file") from error
     except Exception as error:  # torch raises almost any error for a damaged file
         problem = "not a checkpoint of tensors and plain types (RecBole's own hold a pickled Config)"
         raise ConfigError(field, str(path), problem, "give one that this package wrote") from error

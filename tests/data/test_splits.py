@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from recbole_raserec import ConfigError, DataError, run
+from recbole_raserec import ConfigError, DataError, SequenceDataset, run
 from recbole_raserec.data.sequences import Sequences
 from recbole_raserec.data.splits import by_time
 from recbole_raserec.training import rank as rank_module
@@ -156,3 +156,10 @@ def test_a_backbone_of_another_split_is_refused(own_folder):
     )
     with pytest.raises(ConfigError, match="trained with time_shares="):
         run("RaSeRec", "timed", config_dict={**given, "pretrained": trained, "time_shares": [0.5, 0.3, 0.2]})
+
+
+def test_places_are_no_times(make_config, own_folder):
+    """So that ``expire`` and ``as_of`` do not take them for days of 1970."""
+    dataset = SequenceDataset(make_config())
+    dataset.build()
+    assert np.isnan(dataset.sequences.train_part().times).all()

@@ -160,7 +160,14 @@ def test_unknown_items(recommender):
         ({"histories": [["i1", True]]}, "history 0"),
         ({"histories": [["i1", ""]]}, "history 0"),
         ({"histories": [["i1"] * 1_000_000]}, "history 0"),
+        ({"histories": np.array([[["i1"]]])}, "history 0"),
+        ({"histories": [["i1", "\ud800"]]}, "history 0"),
         ({"histories": pd.DataFrame({"item": ["i1"]})}, "histories"),
+        ({"histories": pd.DataFrame([["a", "i1", "i2"]], columns=["user", "item", "item"])}, "histories='item': two"),
+        ({"histories": pd.DataFrame({"user": ["a"], "item": pd.array([None], "Int64")})}, "item"),
+        ({"histories": pd.DataFrame({"user": ["a", "a"], "item": pd.array([1.5, None], "Float64")})}, "item"),
+        ({"histories": pd.DataFrame({"user": ["a"], "item": [np.inf]})}, "item"),
+        ({"histories": pd.DataFrame({"user": ["a"], "item": pd.array([None], "string")})}, "item"),
         ({"histories": pd.DataFrame({"user": ["a"], "item": [None]})}, "item"),
         ({"histories": pd.DataFrame({"user": ["a"], "item": ["i1"], "timestamp": [np.nan]})}, "row 0"),
         ({"histories": pd.DataFrame({"user": ["a", "a"], "item": ["i1", "i2"], "timestamp": [1, "noon"]})}, "row 1"),
@@ -240,6 +247,12 @@ def test_exported_vectors_are_those_of_the_scores(recommender, tmp_path, form):
         recommender.export(tmp_path, "csv")
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta:x"])
+def test_a_device_that_is_not_here_is_a_clear_error(trained, device):
+    with pytest.raises(ConfigError, match=f"device='{device}': cannot be used"):
+        Recommender.load(trained.path, device=device)
+
+
 def test_a_file_of_another_kind_is_a_clear_error(trained, tmp_path):
     for content in (b"", b"PK\3\4 torn", trained.path.read_bytes()[:-2000]):
         path = tmp_path / "model.pth"
@@ -248,6 +261,8 @@ def test_a_file_of_another_kind_is_a_clear_error(trained, tmp_path):
             Recommender.load(path)
     with pytest.raises(ConfigError, match="no such file"):
         Recommender.load(tmp_path / "missing.pth")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        Recommender.load(tmp_path)
     for recall in (2, "high"):
         with pytest.raises(ConfigError, match=r"^index_recall"):
             Recommender.load(trained.path, index_recall=recall)

@@ -175,7 +175,7 @@ class Story:
         time = float(self.rng.integers(0, 9))
         check(
             writer,
-            writer.as_of(time),
+            writer.snapshot().as_of(time),
             [m for m in self.expected if m.time is None or m.time <= time],
             self.rng,
             self.ties,
@@ -354,11 +354,11 @@ def test_a_time_before_most_memories_leaves_a_small_base(tmp_path):
     memories = random_memories(rng, 1, 100)
     living = open_living(tmp_path / "m", memories)
     early = [m for m in memories if m.time is None or m.time <= 0]
-    assert len(living.as_of(0).base) == len(early) < 50
+    assert len(living.snapshot().as_of(0).base) == len(early) < 50
     late = [m for m in memories if m.time is None or m.time <= 6]
-    assert len(living.as_of(6).base) == 100 > len(late)
+    assert len(living.snapshot().as_of(6).base) == 100 > len(late)
     for time, expected in ((0, early), (6, late)):
-        check(living, living.as_of(time), expected, rng)
+        check(living, living.snapshot().as_of(time), expected, rng)
 
 
 def test_many_deletions_shorten_the_base(tmp_path, monkeypatch):

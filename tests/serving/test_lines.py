@@ -102,6 +102,14 @@ def test_remember_and_forget(command, trained, tmp_path, capsys):
         ("remember", '{"history": ["i1"]}', "no next_item"),
         ("remember", '{"history": ["x9"], "next_item": "i1"}', "x9"),
         ("remember", '{"history": ["i1"], "next_item": "i1", "time": "soon"}', "time"),
+        ("remember", '{"history": ["i1"], "next_item": null}', "line 2: next_item: NoneType is not a token"),
+        ("remember", '{"history": ["i1"], "next_item": "\\ud800"}', "line 2: next_item="),
+        ("remember", '{"history": ["x9"], "next_item": "i1"}', "line 2: history='x9'"),
+        ("forget", '{"owner": 1.5}', "line 2: owner=1.5: float is not a token"),
+        ("forget", '{"owner": null}', "line 2: forget: needs one of"),
+        ("forget", '{"owner": ""}', "line 2: owner='': an empty token"),
+        ("forget", '{"owner": "\\ud800"}', "not valid Unicode"),
+        ("forget", '{"added_since": "soon"}', "line 2: added_since='soon'"),
         ("forget", "{}", "one of owner, item and added_since"),
         ("forget", '{"owner": "a", "item": "i1"}', "one of owner, item and added_since"),
     ],
@@ -122,6 +130,12 @@ def test_a_bad_line_is_named_and_changes_nothing(command, tmp_path, capsys, name
     assert told in captured.err
     assert not (tmp_path / "o.jsonl").exists()
     assert not (tmp_path / "cli.memory").exists()
+
+
+def test_a_warning_names_the_line(command, tmp_path):
+    source = write(tmp_path / "h.jsonl", [{"history": ["i1"]}] * 1100 + [{"history": ["i1", "x9"]}])
+    with pytest.warns(UserWarning, match="line 1101: history: an unknown item, skipped"):
+        assert command("recommend", source, f"--output={tmp_path / 'o.jsonl'}", "--on_unknown=warn") == 0
 
 
 @pytest.mark.parametrize(

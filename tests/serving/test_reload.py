@@ -70,6 +70,16 @@ def test_another_backbone_is_refused_because_of_the_store(serve_in_thread, model
     assert 'raserec_reloads_total{outcome="refused"} 3.0' in service.ask("GET", "/metrics")[1]
 
 
+def test_a_store_that_was_replaced_is_told(serve_in_thread, model, tmp_path):
+    service, store = serve_in_thread(model_file=model, token=TOKEN), tmp_path / "http.memory"
+    service.post("/remember", {"history": ["i1"], "next_item": "i2", "owner": "anna"})
+    store.with_suffix(".copy").write_bytes(store.read_bytes())
+    store.with_suffix(".copy").replace(store)
+    status, answer = service.ask("GET", "/health/ready")
+    assert status == 503 and "replaced" in answer["problem"]
+    assert service.ask("POST", "/remember", {"history": ["i1"], "next_item": "i2"})[0] == 503
+
+
 def test_another_backbone_is_loaded_where_nothing_was_remembered(serve_in_thread, model, trained, tmp_path):
     service = serve_in_thread(model_file=model, token=TOKEN)
     rewrite(trained.path, model, "backbone")

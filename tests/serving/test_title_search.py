@@ -12,7 +12,11 @@ class Growing:
     """A recommender that meets new items while it is searched."""
 
     def __init__(self) -> None:
-        self.items: list[str] = []
+        self.met: list[str] = []
+
+    @property
+    def items(self) -> list[str]:
+        return list(self.met)
 
     def title(self, item: str) -> str:
         return f"Café {item}"
@@ -32,7 +36,7 @@ def test_threads_find_each_new_item_once(often):
     titles = Titles(recommender)
 
     def search(number):
-        recommender.items.append(f"i{number}")
+        recommender.met.append(f"i{number}")
         found = titles.search("cafe", 10**6)
         return f"i{number}" in {each["item"] for each in found}
 
