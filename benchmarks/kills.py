@@ -172,8 +172,11 @@ class Expected:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         with closing(MemoryStore(self.path, D, MODEL)) as store:
             found = store.changes(Mark())
-        rows, names = found.rows, np.array(["", *(found.owners.get(n, "") for n in range(1, found.mark.owner + 1))])
-        items = np.array(["", *found.items.values()])
+        rows = found.rows
+        names, items = (
+            np.array(["", *(tokens.get(n, "") for n in range(1, last + 1))])  # some were forgotten
+            for tokens, last in ((found.owners, found.mark.owner), (found.items, found.mark.item))
+        )
         present = set(names[rows.owners]) - {""}
         for operation, owner in self.open:
             there = (owner in present) == (operation == "add")
