@@ -41,7 +41,7 @@ class Scorer:
     log_counts : [V] log(1 + training count) of each item.
     strength : of the augmentation, see :class:`~recbole_raserec.retrieval.combination.Combination`.
     voters : the mixture reads so many of the nearest memories; None means all that are given.
-    absent : [A] numbers of further items, beside padding, that nobody gets, so they have no share of the mixture.
+    absent : [A] numbers of the items that nobody gets, so they have no share of the mixture's softmax. None: padding.
     """
 
     augmentation: RetrievalAugmentation

@@ -19,7 +19,7 @@ from recbole_raserec.reporting.portrait import portrait
 from recbole_raserec.reporting.result import Result, write_result
 from recbole_raserec.reporting.text import format_result
 from recbole_raserec.runtime import processes
-from recbole_raserec.runtime.files import check_outputs, check_writable
+from recbole_raserec.runtime.files import check_files, check_writable
 from recbole_raserec.runtime.progress import timed
 from recbole_raserec.runtime.ray import connected
 from recbole_raserec.runtime.recbole_faults import init_logger, quieten
@@ -53,7 +53,7 @@ def run(
     """
     quieten()
     config = Config(model, dataset, config_file_list, config_dict, arguments)
-    check_outputs(config["checkpoint_dir"], config["result_file"])
+    check_files(config.final_config_dict)
     place = processes.place(config["nproc"], config["world_size"], config["group_offset"], config["ip"], config["port"])
     if place.world_size > processes.size():
         load(config)  # errors in the data are raised here, and the processes find the generated rows on disk

@@ -85,6 +85,8 @@ class Adapter(nn.Module):
             vectors = self(*(column.to(device) for column in (item_seq, lengths, users)))
             ours = scoring_users(vectors, self.item_bias) @ scored_items(self.item_vectors, self.item_bias).T
             same = torch.allclose(own, ours[:, 1:], rtol=1e-3, atol=1e-5)
+        except torch.cuda.OutOfMemoryError:
+            raise
         except (KeyError, IndexError, RuntimeError, TypeError, AttributeError) as error:
             raise _cannot(name, f"it cannot score a plain history ({error})") from error
         if not same:

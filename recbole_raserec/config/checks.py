@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import faiss
@@ -34,7 +33,6 @@ def check_values(final: dict[str, Any], given: set[str]) -> None:
     _check_ranges(final)
     _check_filters(final)
     _check_index(final)
-    _check_files(final)
     _check_protocol(final, given)
     final["regenerate_parts"] = _names("regenerate_parts", final["regenerate_parts"], PARTS)
     final["drift_shares"] = _numbers("drift_shares", final["drift_shares"], lambda v: 0 < v <= 1, "in (0, 1]")
@@ -97,7 +95,7 @@ def _check_filters(final: dict[str, Any]) -> None:
     final.update({name: str(final[name]) for name in counts if isinstance(final[name], list)})  # "[5,9]" is read as one
     values = {name: final[name] for name in counts}
     for field, value in (final.get("val_interval") or {}).items():
-        values[f"val_interval of {field}"] = None if isinstance(value, list) else value  # a list holds tokens
+        values[f"val_interval of {field}"] = None if isinstance(value, (list, tuple, set)) else value  # of tokens
     for name, value in values.items():
         if value is not None and not all(map(_is_interval, str(value).split(";"))):
             raise ConfigError(name, value, "is not an interval", 'for example "[5,inf)", several with semicolons')
@@ -121,12 +119,6 @@ def _check_index(final: dict[str, Any]) -> None:
     except RuntimeError as error:
         problem = f"FAISS knows no such index of {width} numbers"
         raise ConfigError("index_factory", factory, problem, "use Flat, auto, lists, or a factory string") from error
-
-
-def _check_files(final: dict[str, Any]) -> None:
-    for name in ("pretrained", "regenerator_pretrained"):
-        if final.get(name) and not Path(final[name]).is_file():
-            raise ConfigError(name, final[name], "there is no such file", "give the path of a checkpoint")
 
 
 def check_heads(final: dict[str, Any]) -> None:

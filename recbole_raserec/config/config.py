@@ -84,7 +84,7 @@ class Config(recbole.config.Config):
     def output_path(self) -> Path:
         """Folder where data sets are written: ``data_path`` as it was given.
 
-        RecBole moves that of ml-100k into its own installed package.
+        RecBole looks for ml-100k in its own installed package.
         """
         return Path(self.external_config_dict.get("data_path", self.internal_config_dict["data_path"]))
 

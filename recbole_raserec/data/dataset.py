@@ -82,6 +82,7 @@ class SequenceDataset(SequentialDataset):
         users, items = (self.inter_feat[field].numpy() for field in (self.uid_field, self.iid_field))
         self.sequences = Sequences.from_sorted(users, items, self._seconds)
         if are_places(self.sequences.offsets, self._seconds):  # of converted sequences: nothing is older than another
+            self.logger.info(f"{self.dataset_name}: its timestamps number each user's items, so memories have no times")
             self.sequences = replace(self.sequences, times=None)
         if not by_seconds:
             check_splittable(self.sequences.lengths, self.dataset_name)

@@ -11,7 +11,7 @@ from recbole_raserec.errors import DataError
 
 Array = np.ndarray
 BY_TIME = "time"  # the value of the parameter split
-_LATEST = 1e6  # place; as a time it is in January 1970
+_GAPS = 10  # times the longest sequence, within which places lie also after filters
 _GAP = 3  # by which filters may move the beginning of most sequences
 
 
@@ -78,16 +78,15 @@ def by_time(offsets: Array, times: Array, shares: Sequence[float], source: str) 
 
 
 def are_places(offsets: Array, times: Array) -> bool:
-    """Whether times look like places in a sequence: small whole numbers that rise, and most sequences begin alike.
+    """Whether times look like places in a sequence: whole numbers that rise, few left out, and most begin alike.
 
     A filter of items leaves gaps in such places, also at the beginning of some sequences.
     """
     rising = np.diff(times) > 0
     rising[offsets[1:-1] - 1] = True  # from one sequence to the next
     first = times[offsets[:-1]] - times.min()
-    return bool(
-        times.max() < _LATEST and rising.all() and (times == np.floor(times)).all() and np.median(first) <= _GAP
-    )
+    dense = np.ptp(times) < _GAPS * np.diff(offsets).max()
+    return bool(dense and rising.all() and (times == np.floor(times)).all() and np.median(first) <= _GAP)
 
 
 def _check(split: Split, source: str) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 from recbole_raserec.config.checks import REGENERATIONS, check_heads
 from recbole_raserec.config.config import MODELS, Config
+from recbole_raserec.config.words import parse_arguments
 from recbole_raserec.data.dataset import load_dataset
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.regeneration.export import MANIFEST, export, format_manifest, separator
 from recbole_raserec.regeneration.stage import regenerated
-from recbole_raserec.runtime.files import check_folder_name, check_outputs, check_writable
+from recbole_raserec.runtime.files import check_files, check_folder_name, check_writable
 from recbole_raserec.runtime.machine import peak_rss_mib, versions
 from recbole_raserec.runtime.progress import bar
 from recbole_raserec.runtime.recbole_faults import init_logger, quieten
@@ -40,14 +41,14 @@ def regenerate(
     """
     quieten()
     begin = perf_counter()
+    if given := {**(config_dict or {}), **parse_arguments(arguments)}.get("result_file"):
+        raise ConfigError("result_file", given, "regenerate writes none", "leave it out")
     config = Config(MODELS[0], dataset, config_file_list, config_dict, arguments)
     config["regenerate"] = config["regenerate"] or REGENERATIONS[0]
     check_heads(config.final_config_dict)  # those of the regenerator, which a run without regeneration does not have
     folder = config.output_path / output
     check_output(output, config["dataset"], folder)
-    if config["result_file"]:
-        raise ConfigError("result_file", config["result_file"], "regenerate writes none", "leave it out")
-    check_outputs(config["checkpoint_dir"], None)
+    check_files(config.final_config_dict)
     init_logger(config)
     original = load_dataset(config)
     separator(original)  # an error before the work, not after it

@@ -142,9 +142,8 @@ class Regeneration:
         """[V, D] item vectors of ``regenerator_pretrained``, or of a backbone trained for a few epochs here."""
         init_seed(self.config["seed"], self.config["reproducibility"])
         model = RaSeRec(self.config, self.dataset).to(self.config["device"])
-        path = self.config["regenerator_pretrained"]
-        if path is not None:
-            restore(path, self.config, model, self.dataset)
+        if self.config["regenerator_pretrained"] is not None:
+            restore("regenerator_pretrained", self.config, model, self.dataset)
         else:
             epochs = self.config["regenerator_embedding_epochs"]
             config = self.config.changed(epochs=epochs, eval_step=epochs, regenerate=None)

@@ -1,4 +1,4 @@
-"""The SQLite file of a memory store: its tables, its creation, its one connection a process, and its errors.
+"""The SQLite file of a memory store: its tables, its creation, a connection to it, and its errors.
 
 SQLite's ``secure_delete`` is not enough to delete bytes. When SQLite moves a row to another page, it may leave a copy
 in the free part of the old page, and a later deletion does not overwrite that copy. So no row with a key or an owner's
@@ -29,9 +29,13 @@ from recbole_raserec.runtime.files import sync
 
 
 class Database:
-    """One store's file. Threads of a process share a connection and wait for one another; so do processes' writers.
+    """A connection to a store's file. Threads that share it wait for one another; so do processes' writers.
 
     Before a fork the connection is closed, because SQLite's locks do not survive it. It is opened again on demand.
+
+    Parameters
+    ----------
+    reads : it only reads, and so it waits for no writer.
 
     Attributes
     ----------
@@ -41,8 +45,9 @@ class Database:
     born : number of this object. Whoever takes the locks of several takes them in this order.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reads: bool = False) -> None:
         self.path, self.lock, self.serial = path, threading.RLock(), 0
+        self._reads = reads
         self.place, self.born = 0, next(_BIRTHS)
         self._connection: sqlite3.Connection | None = None
         _DATABASES.add(self)
@@ -173,9 +178,10 @@ class Database:
                 raise DataError("memory store", str(self.path), problem, "use the version that wrote it")
             connection.executescript(
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON; PRAGMA busy_timeout=1000;"
-                "PRAGMA wal_checkpoint(TRUNCATE);"  # for a process that was killed after a deletion
-                f"PRAGMA busy_timeout={1000 * WAIT:.0f};"
             )
+            if not self._reads:  # for a process that was killed after a deletion
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.execute(f"PRAGMA busy_timeout={1000 * WAIT:.0f}")
             if found[1] == 1:
                 upgrade(connection)
         except BaseException:

@@ -31,3 +31,10 @@ def empty(connection: sqlite3.Connection, where: str, value: Any, epoch: int) ->
     if count:
         connection.execute("UPDATE meta SET epoch = ?", (epoch,))
     return count
+
+
+def remove_empty(connection: sqlite3.Connection) -> None:
+    """Remove what deletions left. Readers begin anew, and the file is untidy until it is written anew."""
+    connection.execute("DELETE FROM memories WHERE epoch IS NOT NULL")
+    connection.execute("DELETE FROM owners WHERE token IS NULL")
+    connection.execute("UPDATE meta SET generation = generation + 1, untidy = 1")

@@ -80,8 +80,8 @@ class IndexCache:
         try:
             with (
                 ExitStack() as still,
-                replacing(self.store.index_path) as draft,
-                replacing(self._header_path) as header,
+                replacing(self.store.index_path, follow=False) as draft,  # a deletion removes what is there
+                replacing(self._header_path, follow=False) as header,
             ):
                 save_index(index, draft)
                 size, sha256 = _digest(draft)

@@ -22,7 +22,7 @@ from recbole_raserec.retrieval.seed import seed
 from recbole_raserec.retrieval.segments import Segment, Tail, merged, whole
 from recbole_raserec.retrieval.snapshot import Snapshot
 from recbole_raserec.retrieval.store import MemoryStore
-from recbole_raserec.retrieval.tokens import Numbers
+from recbole_raserec.retrieval.tokens import Numbers, columns_of
 
 _T = TypeVar("_T")
 _LARGE = 20_000  # memories in the tail, or deleted ones in the base, that are searched over or skipped one by one
@@ -73,6 +73,7 @@ class LivingMemory:
         self._version: tuple[int, int] | None = None
         self._unsaved: tuple[faiss.Index, Mark] | None = None  # a new index, for the disk
         if self._store.exists():
+            self._store.finish()
             self._take_in()
             self._save_index()
         else:
@@ -147,8 +148,7 @@ class LivingMemory:
     def _change(self, change: Callable[[], _T]) -> _T:
         """Change the store, and take in what it holds then. While it waits for other processes, answers go on."""
         with self._store.writing:
-            with self._store.reading:
-                self._ensure_store()
+            self._ensure_store()
             result = change()
             with self._store.reading:
                 self._take_in()
@@ -162,20 +162,29 @@ class LivingMemory:
         base = self._snapshot.base
         rows, items, owners = seed(base, self.items, self.owners)
         created = self._store.create(rows, items, owners, self._key_type)
-        if not created or self._key_type != "float32":  # the search must see the store's keys
-            return self._take_in()
-        for numbers, new in zip(self._numbers, (items, owners)):
-            numbers.learn(dict(enumerate(new, 1)))
-        self._mark = Mark(len(rows), len(items), len(owners), 0, 0, self._store.place())
-        self._keep_index(base)
+        with self._store.reading:
+            if self._mark is not None:
+                return  # a reader has taken it in meanwhile
+            if not created or self._key_type != "float32":  # the search must see the store's keys
+                return self._take_in()
+            for numbers, new in zip(self._numbers, (items, owners)):
+                numbers.learn(dict(enumerate(new, 1)))
+            self._mark = Mark(len(rows), len(items), len(owners), 0, 0, self._store.place())
+            self._keep_index(base)
 
     def _take_in(self) -> None:
         """Read what is new in the store."""
-        self._version = self._store.version()
+        version = self._store.version()
         changes = self._store.changes(self._mark or Mark())
-        if changes.afresh:
-            return self._start(changes)
-        columns = self._columns(changes)
+        if changes.afresh or len(changes.dead):
+            self._unsaved = None  # it may have keys of deleted memories
+        (self._start if changes.afresh else self._continue)(changes)
+        self._merge_if_large()
+        self._version = version  # after an error the next look reads it again
+
+    def _continue(self, changes: Changes) -> None:
+        """Add what is new to the memories."""
+        columns = columns_of(changes, self._numbers, self._store.path)
         self._mark, snapshot = changes.mark, self._snapshot
         if len(changes.rows):
             self._tail.append(**columns)
@@ -184,11 +193,10 @@ class LivingMemory:
             base = base.without(gone) if len(gone) else base
             self._tail.kill(changes.dead)
         self._publish(base, self._tail)
-        self._merge_if_large()
 
     def _start(self, changes: Changes) -> None:
         """Begin anew with all memories of the store."""
-        columns, rows = self._columns(changes), changes.rows
+        columns, rows = columns_of(changes, self._numbers, self._store.path), changes.rows
         cached = self._cache.load(changes.mark)
         split = len(rows) if cached is None else int(np.searchsorted(rows.ids, cached[1], "right"))
         if cached is not None and cached[0].ntotal != split:
@@ -206,15 +214,6 @@ class LivingMemory:
         else:
             base = self._keep_index(base)
         self._publish(base, tail)
-        self._merge_if_large()
-
-    def _columns(self, changes: Changes) -> dict[str, np.ndarray]:
-        """The new rows with the numbers of ``items`` and ``owners``."""
-        columns = dict(vars(changes.rows))
-        for name, numbers, new in zip(("targets", "owners"), self._numbers, (changes.items, changes.owners)):
-            numbers.learn(new)
-            columns[name] = numbers.translate(columns[name], self._store.path)
-        return columns
 
     def _publish(self, base: Segment, tail: Tail) -> None:
         self._tail, self._snapshot = tail, Snapshot(base, tail.segment(), self._guard)

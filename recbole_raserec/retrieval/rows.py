@@ -99,7 +99,7 @@ class Changes:
     Attributes
     ----------
     mark : where this reading ends.
-    afresh : whether this is the whole store, because it was compacted since the mark.
+    afresh : whether this is the whole store, because it was compacted, replaced or restored since the mark.
     rows : new memories.
     dead : [M] ids of deleted memories.
     items, owners : new tokens by number.

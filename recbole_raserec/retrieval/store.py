@@ -15,10 +15,10 @@ import numpy as np
 
 from recbole_raserec.errors import ConfigError, DataError
 from recbole_raserec.retrieval.database import Database
-from recbole_raserec.retrieval.deletion import empty
+from recbole_raserec.retrieval.deletion import empty, remove_empty
 from recbole_raserec.retrieval.rows import Changes, Mark, Rows, insert_rows, key_bytes, last_number, read_rows
 from recbole_raserec.retrieval.schema import FORMAT
-from recbole_raserec.retrieval.tokens import check_room, find_number, insert_token, numbers_of
+from recbole_raserec.retrieval.tokens import check_room, find_number, insert_token, numbers_of, read_tokens
 
 
 class MemoryStore:
@@ -40,7 +40,7 @@ class MemoryStore:
 
     def __init__(self, path: str | Path, width: int, model: str) -> None:
         self.path, self.width, self.model = Path(path), width, model
-        self._database, self._reader = Database(self.path), Database(self.path)  # a reader waits for no writer
+        self._database, self._reader = Database(self.path), Database(self.path, reads=True)
         self.writing, self.reading = self._database.lock, self._reader.lock
 
     @property
@@ -112,11 +112,10 @@ class MemoryStore:
             return rows.ids
         with self._changing() as connection:
             meta = self._meta(connection)
-            packed = key_bytes(rows.keys, meta["key_type"])
             item, owner = (numbers_of(connection, *of, meta["salt"]) for of in (("items", targets), ("owners", owners)))
             if most:
                 check_room(connection, owners, owner, most)
-            insert_rows(connection, replace(rows, targets=item, owners=owner), packed)
+            insert_rows(connection, replace(rows, targets=item, owners=owner), key_bytes(rows.keys, meta["key_type"]))
             last = last_number(connection, "memories")
         return np.arange(last - len(rows) + 1, last + 1)
 
@@ -149,9 +148,7 @@ class MemoryStore:
         """Remove what deletions left, and write the file anew. Other readers will read all of it again."""
         with self._changing() as connection:
             self._meta(connection)
-            connection.execute("DELETE FROM memories WHERE epoch IS NOT NULL")
-            connection.execute("DELETE FROM owners WHERE token IS NULL")
-            connection.execute("UPDATE meta SET generation = generation + 1, untidy = 1")
+            remove_empty(connection)
             self._database.remove_copies()
         self._tidy()
 
@@ -169,9 +166,7 @@ class MemoryStore:
             afresh = is_newer or (mark.generation, mark.place) != (meta["generation"], place)
             since = Mark() if afresh else mark
             rows = read_rows(connection, since.id, self.width, meta["key_type"], str(self.path))
-            new = "SELECT number, token FROM {} WHERE number > ? AND token IS NOT NULL ORDER BY number"
-            items = dict(connection.execute(new.format("items"), (since.item,)))
-            owners = dict(connection.execute(new.format("owners"), (since.owner,)))
+            items, owners = (read_tokens(connection, *of) for of in (("items", since.item), ("owners", since.owner)))
             dead = connection.execute("SELECT id FROM memories WHERE epoch > ?", (since.epoch,)).fetchall()
         end = Mark(last["memories"], last["items"], last["owners"], meta["epoch"], meta["generation"], place)
         return Changes(end, afresh, rows, np.sort(np.array(dead, np.int64).reshape(-1)), items, owners)
@@ -180,6 +175,11 @@ class MemoryStore:
         """A value that differs after another process, or another object, has changed the store."""
         with self._reader.connected() as connection:
             return self._reader.serial, connection.execute("PRAGMA data_version").fetchone()[0]
+
+    def finish(self) -> None:
+        """Finish what a killed process began: a deletion in the log, or the upgrade of an older format."""
+        with self._database.connected():
+            pass
 
     def place(self) -> int:
         """Which file of the disk is the store."""

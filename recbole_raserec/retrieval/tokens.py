@@ -11,6 +11,7 @@ import numpy as np
 
 from recbole_raserec.errors import DataError
 from recbole_raserec.retrieval.names import Names
+from recbole_raserec.retrieval.rows import Changes
 
 _HASH_BYTES = 3  # so few that the hash finds an owner's token, but does not identify a person
 
@@ -35,6 +36,21 @@ class Numbers:
         if len(known) < len(numbers) or (len(known) and self._table[known].min() < 0):
             raise DataError("memory store", str(path), "is damaged (a token is missing)", "restore it from a copy")
         return self._table[numbers]
+
+
+def columns_of(changes: Changes, numbers: tuple[Numbers, Numbers], path: Path) -> dict[str, np.ndarray]:
+    """The new rows of ``changes``, with the recommender's ``numbers`` of items and of owners."""
+    columns = dict(vars(changes.rows))
+    for name, known, new in zip(("targets", "owners"), numbers, (changes.items, changes.owners)):
+        known.learn(new)
+        columns[name] = known.translate(columns[name], path)
+    return columns
+
+
+def read_tokens(connection: sqlite3.Connection, table: str, after: int) -> dict[int, str]:
+    """The tokens of numbers > ``after``."""
+    new = f"SELECT number, token FROM {table} WHERE number > ? AND token IS NOT NULL ORDER BY number"
+    return dict(connection.execute(new, (after,)))
 
 
 def find_number(connection: sqlite3.Connection, table: str, token: str, salt: bytes) -> int | None:

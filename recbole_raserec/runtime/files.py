@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -27,21 +27,20 @@ _BUFFER = 2**20
 
 
 @contextmanager
-def replacing(path: Path, keep: bool = False) -> Iterator[Path]:
+def replacing(path: Path, keep: bool = False, follow: bool = True) -> Iterator[Path]:
     """A temporary path beside ``path``. It replaces ``path`` if the block ends without an error, else it is removed.
-
-    A link is followed: its target is replaced.
 
     Parameters
     ----------
-    keep : the file that is replaced stays as :func:`before` ``path``.
+    keep : the file that is replaced stays as :func:`before` ``path``. Then a link is replaced itself.
+    follow : if ``path`` is a link, its target is replaced.
 
     Raises
     ------
     ConfigError : ``path`` is a folder or a device, its folder cannot be created or written to, or the disk is full.
     """
     check_file("output", path)
-    given, path = path, path if keep else Path(os.path.realpath(path))
+    given, path = path, Path(os.path.realpath(path)) if follow and not keep else path
     made = _missing(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -172,13 +171,16 @@ def check_folder_name(field: str, name: Any, mend: str) -> None:
         raise ConfigError(field, name, "not a folder name", mend)
 
 
-def check_outputs(checkpoint_dir: str, result_file: str | None) -> None:
-    """Raise ConfigError now, and not after hours, if a run could not write its logs, checkpoints or result."""
+def check_files(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError now, and not after hours, if a run could not read its checkpoints, or write what it writes."""
+    for name in ("pretrained", "regenerator_pretrained"):
+        if config[name] and not Path(config[name]).is_file():
+            raise ConfigError(name, config[name], "there is no such file", "give the path of a checkpoint")
     check_writable("the working folder", Path("log"), _LOG_MIB)
-    check_writable("checkpoint_dir", checkpoint_dir)
-    if result_file:
-        check_file("result_file", result_file)
-        check_writable("result_file", Path(result_file).resolve().parent, _RESULT_MIB)
+    check_writable("checkpoint_dir", config["checkpoint_dir"])
+    if file := config["result_file"]:
+        check_file("result_file", file)
+        check_writable("result_file", Path(file).resolve().parent, _RESULT_MIB)
 
 
 def _missing(folder: Path) -> list[Path]:

@@ -178,7 +178,7 @@ class _Endpoints:
         return Response(page, media_type="text/plain; version=0.0.4")
 
     async def openapi(self, request: Request) -> Response:
-        return Answer(document(self._settings, self._service.recommender.items[:3]))
+        return Answer(document(self._settings, self._service.examples))
 
     async def docs(self, request: Request) -> Response:
         return self._html("docs.html")

@@ -38,6 +38,7 @@ class Service:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics, self._tasks = settings, metrics, 0
         self._file, self._recommender = self._load()
+        self.examples = self._recommender.items[:3]
         self._titles, self._pace = Titles(self._recommender), Pace(settings.max_adds / settings.workers)
         _spare_the_collector()
         self._batcher = Batcher(

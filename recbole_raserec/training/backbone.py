@@ -25,7 +25,7 @@ from recbole_raserec.training.course import Course, OnEpoch
 from recbole_raserec.training.queries import Queries, encode_part, rank_queries
 from recbole_raserec.training.stage import StageTrainer
 
-_SAME = 0.05  # by which a metric may differ from that of the training, on another machine say
+_SAME = 0.05  # by which, and by one user, a metric may differ from that of the training, on another machine say
 _LOT = 16  # batches whose prefixes are drawn together
 
 
@@ -60,30 +60,30 @@ def pretrain(
     make_trainer : creates the trainer; the default is :func:`backbone_trainer`.
     """
     if config["pretrained"] is not None:
-        return Pretrained(restore(config["pretrained"], config, model, dataset))
+        return Pretrained(restore("pretrained", config, model, dataset))
     stage = (make_trainer or backbone_trainer)(config, model, dataset)
     valid = stage.run(dataset.sequences.valid_part(), bool(config["show_progress"]), on_epoch)
     return Pretrained(valid, stage.course)
 
 
-def restore(path: str, config: Config, model: RaSeRec, dataset: SequenceDataset) -> dict[str, float]:
-    """Load a trained backbone, rank the validation part with it, and return the metrics.
+def restore(field: str, config: Config, model: RaSeRec, dataset: SequenceDataset) -> dict[str, float]:
+    """Load the trained backbone that parameter ``field`` names, rank the validation part, and return the metrics.
 
     Raises
     ------
-    ConfigError : ``path`` is no backbone of this architecture and these data, or its metrics are not those of its
-        training: then items have other numbers (by other filters, say), or it computes something else.
+    ConfigError : it is no backbone of this architecture and these data, or its metrics are not those of its training:
+        then items have other numbers (by other filters, say), or it computes something else.
     """
-    then = checkpoints.restore_backbone(model.backbone, path, config, dataset.sha256)
-    ranks = rank_backbone(config, model, dataset.sequences.valid_part(), bool(config["show_progress"]))
-    now = recbole_metrics(ranks.unmasked, Metrics.of(config))
-    for name in sorted(then.keys() & now.keys()):
-        if abs(then[name] - now[name]) > _SAME * then[name]:
-            problem = (
-                f"its {name} on the validation part was {then[name]:.4f} in training, and here it is {now[name]:.4f}"
-            )
-            raise ConfigError("pretrained", path, problem, "give the filters and parameters that it was trained with")
-    return now
+    state = checkpoints.restore_backbone(model.backbone, field, config, dataset.sha256)
+    ranks = rank_backbone(config, model, dataset.sequences.valid_part(), bool(config["show_progress"])).unmasked
+    as_then = Metrics.of(state["config"])
+    now = recbole_metrics(ranks, as_then)
+    for name, then in state["valid"].items():
+        if abs(then - now[name]) > _SAME * then + 1 / len(ranks) + 10.0**-as_then.decimals:
+            problem = f"its {name} on the validation part was {then:.4f} in training, and here it is {now[name]:.4f}"
+            mend = "give the filters and parameters that it was trained with"
+            raise ConfigError(field, config[field], problem, mend)
+    return recbole_metrics(ranks, Metrics.of(config))
 
 
 def rank_backbone(config: Config, model: RaSeRec, part: Prefixes, show_progress: bool) -> Ranks:

@@ -140,12 +140,12 @@ def best_of(path: Path, valid: dict[str, float] | None, device: Any, last: int |
     return None
 
 
-def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, path: str) -> None:
+def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, path: str, field: str) -> None:
     """Raise ConfigError unless ``state`` is a backbone's best epoch, with the configured architecture and data."""
     if state["stage"] != "pretrain" or "valid" not in state:
         held = "the last epoch of a run" if "optimizer" in state else f"stage {state['stage']}"
         mend = "give the file *-pretrain-*.pth without .last"
-        raise ConfigError("pretrained", path, f"it holds {held}, not a trained backbone", mend)
+        raise ConfigError(field, path, f"it holds {held}, not a trained backbone", mend)
     names = [name for name, row in PARAMETERS.items() if row.architecture]
     if not config.get("average_weight"):
         names = [name for name in names if name not in ("average_window", "average_form")]
@@ -153,24 +153,25 @@ def check_fits(state: dict[str, Any], config: dict[str, Any], data_sha256: str, 
         theirs, ours = (settings.get(name, NEWER.get(name)) or 0 for settings in (state["config"], config))
         if theirs != ours:
             problem = f"it was trained with {name}={theirs}, and this run has {name}={ours}"
-            raise ConfigError("pretrained", path, problem, f"give --{name}={theirs}, or another checkpoint")
+            raise ConfigError(field, path, problem, f"give --{name}={theirs}, or another checkpoint")
     for name in ("split", "time_shares"):
         theirs, ours = (relevant(each, "pretrain").get(name, NEWER[name]) for each in (state["config"], config))
         if theirs != ours:
             problem = f"it was trained with {name}={theirs}, so it may have seen what is to be predicted"
-            raise ConfigError("pretrained", path, problem, f"give one that was trained with {name}={ours}")
+            raise ConfigError(field, path, problem, f"give one that was trained with {name}={ours}")
     if state["data_sha256"] != data_sha256:
         problem = f"it was trained on other data (SHA-256 {state['data_sha256'][:12]}..., here {data_sha256[:12]}...)"
-        raise ConfigError("pretrained", path, problem, "pre-train on this data set")
+        raise ConfigError(field, path, problem, "pre-train on this data set")
 
 
-def restore_backbone(backbone: nn.Module, path: str, config: Config, data_sha256: str) -> dict[str, float]:
-    """Load a trained backbone's weights from ``path``. Return its validation metrics."""
-    state = load(path, config["device"])
-    check_fits(state, config.plain(), data_sha256, path)
+def restore_backbone(backbone: nn.Module, field: str, config: Config, data_sha256: str) -> dict[str, Any]:
+    """Load the weights from the checkpoint that parameter ``field`` names. Return its state."""
+    path = config[field]
+    state = load(path, config["device"], field)
+    check_fits(state, config.plain(), data_sha256, path, field)
     try:
         backbone.load_state_dict(state["state_dict"])
     except RuntimeError as error:
         problem = f"its weights are of another backbone ({' '.join(str(error).split())[:200]})"
-        raise ConfigError("pretrained", path, problem, "give the parameters that it was trained with") from error
-    return state["valid"]
+        raise ConfigError(field, path, problem, "give the parameters that it was trained with") from error
+    return state

@@ -19,7 +19,7 @@ from recbole_raserec.data.dataset import SequenceDataset, load_dataset
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.pipeline import build_model
 from recbole_raserec.regeneration.stage import regenerated
-from recbole_raserec.runtime.files import check_outputs, only_writer
+from recbole_raserec.runtime.files import check_files, only_writer
 from recbole_raserec.runtime.ray import connected
 from recbole_raserec.runtime.recbole_faults import init_logger, quieten
 from recbole_raserec.training import checkpoints
@@ -83,7 +83,7 @@ def tune(
     _check_space(space, sources, config)
     for dimension in space:
         dimension.domain(search == "grid")
-    check_outputs(config["checkpoint_dir"], config["result_file"])
+    check_files(config.final_config_dict)
     init_logger(config)
     data = load_dataset(config)
     with connected(ray_address), only_writer(folder / "trials", resume, field="output"):
@@ -139,7 +139,7 @@ def _check_space(space: list[Dimension], sources: Sources, config: Config) -> No
         if name in given:
             problem = "is in the params_file too"
             raise ConfigError(f"--{name}", given[name], problem, "leave one of the two out")
-        if dimension.kind in ("uniform", "loguniform") and is_whole(config, name):
+        if dimension.draws_fractions and is_whole(config, name):
             problem = f"{dimension.kind} draws fractions, and {name} is a whole number"
             raise ConfigError(name, list(dimension.values), problem, f"write {name}: {{randint: [low, high + 1]}}")
         for value in dimension.examples:

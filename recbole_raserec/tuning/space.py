@@ -39,6 +39,13 @@ class Dimension:
             return self.values[0], self.values[1] - 1
         return self.values if self.kind == "choice" else self.values[:2]
 
+    @property
+    def draws_fractions(self) -> bool:
+        """Whether it draws numbers that are not whole."""
+        if self.kind == "quniform":
+            return any(value != int(value) for value in (self.values[0], self.values[2]))
+        return self.kind in ("uniform", "loguniform")
+
     def domain(self, grid: bool) -> Any:
         """The dimension in Ray Tune's form; ``grid`` tries every choice in turn.
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.retrieval import living as living_module
 from recbole_raserec.retrieval import segments
+from recbole_raserec.retrieval.index_cache import IndexCache
 from recbole_raserec.retrieval.living import IndexSettings, LivingMemory
 from recbole_raserec.retrieval.memory import MemoryBank, normalise
 from recbole_raserec.retrieval.names import Names
@@ -518,7 +519,36 @@ def test_an_index_that_was_built_before_anothers_deletion_is_not_kept(tmp_path):
     other = open_living(tmp_path / "m", [], index=IVF)
     other.forget(owner="u1")
     living._keep_index(living.snapshot().base)  # does not know of it yet
+    living._save_index()
     assert not list(tmp_path.glob("*index*"))
+
+
+def test_no_index_is_written_after_a_deletion(tmp_path, monkeypatch):
+    """It would hold the deleted keys until the check at its end."""
+    written = []
+    monkeypatch.setattr(IndexCache, "save", lambda cache, index, mark: written.append(mark))
+    rng = np.random.default_rng(0)
+    living = open_living(tmp_path / "m", random_memories(rng, 1, 200, ties=False), index=IVF)
+    assert living.forget(owner="u1")  # the first change, which creates the store
+    assert not written
+    living.compact()
+    assert len(written) == 1
+
+
+def test_a_look_that_fails_is_made_again(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    one = open_living(tmp_path / "m", random_memories(rng, 1, 20))
+    add(one, random_memories(rng, 21, 1))
+    two = open_living(tmp_path / "m", [])
+    add(one, random_memories(rng, 22, 1))
+    changes = two._store.changes
+    monkeypatch.setattr(two._store, "changes", lambda mark: changes(mark) and 1 / 0)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            two.refresh()
+    monkeypatch.undo()
+    two.refresh()
+    assert len(two) == len(one)
 
 
 def test_forgotten_keys_are_in_no_file_also_not_in_the_index(tmp_path, monkeypatch):

@@ -158,7 +158,7 @@ def test_the_log_has_no_deleted_bytes_after_a_deletion_that_was_cut_short(tmp_pa
     store.forget(owner="secret")
     assert key.tobytes() in every_byte(tmp_path / "folder")
     with closing(MemoryStore(store.path, D, "model")) as after:
-        after.changes(Mark())
+        after.finish()
         assert key.tobytes() not in every_byte(tmp_path / "folder")
 
 

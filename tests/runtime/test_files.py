@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.runtime.files import before, check_outputs, check_writable, replacing, write_text
+from recbole_raserec.runtime.files import before, check_files, check_writable, replacing, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_folder(own_folder):
@@ -40,9 +40,13 @@ def test_a_link_is_followed_and_nothing_but_a_file_is_replaced():
         with pytest.raises(ConfigError, match="is not a file"):
             write_text(Path(name), "new")
     assert Path("pipe").is_fifo()
+    none = {"checkpoint_dir": "saved", "result_file": None, "pretrained": None, "regenerator_pretrained": None}
     for name in ("folder", "pipe"):
         with pytest.raises(ConfigError, match=f"result_file='{name}': is not a file"):
-            check_outputs("saved", name)
+            check_files({**none, "result_file": name})
+    for name in ("pretrained", "regenerator_pretrained"):
+        with pytest.raises(ConfigError, match=f"^{name}='typo.pth': there is no such file"):
+            check_files({**none, name: "typo.pth"})
 
 
 def test_a_folder_that_is_a_file_or_full_is_an_error(own_folder, monkeypatch):

@@ -204,8 +204,10 @@ def test_a_pretrained_backbone_that_ranks_otherwise_is_refused(make_config):
     vectors = state["state_dict"]["item_embedding.weight"]
     vectors[1:] = vectors[1:].flip(0)
     checkpoints.save(Path("renumbered.pth"), state)
-    with pytest.raises(ConfigError, match=r"its ndcg@10 on the validation part was .* in training, and here"):
-        load_into(make_config(pretrained="renumbered.pth"))
+    for how in ({}, other, {"metric_decimal_place": 1}):
+        with pytest.raises(ConfigError, match=r"its \w+@\d+ on the validation part was .* in training, and here"):
+            load_into(make_config(pretrained="renumbered.pth", **how))
+    assert load_into(make_config(pretrained=path, metric_decimal_place=1)).course is None
 
     state["state_dict"]["item_embedding.weight"] = vectors[:-1]
     checkpoints.save(Path("smaller.pth"), state)

@@ -120,6 +120,7 @@ def test_optuna_and_asha_end_with_a_best_trial(more, space, own_folder):
         ("alpha: {uniform: [0, 1]}", "--resources_per_trial=cpu=nan", "not an amount"),
         ("alpha: {uniform: [0, 1]}", "--resources_per_trial=cpu=-1", "not an amount"),
         ("top_k: {uniform: [5, 20]}", "", "write top_k: {randint"),
+        ("top_k: {quniform: [5, 20, 2.5]}", "", "write top_k: {randint"),
         ("alpha: {uniform: [0, 1]}", "--result_file=r.json", "a search writes to --output"),
     ],
 )
