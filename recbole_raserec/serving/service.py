@@ -33,6 +33,10 @@ class Service:
     ----------
     settings : the model is loaded from there; RaSeRecError says why it cannot be.
     metrics : where calls and reloads are counted.
+
+    Attributes
+    ----------
+    examples : tokens of three items.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
@@ -135,16 +139,16 @@ class Service:
         ------
         RaSeRecError : it cannot be loaded, or the store is of another backbone. The old model goes on.
         """
-        old = self._recommender
         if _identity(self._settings.model_file) == self._file:
             return "unchanged"
+        old = self._recommender
         try:
             self._file, self._recommender = self._load()
         except Exception as error:
             self._metrics.reloads.labels("refused").inc()
             log("reload refused", error=str(error) if isinstance(error, RaSeRecError) else type(error).__name__)
             raise
-        self._titles = Titles(self._recommender)
+        self.examples, self._titles = self._recommender.items[:3], Titles(self._recommender)
         self._metrics.reloads.labels("loaded").inc()
         log("reloaded", model_file=self._settings.model_file)
         old.memory.close()  # who still uses it opens the file again
