@@ -137,7 +137,7 @@ class Recommender:
         return onnx_file.write(self._trained.model.backbone, self._trained.items.tokens, Path(path))
 
     def as_of(self, time: Any) -> Recommender:
-        """This recommender with its memory as it was at ``time``; see :meth:`.recommending.memory.Memory.as_of`."""
+        """This recommender with the memories until ``time`` (seconds, or a date) or without one; no forgotten ones."""
         return Recommender(self._trained, self._living, seconds_of(time))
 
     def view(self) -> View:

@@ -111,10 +111,6 @@ class Memory:
         """Delete the memories with a time before ``before`` (seconds, or a date). Return how many."""
         return self._living.expire(seconds_of(before, "before"))
 
-    def as_of(self, time: Any) -> Snapshot:
-        """The memories with a time until ``time`` (seconds, or a date) or without one; no forgotten ones."""
-        return self.refresh().as_of(seconds_of(time))
-
     def compact(self) -> None:
         """Write the store anew without the traces of deletions, and build its index anew."""
         self._living.compact()

@@ -44,7 +44,7 @@ def test_sequences_keep_their_order():
     assert (done.users, done.items, done.interactions) == (2, 5, 8)
 
 
-@pytest.mark.parametrize("name", ["my shop", "a/b", "/tmp/x", "..", ""])
+@pytest.mark.parametrize("name", ["my shop", "a/b", "/a/b", "..", ""])
 def test_a_name_that_is_no_folder_is_refused(name):
     with pytest.raises(ConfigError, match="not a folder name"):
         convert(write(GOOD), "sequences", name, "out", show_progress=False)
