@@ -94,7 +94,10 @@ def _check_filters(final: dict[str, Any]) -> None:
     counts = ("user_inter_num_interval", "item_inter_num_interval")
     final.update({name: str(final[name]) for name in counts if isinstance(final[name], list)})  # "[5,9]" is read as one
     values = {name: final[name] for name in counts}
-    for field, value in (final.get("val_interval") or {}).items():
+    of_fields = final.get("val_interval") or {}
+    if not isinstance(of_fields, dict):
+        raise ConfigError("val_interval", of_fields, "names no field", 'for example {"rating": "[3,inf)"}')
+    for field, value in of_fields.items():
         values[f"val_interval of {field}"] = None if isinstance(value, (list, tuple, set)) else value  # of tokens
     for name, value in values.items():
         if value is not None and not all(map(_is_interval, str(value).split(";"))):

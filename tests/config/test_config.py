@@ -107,6 +107,7 @@ def test_defaults_are_recboles_and_ours():
         ("--user_inter_num_interval=[9,5]", "is not an interval"),
         ("--user_inter_num_interval=[0,5);5-10", "is not an interval"),
         ("--val_interval={'timestamp':'>3'}", "val_interval of timestamp='>3': is not an interval"),
+        ("--val_interval=[0,5]", "names no field"),
         ("--rm_dup_inter=frist", "did you mean 'first'"),
         ("--index_factory=Flatt", "index_factory='Flatt': FAISS knows no such index"),
         ("--index_factory=IVF16,PQ7", "FAISS knows no such index of 64 numbers"),
