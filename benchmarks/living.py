@@ -3,8 +3,10 @@
   --dataset=ml-100k     a data set with times
   --data_path=          its folder; ml-100k is in RecBole's package
   --seeds=2020,2021,2022
+  --filter=             fewest interactions of a user and of an item, such as [5,inf); none by default
   --shares=0.8,0.1,0.1  of the interactions, in the order of time: training, validation, test
-  --output=FILE         benchmarks/results/living.json
+  --folder=             of the checkpoints, so that a stopped call goes on; by default they are not kept
+  --output=FILE         benchmarks/results/living-<data set>.json
 
 With split=time a model is trained on what happened before one moment, and each user's first interaction after a later
 moment is predicted. Three memories are compared under the same weights: the training pairs; these and all pairs up to
@@ -31,7 +33,8 @@ from recbole_raserec.evaluation.ranking import MEMORIES_BY_TIME  # noqa: E402
 from recbole_raserec.evaluation.significance import Resampling, improvements  # noqa: E402
 from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
 
-OPTIONS = {"dataset": "ml-100k", "data_path": "", "seeds": "2020,2021,2022", "shares": "0.8,0.1,0.1"}
+OPTIONS = {"dataset": "ml-100k", "data_path": "", "seeds": "2020,2021,2022", "filter": "", "shares": "0.8,0.1,0.1"}
+FILTERED = ("user_inter_num_interval", "item_inter_num_interval")
 PAPER = {"safeguard": False, "retrieval_strength": 1.0, "popularity_adjustment": 0.0}
 VARIANTS: dict[str, dict[str, Any]] = {"paper": PAPER, "default": {}}
 SYSTEMS = ("backbone", *MEMORIES_BY_TIME)
@@ -39,10 +42,13 @@ PAIRS = {"living over frozen": ("train+valid", "living"), "living over backbone"
 
 
 def main(argv: list[str]) -> None:
-    options = read_options(argv, {**OPTIONS, "output": str(HERE / "results" / "living.json")})
+    options = read_options(argv, {**OPTIONS, "folder": "", "output": ""})
+    output = Path(options.pop("output") or HERE / "results" / f"living-{options['dataset']}.json")
+    kept = options.pop("folder")
     with tempfile.TemporaryDirectory() as folder:
-        variants = {name: measure(options, {**more, "checkpoint_dir": folder}) for name, more in VARIANTS.items()}
-    output = Path(options.pop("output"))
+        place = {"checkpoint_dir": kept or folder}
+        variants = {name: measure(options, {**more, **place}) for name, more in VARIANTS.items()}
+    del options["data_path"]  # of the machine; the result has the data's SHA-256
     with replacing(output) as file:
         file.write_text(json_line({"options": options, "variants": variants}) + "\n", encoding="utf-8")
 
@@ -50,6 +56,7 @@ def main(argv: list[str]) -> None:
 def measure(options: dict[str, str], more: dict[str, Any]) -> dict[str, Any]:
     """The figures of each seed, and gains over the same users, means of all seeds."""
     place = {"data_path": options["data_path"]} if options["data_path"] else {}
+    place |= dict.fromkeys(FILTERED, options["filter"]) if options["filter"] else {}
     fixed = {"split": "time", "time_shares": [float(share) for share in options["shares"].split(",")]}
     results = []
     for seed in map(int, options["seeds"].split(",")):
