@@ -31,11 +31,12 @@ from torch import Tensor, nn  # noqa: E402
 
 from benchmarks import read_options  # noqa: E402
 from benchmarks.bench import beauty  # noqa: E402
+from benchmarks.tables import RESAMPLING  # noqa: E402
 from recbole_raserec import Config, RaSeRec, SequenceDataset  # noqa: E402
 from recbole_raserec.backbones.sasrec import SASRec  # noqa: E402
 from recbole_raserec.evaluation.metrics import Metrics, both_protocols  # noqa: E402
 from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks  # noqa: E402
-from recbole_raserec.evaluation.significance import Resampling, paired_improvement  # noqa: E402
+from recbole_raserec.evaluation.significance import paired_improvement  # noqa: E402
 from recbole_raserec.nn.dropout import Dropout  # noqa: E402
 from recbole_raserec.runtime.files import json_line  # noqa: E402
 from recbole_raserec.training.backbone import BackboneTrainer  # noqa: E402
@@ -108,8 +109,7 @@ def describe(runs: dict[str, np.ndarray], plain: dict[str, np.ndarray], metrics:
     }
     row: dict[str, Any] = {"epochs": runs["epochs"].tolist(), "test": test}
     if runs is not plain:
-        resampling = Resampling(2000, seed=0)
-        row["change_percent"] = {p: paired_improvement(plain[p], runs[p], metrics, resampling) for p in PROTOCOLS}
+        row["change_percent"] = {p: paired_improvement(plain[p], runs[p], metrics, RESAMPLING) for p in PROTOCOLS}
     return row
 
 

@@ -8,22 +8,24 @@ from benchmarks.tables import PROTOCOLS, Run, cell, gain, interval, mean, seeds,
 
 
 def beside_full_table(full: list[Run], others: dict[str, list[Run]]) -> str:
-    """N@10 of backbone and RaSeRec, the gain of RaSeRec over its backbone, and that over RaSeRec of ``full``.
+    """N@10 of backbone and RaSeRec, the gain of RaSeRec over its backbone, and of both over those of ``full``.
 
     Parameters
     ----------
     full : the runs of ``--preset=full`` with SASRec.
     others : label -> runs of the same seeds as ``full``, or of some of them.
     """
-    head = ["settings", "protocol", "backbone, N@10", "with retrieval, N@10", "gain, %", "over the first row, %"]
+    head = ["settings", "protocol", "backbone, N@10", "with retrieval, N@10", "gain, %"]
+    head += ["backbone over the first row's, %", "with retrieval over the first row, %"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for label, runs in {"SASRec, `--preset=full`": full, **others}.items():
         same = [run for run in full if run["seed"] in {other["seed"] for other in runs}]
         for protocol in PROTOCOLS:
             cells = [mean(test_of(run, side)[protocol]["ndcg@10"] for run in runs) for side in ("backbone", "train")]
-            over = "" if runs is full else gain(same, "train", runs, "train", protocol)
-            gains = f"{gain(runs, 'backbone', runs, 'train', protocol)} | {over}"
-            lines.append(f"| {label}, {seeds(runs)} | {protocol} | {' | '.join(cells)} | {gains} |")
+            cells.append(gain(runs, "backbone", runs, "train", protocol))
+            for side in ("backbone", "train"):
+                cells.append("" if runs is full else gain(same, side, runs, side, protocol))
+            lines.append(f"| {label}, {seeds(runs)} | {protocol} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -52,7 +52,6 @@ TABLES = (
     ("benchmarks", "rectools", "rectools.json", speed_tables.rectools_table),
     ("memory", "newitems", "new-items.json", memory_tables.new_items_table),
     ("memory", "living", "living-ml-100k.json", memory_tables.living_table),
-    ("memory", "livinggroceries", "living-groceries.json", memory_tables.living_table),
     ("memory", "poisoning", "poisoning.json", memory_tables.poisoning_table),
     ("reliability", "faults", "kills-pipeline.json", reliability_tables.faults_table),
     ("reliability", "fuzz", "fuzz.json", reliability_tables.fuzz_table),
@@ -104,19 +103,13 @@ def page(headline: list[tables.Run]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def blocks(
-    results: list[tables.Run],
-    headline: list[tables.Run],
-    swept: list[tables.Run],
-    bench: dict,
-    published: dict,
-) -> dict[str, str]:
+def blocks(headline: list[tables.Run], swept: list[tables.Run], bench: dict, published: dict) -> dict[str, str]:
     """The name and the content of each block of docs/benchmarks.md."""
     full = [run for run in headline if run["config"].get("preset") == "full"]
     return {
         "accuracy": headline_tables(headline, published),
         "below": below_table(headline, published),
-        "ablation": tables.ablation_table([run for run in results if tables.in_ablation(run)]),
+        "ablation": tables.ablation_table([run for run in headline if tables.in_ablation(run)]),
         "groups": tables.group_table(full, "item_popularity", ("quintile 1", "tail", "head")),
         "drift": tables.drift_table([run for run in swept if "drift" in run]),
         "bench": speed_tables.bench_table(bench) + "\n\n" + speed_tables.growth_table(bench),
@@ -126,8 +119,7 @@ def blocks(
 
 def pages(published: dict, swept: list[Path]) -> dict[str, str]:
     """The text of each of ``PAGES``, from the result files."""
-    results = _runs("amazon-*.json")
-    headline = [run for run in results if tables.in_headline(run["config"])]
+    headline = _runs("amazon-*.json")
     bench = _json("bench-cpu.json")
     runs = [read_result(file) for file in swept]
     texts = {name: file.read_text(encoding="utf-8") for name, file in PAGES.items()}
@@ -135,21 +127,18 @@ def pages(published: dict, swept: list[Path]) -> dict[str, str]:
     def put(place: str, name: str, block: str) -> None:
         texts[place] = replace_block(texts[place], name, block)
 
-    for name, block in blocks(results, headline, runs, bench, published).items():
+    for name, block in blocks(headline, runs, bench, published).items():
         put("benchmarks", name, block)
     for place, name, file, table in TABLES:
-        if (RESULTS / file).exists():
-            put(place, name, table(_json(file)))
+        put(place, name, table(_json(file)))
     exact, lists = (_runs(f"recall/*-{index}-*.json") for index in ("exact", "lists"))
-    if exact:
-        put("size", "recall", size_tables.recall_table(exact, lists))
-    if found := {label: of_row for label, files in BESIDE_FULL.items() if (of_row := _runs(files))}:
-        put("backbones", "figures", beside_full_table(exact, found))
-    if guarded := _runs("safeguard/*.json"):
-        full = [run for run in headline if run["config"].get("preset") == "full"]
-        put("safeguard", "nobody", safeguard_tables.nobody_table(guarded, full, _json("safeguard-groups.json")["rows"]))
-    if own := _runs("own/*.json"):
-        put("safeguard", "own", safeguard_tables.own_table(own))
+    put("size", "recall", size_tables.recall_table(exact, lists))
+    beside = {label: _runs(files) for label, files in BESIDE_FULL.items()}
+    put("backbones", "figures", beside_full_table(exact, beside))
+    full = [run for run in headline if run["config"].get("preset") == "full"]
+    pooled = _json("safeguard-groups.json")["rows"]
+    put("safeguard", "nobody", safeguard_tables.nobody_table(_runs("safeguard/*.json"), full, pooled))
+    put("safeguard", "own", safeguard_tables.own_table(_runs("own/*.json")))
     put("README", "results", front_table(headline, published))
     put(
         "README",
@@ -170,11 +159,17 @@ def problems(written: dict[str, str], published: dict) -> list[str]:
 
 
 def _runs(pattern: str) -> list[tables.Run]:
-    return [read_result(file) for file in sorted(RESULTS.glob(pattern))]
+    return [read_result(file) for file in _files(pattern)]
 
 
 def _json(name: str) -> dict:
-    return json.loads((RESULTS / name).read_text(encoding="utf-8"))
+    return json.loads(_files(name)[0].read_text(encoding="utf-8"))
+
+
+def _files(pattern: str) -> list[Path]:
+    """The result files of a block. Without any, its page would keep figures that no file holds."""
+    found = sorted(RESULTS.glob(pattern))
+    return found or sys.exit(f"error: {RESULTS / pattern} is missing, and a table is made of it")
 
 
 def main(argv: list[str]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-from benchmarks.tables import KINDS, METRICS, PROTOCOLS, Run, gain, grouped, seeds, short
+from benchmarks.tables import KINDS, METRICS, PROTOCOLS, Run, gain, of_pairs, ranks_sha256, seeds, short
 
 WATCHED = "ndcg@10"
 
@@ -14,21 +15,22 @@ def nobody_table(guarded: list[Run], full: list[Run], pooled: list[Run]) -> str:
     """Gain in N@10 over the backbone of the same runs, and the groups of users that fall significantly.
 
     Of ``full``, the runs of ``--preset=full``, those are shown that have the data, backbones and seeds of ``guarded``.
-    ``pooled`` are the rows of benchmarks/seed_groups.py.
+    ``pooled`` are the rows of benchmarks/seed_groups.py. Runs that it has no row of end the program.
     """
     lines = [
         "| data, backbone | settings | seeds | chosen | gain in N@10, % | masked gain, % "
         "| groups that fall significantly with a seed | over the seeds | over the seeds, six metrics |",
         "|---" * 9 + "|",
     ]
-    for (data, backbone), systems in grouped(guarded).items():
-        runs = [run for of in systems.values() for run in of]
+    for (data, backbone), runs in of_pairs(guarded).items():
         same = [run for run in full if _identity(run) in map(_identity, runs)]
         for settings, shown in (("`--preset=full`", same), ("`--preset=safe`", runs)):
             if shown:
                 gains = " | ".join(gain(shown, "backbone", shown, "train", protocol) for protocol in PROTOCOLS)
                 chosen = "; ".join(dict.fromkeys(map(_chosen, shown)))
-                of_seeds = [row for row in pooled if _is_of(row, shown)]
+                of_seeds = [row for row in pooled if row["ranks_sha256"] == ranks_sha256(shown)]
+                if not of_seeds:
+                    sys.exit(f"error: no row of {data}, {backbone}, {settings}: run python benchmarks/seed_groups.py")
                 falling = f"{_falling(shown)} | {_falling(of_seeds)} | {_falling(of_seeds, METRICS)}"
                 lines.append(f"| {data}, {backbone} | {settings} | {seeds(shown)} | {chosen} | {gains} | {falling} |")
     return "\n".join(lines)
@@ -61,13 +63,6 @@ def own_table(runs: list[Run]) -> str:
         falling = f"{_falling(same)} | {_falling(same, METRICS)}"
         lines.append(f"| {data} | {seeds(same)} | {chosen} | {gains} | {falling} |")
     return "\n".join(lines)
-
-
-def _is_of(row: Run, runs: list[Run]) -> bool:
-    """Is this row of the pooled gains the one of these runs?"""
-    who = [_identity({**row, "seed": seed}) for seed in row["seeds"]]
-    guarded = bool(runs[0]["config"].get("safeguard"))
-    return row["guarded"] == guarded and sorted(who) == sorted(map(_identity, runs))
 
 
 def _falling(runs: list[Run], metrics: Sequence[str] = (WATCHED,)) -> str:

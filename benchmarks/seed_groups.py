@@ -22,7 +22,7 @@ sys.path.insert(0, str(HERE.parent))
 import numpy as np  # noqa: E402
 
 from benchmarks import read_options  # noqa: E402
-from benchmarks.tables import RESAMPLING, ranks_of  # noqa: E402
+from benchmarks.tables import RESAMPLING, ranks_of, ranks_sha256  # noqa: E402
 from recbole_raserec.config.config import Config  # noqa: E402
 from recbole_raserec.data.dataset import load_dataset  # noqa: E402
 from recbole_raserec.evaluation.groups import user_groups  # noqa: E402
@@ -66,8 +66,8 @@ def pooled(runs: list[Result], data_path: str) -> dict[str, Any]:
         for kind, of_kind in kinds.items()
     }
     facts = {"dataset": first.dataset, "backbone": {"name": first.backbone["name"]}, "versions": first.versions}
-    guarded = bool(first.config.get("safeguard"))  # older files do not have it
-    return {**facts, "guarded": guarded, "seeds": [run.seed for run in runs], "groups": groups}
+    which = {"seeds": [run.seed for run in runs], "ranks_sha256": ranks_sha256(runs)}
+    return {**facts, **which, "groups": groups}
 
 
 def _gains(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.end_to_end import STAGES, WHOLE
-from benchmarks.tables import PROTOCOLS, Run, gain, mean, seeds, test_of
+from benchmarks.tables import PROTOCOLS, Run, cell, gain, interval, mean, seeds, test_of
 
 _TITLES = {"finetune_epoch": "one fine-tuning epoch", "epoch": "one epoch", "evaluate": "evaluate, both protocols"}
 
@@ -74,9 +74,9 @@ def stride_table(result: dict[str, Any]) -> str:
     ]
     for row in result["rows"]:
         stride = f"auto ({row['stride']})" if row["window_stride"] == "auto" else str(row["stride"])
-        gain = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*row["gain_over_exact"]) if "gain_over_exact" in row else ""
+        over_exact = interval(*row["gain_over_exact"]) if "gain_over_exact" in row else ""
         lines.append(
             f"| {row['dataset']}, {row['seed']} | {stride} | {row['items_read_a_pair']:.2f} | {row['epoch_cpu_s']:.1f} "
-            f"| {row['peak_mib']:,.0f} | {row['valid']:.4f} | {gain} |"
+            f"| {row['peak_mib']:,.0f} | {cell(row['valid'])} | {over_exact} |"
         )
     return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.tables import PROTOCOLS, cell, interval, mean
+from benchmarks.tables import PROTOCOLS, cell, interval
 
 LIMITS = {"flops": "arithmetic", "bytes": "memory"}
 BESIDE = {
@@ -29,13 +29,9 @@ def bench_table(result: dict) -> str:
             f"| {row['stage']} | {row['data']} | {BESIDE.get(row['stage'], 'plain loop')} "
             f"| {row['peer_s']:.2f} | {row['ours_s']:.2f} "
             f"| {row['ratio']:.3g}x [{low:.3g}, {high:.3g}] | {row['peer_mib']} | {row['ours_mib']} "
-            f"| {_share_of_limit(row)} |"
+            f"| {100 * row['roofline']:.0f} % of {LIMITS[row['limit']]} |"
         )
     return "\n".join(lines)
-
-
-def _share_of_limit(row: dict) -> str:
-    return f"{100 * row['roofline']:.0f} % of {LIMITS[row['limit']]}" if "roofline" in row else ""  # older runs
 
 
 def growth_table(result: dict) -> str:
@@ -57,7 +53,7 @@ def paths_table(rows: list[dict]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        test = [mean([row["test"][protocol]["ndcg@10"]]) for protocol in PROTOCOLS]
+        test = [cell(row["test"][protocol]["ndcg@10"]) for protocol in PROTOCOLS]
         changes = ["", ""]
         if "change_percent" in row:
             changes = [interval(*row["change_percent"][protocol]["ndcg@10"]) for protocol in PROTOCOLS]

@@ -1,7 +1,9 @@
-"""The tables of the README in markdown, from result files. No figure is typed by hand."""
+"""The tables of docs/benchmarks.md and benchmarks/results/README.md in markdown, from result files."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import statistics
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -27,7 +29,15 @@ METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20")
 
 
 def seeds(runs: list[Run]) -> str:
-    return f"{len(runs)} seeds" if len(runs) > 1 else f"seed {runs[0]['seed']}"
+    number = len({run["seed"] for run in runs})
+    assert number == len(runs), "two of these runs have the same seed"
+    return f"{number} seeds" if number > 1 else f"seed {runs[0]['seed']}"
+
+
+def ranks_sha256(runs: list[Run]) -> str:
+    """What the ranks of the test users by backbones and RaSeRec are, in the order of the runs."""
+    sides = [run["test_ranks"][side] for run in runs for side in ("backbone", "train")]
+    return hashlib.sha256(json.dumps(sides, sort_keys=True).encode()).hexdigest()
 
 
 def full_table(results: list[Run]) -> str:
@@ -46,16 +56,19 @@ def full_table(results: list[Run]) -> str:
 def grouped(results: list[Run]) -> dict[tuple[str, str], dict[str, list[Run]]]:
     """Runs grouped by data set, backbone (SASRec first) and :func:`system`."""
     groups: dict[tuple[str, str], dict[str, list[Run]]] = {}
-    for result in sorted(results, key=_place):
-        of_data = groups.setdefault((result["dataset"]["name"], result["backbone"]["name"]), {})
-        of_data.setdefault(system(result["config"]), []).append(result)
+    for pair, runs in of_pairs(results).items():
+        systems = groups.setdefault(pair, {})
+        for run in sorted(runs, key=lambda run: list(SYSTEMS).index(run["config"].get("preset"))):
+            systems.setdefault(system(run["config"]), []).append(run)
     return groups
 
 
-def _place(run: Run) -> tuple[str, bool, int]:
-    """The sort key of a headline run in the tables."""
-    preset = list(SYSTEMS).index(run["config"].get("preset"))
-    return run["dataset"]["name"], run["backbone"]["name"] != "SASRec", preset
+def of_pairs(runs: list[Run]) -> dict[tuple[str, str], list[Run]]:
+    """Runs grouped by data set and backbone (SASRec first)."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in sorted(runs, key=lambda run: (run["dataset"]["name"], run["backbone"]["name"] != "SASRec")):
+        groups.setdefault((run["dataset"]["name"], run["backbone"]["name"]), []).append(run)
+    return groups
 
 
 def short(metric: str) -> str:
@@ -229,11 +242,6 @@ def system(config: dict) -> str:
     if any(config.get("mixture_weight", [])):
         parts.append("mixture")
     return ", ".join(part for part in parts if part)
-
-
-def in_headline(config: dict) -> bool:
-    """Whether a run is only a backbone with RaSeRec, or a preset. All other runs belong to the ablation."""
-    return not system(config) or config.get("preset") is not None
 
 
 def in_ablation(run: Run) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.safeguard_tables import nobody_table, own_table
-from benchmarks.tables import METRICS, PROTOCOLS
+from benchmarks.tables import METRICS, PROTOCOLS, ranks_sha256
 from recbole_raserec.evaluation.significance import pack_ranks
 
 CONFIG = {"metrics": ["Recall", "NDCG"], "topk": [5, 10, 20], "metric_decimal_place": 6, "valid_metric": "NDCG@10"}
@@ -36,6 +36,11 @@ def run(seed, choice, falls=()):
     }
 
 
+def over_the_seeds(*runs):
+    """The row of benchmarks/seed_groups.py of these runs, with the groups of the first."""
+    return {"ranks_sha256": ranks_sha256(list(runs)), "groups": runs[0]["groups"]}
+
+
 def of_all(ends, of=METRICS):
     """The same gain and ends of its interval in each metric under both protocols."""
     return {protocol: dict.fromkeys(of, ends) for protocol in PROTOCOLS}
@@ -54,56 +59,56 @@ NONE = {"retrieval": False, "strength": 0.0, "popularity_adjustment": 0.0, "note
     ],
 )
 def test_the_chosen_combination_is_that_of_the_file(choice, words):
-    assert f"| {words}" in nobody_table([run(1, choice)], [], [])
+    one = run(1, choice)
+    assert f"| {words}" in nobody_table([one], [], [over_the_seeds(one)])
 
 
 def test_groups_that_fall_are_counted_and_the_worst_is_named():
     guarded = [run(1, CHOSEN), run(2, CHOSEN, falls=("quintile 1", "head"))]  # the head is quintile 5, so not counted
-    row = nobody_table(guarded, [], []).splitlines()[-1]
-    assert row.endswith("| 2 of 4; quintile 1, masked, up to -1.0 % with seed 2 |  |  |")
+    row = nobody_table(guarded, [], [over_the_seeds(*guarded)]).splitlines()[-1]
+    assert "| 2 of 4; quintile 1, masked, up to -1.0 % with seed 2 | 0 of 2; quintile 1" in row
 
 
 def test_a_group_without_an_interval_is_not_counted():
     """Few users, of whom the backbone serves none in some resample."""
     small = run(2, CHOSEN)
     small["groups"]["history_length"] = {"50-": {"improvement": of_all([None] * 3)}}
-    row = nobody_table([run(1, CHOSEN), small], [], []).splitlines()[-1]
-    assert row.endswith("| 0 of 4; quintile 1, masked, up to +4.0 % with seed 1 |  |  |")
+    row = nobody_table([run(1, CHOSEN), small], [], [over_the_seeds(run(1, CHOSEN), small)]).splitlines()[-1]
+    assert "| 0 of 4; quintile 1, masked, up to +4.0 % with seed 1 | 0 of 2; quintile 1" in row
 
 
 def test_runs_without_the_safeguard_are_shown_for_the_same_seeds_alone():
-    lines = nobody_table([run(1, CHOSEN)], [run(1, None), run(2, None)], []).splitlines()
+    guarded = run(1, CHOSEN)
+    guarded["config"]["preset"] = "safe"
+    lines = nobody_table([guarded], [run(1, None), run(2, None)], [over_the_seeds(guarded)]).splitlines()
     assert [line.split(" | ")[1:3] for line in lines[2:]] == [
         ["`--preset=full`", "seed 1"],
         ["`--preset=safe`", "seed 1"],
     ]
 
 
-@pytest.mark.parametrize(
-    ("more", "shown", "of_all_metrics"),
-    [
-        ({}, "0 of 2; quintile 1, masked, up to +4.0 %", "0 of 12; quintile 1, masked N@10, up to +4.0 %"),
-        ({"seeds": [1]}, "", ""),
-        ({"guarded": True}, "", ""),
-    ],
-)
-def test_the_gains_over_the_seeds_are_those_of_the_same_runs(more, shown, of_all_metrics):
-    alone = {name: part for name, part in run(1, None).items() if name in ("dataset", "backbone", "groups")}
-    row = {**alone, "guarded": False, "seeds": [1, 2], **more}
-    assert (
-        nobody_table([run(1, None), run(2, None)], [], [row])
-        .splitlines()[-1]
-        .endswith(f"| {shown} | {of_all_metrics} |")
-    )
+def test_the_gains_over_the_seeds_are_those_of_the_same_runs():
+    runs = [run(1, CHOSEN), run(2, CHOSEN)]
+    row = nobody_table(runs, [], [over_the_seeds(runs[1]), over_the_seeds(*runs)]).splitlines()[-1]
+    shown = "0 of 2; quintile 1, masked, up to +4.0 % | 0 of 12; quintile 1, masked N@10, up to +4.0 %"
+    assert row.endswith(f"| {shown} |")
+
+
+def test_gains_over_the_seeds_of_other_ranks_end_the_program():
+    runs = [run(1, CHOSEN), run(2, CHOSEN)]
+    older = over_the_seeds(*runs)
+    runs[1]["test_ranks"]["train"]["masked"] = pack_ranks(np.full(40, 3), 20)
+    with pytest.raises(SystemExit, match=r"data, SASRec, `--preset=safe`: run python benchmarks/seed_groups\.py"):
+        nobody_table(runs, [], [older])
 
 
 def test_a_fall_in_another_metric_alone_is_in_the_last_column():
     one = run(1, CHOSEN)
     one["groups"]["item_popularity"]["quintile 1"]["improvement"]["masked"] |= {"recall@5": [-3.0, -2.0, -1.0]}
-    row = nobody_table([one], [], [{**one, "guarded": False, "seeds": [1]}]).splitlines()[-1]
+    row = nobody_table([one], [], [over_the_seeds(one)]).splitlines()[-1]
     cells = [cell.strip() for cell in row.strip("| ").split(" | ")]
     assert cells[-3].startswith("0 of 2; ")
-    assert cells[-1] == "1 of 12; quintile 1, masked R@5, up to -1.0 % with seed 1"
+    assert cells[-1] == "1 of 12; quintile 1, masked R@5, up to -1.0 %"
 
 
 def test_the_default_settings_have_a_row_for_each_data_set():

@@ -40,8 +40,8 @@ def test_the_table_of_strides_has_the_interval():
         {**shared, "window_stride": "auto", "stride": 25, "gain_over_exact": [1.0, -2.0, 4.0]},
     ]
     lines = stride_table({"rows": rows}).splitlines()
-    assert lines[2] == "| d, 1 | 1 | 2.00 | 3.2 | 612 | 0.1000 |  |"
-    assert lines[3] == "| d, 1 | auto (25) | 2.00 | 3.2 | 612 | 0.1000 | +1.0 [-2.0, +4.0] |"
+    assert lines[2] == "| d, 1 | 1 | 2.00 | 3.2 | 612 | .1000 |  |"
+    assert lines[3] == "| d, 1 | auto (25) | 2.00 | 3.2 | 612 | .1000 | +1.0 [-2.0, +4.0] |"
 
 
 def test_the_table_of_searches_has_those_of_parts_beside_faiss():

@@ -178,6 +178,17 @@ def test_what_an_older_memory_is_worth_is_told_share_by_share():
     assert row.endswith(" | .0200 | +1.0 [-1.0, +2.0] % | .0200 | +1.0 [-1.0, +2.0] % |")
 
 
+def test_a_table_without_its_result_files_ends_the_program(tmp_path, monkeypatch):
+    monkeypatch.setattr(render, "RESULTS", tmp_path)
+    with pytest.raises(SystemExit, match=r"amazon-\*\.json is missing"):
+        render.main(["--check"])
+
+
+def test_a_seed_counts_once():
+    with pytest.raises(AssertionError, match="the same seed"):
+        tables.seeds([result(1, dict.fromkeys(SIDES, 0.02))] * 2)
+
+
 @pytest.mark.slow
 def test_the_pages_hold_what_the_result_files_say(tmp_path, monkeypatch):
     blocks = re.compile(r"<!-- (\w+) -->.*?<!-- /\1 -->", re.S)
