@@ -45,11 +45,16 @@ def main(argv: list[str]) -> None:
 
 
 def same_but_for_the_seed(results: Path) -> Iterator[list[Result]]:
-    """The runs of each data set, backbone and setting, in the order of their seeds."""
-    for guarded in sorted({file.stem.rsplit("-", 1)[0] for file in (results / "safeguard").glob("*.json")}):
-        for pattern in (f"amazon-{guarded}-20??.json", f"safeguard/{guarded}-20??.json"):
-            if files := sorted(results.glob(pattern)):
-                yield list(map(read_result, files))
+    """The runs of each data set, backbone and setting, with the seeds of those under the safeguard."""
+    of_name: dict[str, list[str]] = {}
+    for file in sorted((results / "safeguard").glob("*.json")):
+        name, seed = file.stem.rsplit("-", 1)
+        of_name.setdefault(name, []).append(seed)
+    for name, seeds in of_name.items():
+        for start in (f"amazon-{name}", f"safeguard/{name}"):
+            files = [results / f"{start}-{seed}.json" for seed in seeds]
+            if found := [file for file in files if file.exists()]:
+                yield list(map(read_result, found))
 
 
 def pooled(runs: list[Result], data_path: str) -> dict[str, Any]:
