@@ -71,8 +71,8 @@ def reasons(results: list[Run], own: list[Run], drift: list[Run], bench: dict[st
 - **It learns without training.** Every choice is a memory at once. With the older half of the memories the gain is
   {older}, with all of them {all_pairs}, and with the newest ones too {newest} (Beauty,
   {seeds(drift)}, the paper's rate of fine-tuning). A memory is durable, can be forgotten, and gives each
-  recommendation a [reason](docs/memory.md). On ml-100k, tested after one moment in time, newer memories were
-  [worth nothing](docs/memory.md#what-a-living-memory-is-worth).
+  recommendation a [reason](docs/memory.md). Tested after one moment in time, newer memories were worth
+  [nothing on ml-100k, and little on groceries](docs/memory.md#what-a-living-memory-is-worth).
 - **It needs no GPU.** An epoch of SASRec on Beauty takes {epoch["ours_s"]:.1f} s on two cores, where RecBole's
   takes {epoch["peer_s"]:.0f} s ([speed](docs/benchmarks.md#speed)). All figures here are from CPUs."""
 

@@ -52,6 +52,7 @@ TABLES = (
     ("benchmarks", "rectools", "rectools.json", speed_tables.rectools_table),
     ("memory", "newitems", "new-items.json", memory_tables.new_items_table),
     ("memory", "living", "living-ml-100k.json", memory_tables.living_table),
+    ("memory", "livinggroceries", "living-groceries.json", memory_tables.living_table),
     ("memory", "poisoning", "poisoning.json", memory_tables.poisoning_table),
     ("reliability", "faults", "kills-pipeline.json", reliability_tables.faults_table),
     ("reliability", "fuzz", "fuzz.json", reliability_tables.fuzz_table),
