@@ -29,6 +29,7 @@ from benchmarks import (  # noqa: E402
     tables,
 )
 from benchmarks.beside_full import beside_full_table, decoded_table, lever_table  # noqa: E402
+from benchmarks.drift_tables import drift_table  # noqa: E402
 from benchmarks.front import front_table, reasons  # noqa: E402
 from benchmarks.headline import below_table, headline_tables, unearned  # noqa: E402
 from benchmarks.parameters import parameters_page  # noqa: E402
@@ -112,7 +113,7 @@ def blocks(headline: list[tables.Run], swept: list[tables.Run], bench: dict, pub
         "below": below_table(headline, published),
         "ablation": tables.ablation_table([run for run in headline if tables.in_ablation(run)]),
         "groups": tables.group_table(full, "item_popularity", ("quintile 1", "tail", "head")),
-        "drift": tables.drift_table([run for run in swept if "drift" in run]),
+        "drift": drift_table([run for run in swept if "drift" in run]),
         "bench": speed_tables.bench_table(bench) + "\n\n" + speed_tables.growth_table(bench),
         "paths": speed_tables.paths_table(bench["accuracy"]),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.seed_groups import pooled
+from benchmarks.seed_groups import pooled, same_but_for_the_seed
 from benchmarks.tables import RESAMPLING
 from recbole_raserec import run
 from recbole_raserec.reporting.result import Result
@@ -47,3 +47,11 @@ def test_figures_that_are_not_those_of_the_file_end_the_program(tiny_data):
     result.groups["item_popularity"]["head"]["backbone"]["masked"]["ndcg@10"] += 1
     with pytest.raises(AssertionError, match="head"):
         pooled([result], str(tiny_data))
+
+
+def test_only_the_seeds_under_the_safeguard_are_pooled(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.seed_groups.read_result", lambda file: file.name)
+    (tmp_path / "safeguard").mkdir()
+    for name in ("safeguard/beauty-full-1", "amazon-beauty-full-1", "amazon-beauty-full-2"):
+        (tmp_path / f"{name}.json").touch()
+    assert list(same_but_for_the_seed(tmp_path)) == [["amazon-beauty-full-1.json"], ["beauty-full-1.json"]]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import render, tables
+from benchmarks.drift_tables import drift_table
 from benchmarks.front import front_table
 from benchmarks.headline import below_table, headline_tables, unearned
 from recbole_raserec.evaluation.significance import pack_ranks
@@ -164,7 +165,7 @@ def test_what_an_older_memory_is_worth_is_told_share_by_share():
     ]
     for run in runs:
         run["drift"] = [{"share": 0.25, "test": run["backbone"]["test"]}]
-    rows = tables.drift_table(runs).splitlines()[2:]
+    rows = drift_table(runs).splitlines()[2:]
     assert [row.split(" | ")[0] for row in rows] == [
         "| the older 25 % of every user's training pairs",
         "| all training pairs",
@@ -174,7 +175,7 @@ def test_what_an_older_memory_is_worth_is_told_share_by_share():
     assert rows[2].endswith(" | .0400 ±.0100 | +100.0 ±50.0 % | .0400 ±.0100 | +100.0 ±50.0 % |")
     for part in (*runs[0]["drift"], *runs[0]["raserec"]["test_by_memory"].values()):
         part["improvement"] = {protocol: {"ndcg@10": [1.0, -1.0, 2.04]} for protocol in tables.PROTOCOLS}
-    row = tables.drift_table(runs[:1]).splitlines()[2]
+    row = drift_table(runs[:1]).splitlines()[2]
     assert row.endswith(" | .0200 | +1.0 [-1.0, +2.0] % | .0200 | +1.0 [-1.0, +2.0] % |")
 
 
