@@ -129,11 +129,11 @@ LEVERS = {
     ),
     "one layer of width 256": Variant({"n_layers": 1, "hidden_size": 256, "inner_size": 1024}),
     "moving average .7": Variant({"average_weight": 0.7}),
-    "BSARec's filter .7, prefix by prefix": Variant(
+    "BSARec's filter .7 prefix by prefix": Variant(
         {"average_weight": 0.7, "average_form": "fourier", "average_window": 5}
     ),
-    "moving average .7, and cross entropy of each branch .1": Variant({"average_weight": 0.7}, _loss_of_branches(0.1)),
-    "moving average .7, and cross entropy of each branch .5": Variant({"average_weight": 0.7}, _loss_of_branches(0.5)),
+    "moving average .7 and cross entropy of each branch .1": Variant({"average_weight": 0.7}, _loss_of_branches(0.1)),
+    "moving average .7 and cross entropy of each branch .5": Variant({"average_weight": 0.7}, _loss_of_branches(0.5)),
 }
 VARIANTS = {PRESET: Variant(), **DECODED, **LEVERS}
 GROUPS = {"decoded": DECODED, "levers": LEVERS}
