@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import memory_tables, poisoning, service_tables
+from benchmarks import attackers, memory_tables, poisoning, service_tables
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000))
@@ -21,7 +21,7 @@ def test_the_fewest_is_enough_and_a_tenth_less_is_not(needed, most):
 
 def test_each_next_place_has_the_most_people_who_are_not_had_yet():
     covers = np.array([[1, 1, 0, 0, 0], [0, 1, 1, 1, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 1]], bool)
-    assert poisoning.cover(covers) == [1, 0, 4]
+    assert attackers.cover(covers) == [1, 0, 4]
 
 
 def row(seed: int, attack: str, target: str, owners: str, without: int | None, limited: int | None) -> dict:
