@@ -181,7 +181,7 @@ def fewest(succeeds: Callable[[int], bool], most: int) -> int | None:
 
 
 def cost(options: dict[str, str]) -> dict[str, Any]:
-    """R@20 of items that training never saw and of the others, with each limit, when people add what they chose."""
+    """R@20 of users whose next item is new and of others, drawn at random, when people add what they chose."""
     sequences, found = new_items.read(Path(options["added"])), {}
     for name, limits in LIMITS.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -192,7 +192,7 @@ def cost(options: dict[str, str]) -> dict[str, Any]:
             for kind in ("new", "others"):
                 users = [user for user, items in sequences.items() if len(items) > 2]
                 users = [user for user in users if (sequences[user][-1] in chosen) == (kind == "new")]
-                users = users[: int(options["users"])]
+                users = np.random.default_rng(0).permutation(users)[: int(options["users"])].tolist()
                 recall[kind] = float(np.mean(new_items.hits(recommender, sequences, users, 1, 20)))
         found[name] = {"memories": added, **recall}
         print(name, found[name], flush=True)
