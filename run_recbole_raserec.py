@@ -2,8 +2,8 @@
 
 import sys
 
-from recbole_raserec.cli import main
+from recbole_raserec.cli import script
 
 if __name__ == "__main__":
     words = sys.argv[1:]
-    sys.exit(main(["run", *words] if not words or words[0].startswith("--") else words))
+    script(["run", *words] if not words or words[0].startswith("--") else words)

@@ -23,6 +23,7 @@ from recbole_raserec.config.words import parse_arguments
 from recbole_raserec.doctor import doctor, mend_of
 from recbole_raserec.errors import ConfigError, RaSeRecError
 from recbole_raserec.runtime.signals import Terminated, stopping_at_sigterm
+from recbole_raserec.runtime.waiting import wait_without_spinning
 
 if TYPE_CHECKING:
     from recbole_raserec.recommender import Recommender
@@ -243,6 +244,7 @@ def _convert(words: list[str]) -> None:
         print(f"{done.short_users:,} users have fewer than four items: trained on, not validated on")
 
 
-def script() -> None:
-    """Entry point of the console command."""
-    sys.exit(main())
+def script(argv: Sequence[str] | None = None) -> None:
+    """Entry point of a process that is nothing but the command line."""
+    wait_without_spinning()
+    sys.exit(main(argv))
