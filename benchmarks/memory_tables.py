@@ -56,8 +56,8 @@ def _cost(result: dict[str, Any]) -> str:
         lines.append(f"| {name} | {cell(found['new'])} | {cell(found['others'])} |")
     count = next(iter(result["cost"].values()))["memories"]
     first = (
-        f"What the limits cost when people add honestly ({count:,} memories of what they chose). The users are the "
-        f"first {int(result['options']['users']):,} of each kind in the file, not those of [New items](#new-items):"
+        f"What the limits cost when people add honestly ({count:,} memories of what they chose), on "
+        f"{int(result['options']['users']):,} of the users of each kind, drawn at random:"
     )
     return "\n".join([first, "", *lines])
 
