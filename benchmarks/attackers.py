@@ -15,7 +15,6 @@ from recbole_raserec.recommending.request import Request, numbered
 from recbole_raserec.retrieval.combination import Combination
 from recbole_raserec.retrieval.guard import Guard
 from recbole_raserec.retrieval.index import normalise
-from recbole_raserec.retrieval.mixture import Mixture
 from recbole_raserec.retrieval.segments import Segment, Tail
 from recbole_raserec.retrieval.snapshot import Snapshot
 
@@ -84,11 +83,13 @@ class Stage:
         return View(self.view.trained, snapshot, catalogue(self.view.trained, snapshot))
 
 
-def prepare(recommender: Recommender, sequences: Sequences, count: int, mixture: Mixture) -> Stage:
-    """Draw the users, and answer them once."""
+def prepare(recommender: Recommender, sequences: Sequences, count: int, combination: Combination | None) -> Stage:
+    """Draw the users, and answer them once. Without a ``combination`` the model keeps its own."""
     model = recommender.view().trained.model
-    if mixture.weight:
-        model.combination, model.depth = Combination(mixture), DEPTH
+    if combination is not None:
+        model.combination = combination
+        if combination.mixture.weight:
+            model.voters = model.depth = DEPTH
     known = replace(recommender.view(), catalogue=catalogue(recommender.view().trained, recommender.view().snapshot))
     names = [user for user, items in sequences.items() if len(items) > 2]
     names = np.random.default_rng(0).choice(names, min(count, len(names)), replace=False).tolist()

@@ -17,11 +17,10 @@ def poisoning_table(result: dict[str, Any]) -> str:
     limits = ("max_per_owner", "votes_per_owner", "new_item_owners")
     names = [f"`{name}={recommended[name]}`" for name in limits]
     lines = [f"| model | target | owners | without | {' | '.join(names)} | all three |", "|---" * 8 + "|"]
-    for weight in sorted({row["mixture_weight"] for row in result["rows"]}):
-        model = f"mixture {weight:g}" if weight else "no mixture"
+    for model in result["models"]:
         for target, label in TARGETS.items():
             for owners in ("one", "many"):
-                case = {"mixture_weight": weight, "target": target, "owners": owners}
+                case = {"model": model, "target": target, "owners": owners}
                 rows = [row for row in result["rows"] if case.items() <= row.items()]
                 cells = [_fewest(rows, name) for name in ("without", *limits, "all")]
                 lines.append(f"| {model} | {label} | {owners} | {' | '.join(cells)} |")
@@ -29,9 +28,20 @@ def poisoning_table(result: dict[str, Any]) -> str:
     data = (
         f"{result['data']}, {result['memories']:,} memories, {result['users']:,} users, {seeds} seeds: the fewest "
         f"added memories, to a tenth, that put the target into the ten best items of {share:g} % of the users, of the "
-        f"stronger of two attackers. {NEVER}: not with {most:,} memories, or not with those that are let in."
+        f"stronger of two attackers. {NEVER}: not with {most:,} memories, or not with those that are let in. "
+        f"{_models(result['models'])}"
     )
     return "\n".join([data, "", *lines]) + "\n\n" + _cost(result)
+
+
+def _models(models: dict[str, Any]) -> str:
+    """What each model is."""
+    told = [
+        f"{name}: strength {model['strength']:g}, adjustment {model['adjustment']:g}, mixture "
+        + (f"{model['mixture']['weight']:g} of {model['voters']} memories" if model["mixture"]["weight"] else "0")
+        for name, model in models.items()
+    ]
+    return "; ".join(told) + "."
 
 
 def _fewest(rows: list[dict[str, Any]], name: str) -> str:

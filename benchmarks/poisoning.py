@@ -15,7 +15,7 @@ most people are of whom none of the ones before is a neighbour, with one or five
 is best. The people whom the attacker knows are not those who are measured. Targets are an item that nobody knew, one of
 the tenth of items with the fewest interactions, and one of the middle tenth. One owner adds all, or each of many
 owners adds five. The figure is the fewest memories to a tenth, by bisection over the beginnings of one list. The
-model is measured as it is, and with a mixture over 200 memories.
+model is measured as it was trained, without a mixture, and with a mixture over 200 memories.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import hashlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ import torch  # noqa: E402
 from benchmarks import new_items, read_options  # noqa: E402
 from benchmarks.attackers import EACH, Stage, attacks, prepare, targets  # noqa: E402
 from recbole_raserec import Recommender  # noqa: E402
-from recbole_raserec.retrieval.combination import NO_MIXTURE  # noqa: E402
+from recbole_raserec.retrieval.combination import FULL, Combination  # noqa: E402
 from recbole_raserec.retrieval.guard import Guard  # noqa: E402
 from recbole_raserec.retrieval.mixture import Mixture  # noqa: E402
 from recbole_raserec.runtime.files import json_line, replacing  # noqa: E402
@@ -47,7 +47,11 @@ OPTIONS = {
     "model_file": "", "data": "", "users": "1000", "share": "0.01", "seeds": "2", "most": "10000", "added": "",
 }  # fmt: skip
 Case = tuple[int, int, float, int, str]
-MIXTURES = (NO_MIXTURE, Mixture(weight=0.3, tau=0.3))  # the second is like those that validation chose for preset full
+MODELS = {
+    "as trained": None,
+    "no mixture": FULL,
+    "mixture 0.3": Combination(Mixture(weight=0.3, tau=0.3)),  # like those that validation chose for preset full
+}
 RECOMMENDED = {
     "max_per_owner": 100, "votes_per_owner": 1, "new_item_owners": 3, "quarantine": 86_400, "max_adds": 60,
 }  # fmt: skip
@@ -74,13 +78,16 @@ def main(argv: list[str]) -> None:
 def measure(options: dict[str, str]) -> dict[str, Any]:
     """The fewest memories of each attack, with each defence."""
     rows: list[dict[str, Any]] = []
-    for mixture in MIXTURES:
+    models: dict[str, Any] = {}
+    for name, combination in MODELS.items():
         with tempfile.TemporaryDirectory() as folder:
             recommender = Recommender.load(options["model_file"], store=Path(folder) / "none.memory")
-            stage = prepare(recommender, new_items.read(Path(options["data"])), int(options["users"]), mixture)
+            stage = prepare(recommender, new_items.read(Path(options["data"])), int(options["users"]), combination)
+        model = stage.view.trained.model
+        models[name] = {**model.combination.plain(), "voters": model.voters}
         for seed in range(int(options["seeds"])):
             for row in of_seed(stage, seed, int(options["most"]), float(options["share"])):
-                rows.append({"mixture_weight": mixture.weight, "seed": seed, **row})
+                rows.append({"model": name, "seed": seed, **row})
                 print(rows[-1], flush=True)
     data = Path(options["data"])
     return {
@@ -89,8 +96,8 @@ def measure(options: dict[str, str]) -> dict[str, Any]:
         "memories": len(recommender.memory),
         "memories_of_each_of_many": EACH,
         "recommended": RECOMMENDED,
-        "mixtures": [asdict(mixture) for mixture in MIXTURES],
-        "options": {name: options[name] for name in ("users", "share", "seeds", "most")},
+        "models": models,
+        "options": {key: options[key] for key in ("users", "share", "seeds", "most")},
         "model": stage.view.trained.digest,
         "data": data.name,
         "data_sha256": hashlib.sha256(data.read_bytes()).hexdigest(),

@@ -27,7 +27,7 @@ def test_each_next_place_has_the_most_people_who_are_not_had_yet():
 def row(seed: int, attack: str, target: str, owners: str, without: int | None, limited: int | None) -> dict:
     limits = dict.fromkeys(("max_per_owner", "votes_per_owner", "new_item_owners", "all"), limited)
     return {
-        "mixture_weight": 0.3, "seed": seed, "attack": attack, "target": target, "owners": owners, "without": without,
+        "model": "mixture 0.3", "seed": seed, "attack": attack, "target": target, "owners": owners, "without": without,
         **limits,
     }  # fmt: skip
 
@@ -41,6 +41,7 @@ def test_the_stronger_attacker_of_each_seed_is_shown():
     ]
     result = {
         "rows": rows, "recommended": poisoning.RECOMMENDED, "data": "Some.txt", "memories": 121704, "users": 1000,
+        "models": {"mixture 0.3": {"strength": 1.0, "adjustment": 0.1, "mixture": {"weight": 0.3}, "voters": 200}},
         "options": {"users": "1500", "seeds": "2", "share": "0.01", "most": "10000"},
         "cost": {"without": {"memories": 12, "new": 0.05, "others": 0.125}},
     }  # fmt: skip
@@ -48,8 +49,9 @@ def test_the_stronger_attacker_of_each_seed_is_shown():
     one, many = (next(line for line in lines if f"a rare item | {owners}" in line) for owners in ("one", "many"))
     assert one == "| mixture 0.3 | a rare item | one | 20 to 1,100 | never | never | never | never |"
     assert many.endswith("| 20 to 1,100 | 2,000 | 2,000 | 2,000 | 2,000 |")
+    assert "mixture 0.3: strength 1, adjustment 0.1, mixture 0.3 of 200 memories." in lines[0]
     assert "of 1 % of the users" in lines[0] and lines[-1] == "| without | .0500 | .1250 |"
-    assert any("the first 1,500 of each kind" in line for line in lines)
+    assert any("1,500 of the users of each kind" in line for line in lines)
 
 
 @pytest.mark.parametrize("minutes", [0, 10])
