@@ -70,14 +70,6 @@ def _decoded(**more: Any) -> Variant:
     return Variant(decodes=True, **more)
 
 
-def _embedding_dropout(probability: float) -> Callable[[RaSeRec], None]:
-    def adjust(model: RaSeRec) -> None:
-        backbone: Any = model.backbone
-        backbone.dropout.p = probability
-
-    return adjust
-
-
 def _loss_of_branches(weight: float) -> Callable[[RaSeRec], None]:
     """Add this weight x the cross entropy of each branch (attention, moving average) of the top layer alone."""
 
@@ -97,6 +89,11 @@ def _loss_of_branches(weight: float) -> Callable[[RaSeRec], None]:
         backbone.pairs_loss = loss
 
     return adjust
+
+
+def _dropout(embeddings: float, others: float, **more: Any) -> Variant:
+    of_layers = {"hidden_dropout_prob": others, "attn_dropout_prob": others}
+    return Variant({"embedding_dropout_prob": embeddings, **of_layers, **more})
 
 
 PRESET = "preset full"
@@ -124,11 +121,15 @@ LEVERS = {
     "L2 1e-4 at rate 1e-4": Variant({"weight_decay": 1e-4, "learning_rate": 1e-4}),
     "L2 1e-5": Variant({"weight_decay": 1e-5}),
     "attention dropout 0": Variant({"attn_dropout_prob": 0.0}),
-    "embedding dropout .5 and others .2": Variant(
-        {"hidden_dropout_prob": 0.2, "attn_dropout_prob": 0.2}, _embedding_dropout(0.5)
-    ),
+    "embedding dropout .5 and others .2": _dropout(0.5, 0.2),
+    "embedding dropout .5 and others .3": _dropout(0.5, 0.3),
+    "embedding dropout .5 and others .1": _dropout(0.5, 0.1),
+    "embedding dropout .6 and others .2": _dropout(0.6, 0.2),
     "one layer of width 256": Variant({"n_layers": 1, "hidden_size": 256, "inner_size": 1024}),
     "moving average .7": Variant({"average_weight": 0.7}),
+    "moving average .7 and embedding dropout .5 and others .2": _dropout(0.5, 0.2, average_weight=0.7),
+    "preset best": Variant({"preset": "best"}),
+    "preset best and embedding dropout .5 and others .2": _dropout(0.5, 0.2, preset="best"),
     "BSARec's filter .7 prefix by prefix": Variant(
         {"average_weight": 0.7, "average_form": "fourier", "average_window": 5}
     ),

@@ -74,7 +74,8 @@ class Stack(SequentialRecommender):
         self.item_embedding, self.position_embedding = item_embedding, position_embedding
         self.layers = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(item_embedding.embedding_dim, eps=config["layer_norm_eps"])
-        self.dropout = nn.Dropout(config["hidden_dropout_prob"])
+        dropout = config["embedding_dropout_prob"]
+        self.dropout = nn.Dropout(config["hidden_dropout_prob"] if dropout is None else dropout)
         self.head, self._deviation = head, config["initializer_range"]
         self.negatives = negatives_for(config["softmax_negatives"], self.n_items)
         self.item_embedding.sparse = self.negatives > 0  # a step uses few rows of a large catalogue

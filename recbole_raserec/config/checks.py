@@ -72,7 +72,7 @@ def check_type(name: str, value: Any, default: Any) -> Any:
     if not fits:
         names = " or ".join(kind.__name__ for kind in allowed if kind is not type(None))
         raise ConfigError(name, value, f"is of type {type(value).__name__}, not {names}", f"give it as {names}")
-    if allowed == FLOAT:
+    if value is not None and {*allowed} - {type(None)} == {*FLOAT}:
         return float(value)  # otherwise 8 and 8.0 would be two different runs
     return list(value) if isinstance(value, tuple) and list in allowed else value
 
@@ -80,7 +80,8 @@ def check_type(name: str, value: Any, default: Any) -> Any:
 def _check_ranges(final: dict[str, Any]) -> None:
     for name, row in PARAMETERS.items():
         value = final.get(name)
-        if row.range and name in final and (value is None or not row.range.holds(value)):
+        missing = value is None and row.default is not None
+        if row.range and name in final and (missing or not row.range.holds(value)):
             raise ConfigError(name, value, row.range.problem, "see its line in properties/")
     check_heads(final)
     if final["window_stride"] != "auto" and final["window_stride"] > final["MAX_ITEM_LIST_LENGTH"]:

@@ -13,7 +13,7 @@ from recbole_raserec.config.rows import Parameter
 
 _NONE = type(None)
 _TEXT, _DICT, _NAMES, _INTERVAL = (str, _NONE), (dict, _NONE), (str, list, tuple, _NONE), (str, list, _NONE)
-_NUMBERS, _SHARES = (float, int, list, tuple, _NONE), (float, list, tuple, _NONE)
+_NUMBER, _NUMBERS, _SHARES = (float, int, _NONE), (float, int, list, tuple, _NONE), (float, list, tuple, _NONE)
 
 # The protocol of every result with split=leave_one_out. RecBole has no name for that of split=time.
 _EVAL_ARGS = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
@@ -45,6 +45,9 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
     ),
     ("backbone", "here", "rows"): (
         Parameter("score_tau", 0.0, "Above 0: scores are cosines divided by it.", ranges.SCORE_TAU, architecture=True),
+        Parameter(
+            "embedding_dropout_prob", None, "None: as hidden_dropout_prob.", ranges.DROPOUT, types=_NUMBER, newer=True
+        ),
     ),
     ("data", "RecBole", "rows"): (
         Parameter("model", None, "RaSeRec."),
@@ -160,11 +163,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
     ),
     ("fine-tuning", "here", "finetune"): (
         Parameter(
-            "finetune_popularity_exponent",
-            0.0,
-            "c; a pair weighs (training count of its target)^-c.",
-            ranges.SHARE,
-            newer=True,
+            "finetune_popularity_exponent", 0.0, "c; a pair weighs (count of its target)^-c.", ranges.SHARE, newer=True
         ),
     ),
     ("fine-tuning", "RaSeRec", "finetune"): (

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from recbole_raserec import SequenceDataset
 from recbole_raserec.backbones.duorec import DuoRec
 from recbole_raserec.backbones.encode import encode_prefixes
+from recbole_raserec.backbones.hstu import HSTU
 from recbole_raserec.backbones.sasrec import SASRec
 from recbole_raserec.data.batches import PackedLoader
 from recbole_raserec.errors import ConfigError
@@ -100,3 +101,26 @@ def test_score_tau_needs_the_full_softmax(make_config):
     dataset.build()
     with pytest.raises(ConfigError, match=r"score_tau=0.1.*--softmax_negatives=0"):
         SASRec(config, dataset)
+
+
+@pytest.mark.parametrize("backbone", [SASRec, DuoRec, HSTU])
+def test_embeddings_have_their_own_dropout_if_it_is_given(make_config, backbone):
+    def first_tokens(**more):
+        config = make_config(backbone=backbone.__name__, hidden_dropout_prob=0.2, attn_dropout_prob=0.0, **more)
+        dataset = SequenceDataset(config)
+        dataset.build()
+        model = backbone(config, dataset)
+        seen = []
+        model.dropout.register_forward_hook(lambda _, __, tokens: seen.append(tokens))
+        torch.manual_seed(1)
+        model.encode([torch.ones(64, 3, dtype=torch.long)], [3])
+        return seen[0], model
+
+    given, model = first_tokens(embedding_dropout_prob=0.5)
+    assert (given == 0).float().mean() == pytest.approx(0.5, abs=0.03)
+    others = {module.p for name, module in model.named_modules() if hasattr(module, "p") and name != "dropout"}
+    assert others <= {0.0, 0.2}
+    alike, without = first_tokens(embedding_dropout_prob=0.2)[0], first_tokens()[0]
+    assert torch.equal(alike, without)
+    assert (without == 0).float().mean() == pytest.approx(0.2, abs=0.03)
+    assert not (first_tokens(embedding_dropout_prob=0)[0] == 0).any()

@@ -84,6 +84,8 @@ def test_defaults_are_recboles_and_ours():
         ("--cross_heads=5", "cross_heads=5: must divide"),
         ("--epochs=0", "epochs=0"),
         ("--hidden_dropout_prob=1.0", r"hidden_dropout_prob=1.0: must lie in \[0, 1\)"),
+        ("--embedding_dropout_prob=1", r"embedding_dropout_prob=1.0: must lie in \[0, 1\)"),
+        ("--embedding_dropout_prob=half", "embedding_dropout_prob='half': is of type str, not float or int"),
         ("--hidden_act=gellu", "must be one of gelu"),
         ("--backbone=SASrec", "backbone='SASrec': unknown backbone. did you mean 'SASRec'"),
         ("--learner=adm", "learner='adm': must be one of adam"),
@@ -121,6 +123,14 @@ def test_bad_values_are_one_clear_error(argument, says):
     dataset = None if argument.startswith("--dataset") else "tiny"
     with pytest.raises(ConfigError, match=says):
         Config("RaSeRec", dataset, arguments=arguments)
+
+
+def test_a_dropout_of_embeddings_is_a_number_or_nothing():
+    def given(*arguments):
+        return Config("RaSeRec", "tiny", arguments=list(arguments))["embedding_dropout_prob"]
+
+    assert given() is None and given("--embedding_dropout_prob=None") is None
+    assert (type(given("--embedding_dropout_prob=0")), given("--embedding_dropout_prob=0.5")) == (float, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -191,3 +191,8 @@ def test_fingerprints_name_what_figures_depend_on():
     assert name("pretrain", **of_patterns, pattern_min_support=3) == name("pretrain", **of_patterns)
     assert name("raserec", memory_include_valid=True) != name("raserec", memory_include_valid=False) == name("raserec")
     assert name("finetune", memory_include_valid=True) == name("finetune")
+    assert (
+        name("pretrain", embedding_dropout_prob=None)
+        == name("pretrain")
+        != name("pretrain", embedding_dropout_prob=0.5)
+    )
