@@ -90,6 +90,8 @@ def prepare(recommender: Recommender, sequences: Sequences, count: int, combinat
         model.combination = combination
         if combination.mixture.weight:
             model.voters = model.depth = DEPTH
+    if model.combination.adjustment:
+        raise ValueError(f"popularity_adjustment={model.combination.adjustment}: new items are scored without one here")
     known = replace(recommender.view(), catalogue=catalogue(recommender.view().trained, recommender.view().snapshot))
     names = [user for user, items in sequences.items() if len(items) > 2]
     names = np.random.default_rng(0).choice(names, min(count, len(names)), replace=False).tolist()
