@@ -84,7 +84,12 @@ class Stage:
 
 
 def prepare(recommender: Recommender, sequences: Sequences, count: int, combination: Combination | None) -> Stage:
-    """Draw the users, and answer them once. Without a ``combination`` the model keeps its own."""
+    """Draw the users, and answer them once. Without a ``combination`` the model keeps its own.
+
+    Raises
+    ------
+    ValueError : the scores are adjusted by popularity.
+    """
     model = recommender.view().trained.model
     if combination is not None:
         model.combination = combination

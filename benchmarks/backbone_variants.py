@@ -92,6 +92,7 @@ def _loss_of_branches(weight: float) -> Callable[[RaSeRec], None]:
 
 
 def _dropout(embeddings: float, others: float, **more: Any) -> Variant:
+    """Other probabilities of dropout for embeddings and for layers."""
     of_layers = {"hidden_dropout_prob": others, "attn_dropout_prob": others}
     return Variant({"embedding_dropout_prob": embeddings, **of_layers, **more})
 

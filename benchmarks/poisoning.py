@@ -47,7 +47,7 @@ OPTIONS = {
     "model_file": "", "data": "", "users": "1000", "share": "0.01", "seeds": "2", "most": "10000", "added": "",
 }  # fmt: skip
 Case = tuple[int, int, float, int, str]
-MODELS = {
+MODELS: dict[str, Combination | None] = {
     "as trained": None,
     "no mixture": FULL,
     "mixture 0.3": Combination(Mixture(weight=0.3, tau=0.3)),  # like those that validation chose for preset full

@@ -23,7 +23,7 @@ from recbole_raserec.config.words import parse_arguments
 from recbole_raserec.doctor import doctor, mend_of
 from recbole_raserec.errors import ConfigError, RaSeRecError
 from recbole_raserec.runtime.signals import Terminated, stopping_at_sigterm
-from recbole_raserec.runtime.waiting import wait_without_spinning
+from recbole_raserec.runtime.waiting import spin_briefly
 
 if TYPE_CHECKING:
     from recbole_raserec.recommender import Recommender
@@ -246,5 +246,5 @@ def _convert(words: list[str]) -> None:
 
 def script(argv: Sequence[str] | None = None) -> None:
     """Entry point of a process that is nothing but the command line."""
-    wait_without_spinning()
+    spin_briefly()
     sys.exit(main(argv))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-_SPINS = "3000"  # about .1 ms
+_SPINS = "3000"  # docs/tried.md has the times of other numbers
 
 
-def wait_without_spinning() -> None:
+def spin_briefly() -> None:
     """Let waiting threads sleep soon, unless the environment says how they wait. It is to be called before torch loads.
 
     GNU OpenMP, which torch uses on Linux, spins 300,000 rounds (``GOMP_SPINCOUNT``). Beside a busy program, the thread
