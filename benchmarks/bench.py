@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Callable
 
 HERE = Path(__file__).parent
 SIZES = {
@@ -44,19 +44,18 @@ def main(argv: list[str]) -> None:
     from benchmarks import read_options
 
     options = read_options(argv, {"stages": "all", "output": str(HERE / "results" / "bench-cpu.json")})
-    from benchmarks.ours import STAGES
-
     folder = Path(tempfile.gettempdir()) / "recbole-raserec-bench"
-    chosen = list(STAGES) if options["stages"] == "all" else options["stages"].split(",")
-    if not set(chosen) <= set(STAGES):
-        sys.exit(f"error: --stages={options['stages']}: use some of {','.join(STAGES)}")
+    stages = list(_stages("ours"))
+    chosen = stages if options["stages"] == "all" else options["stages"].split(",")
+    if not set(chosen) <= set(stages):
+        sys.exit(f"error: --stages={options['stages']}: use some of {','.join(stages)}")
     for stage in chosen:
         rates = {"flops": 1e9 * _gflops(), "bytes": 1e9 * _gigabytes()}
         rows = []
         for size in SIZES.get(stage, OTHER_SIZES):
             rows.append({**_compare(stage, folder, size, rates), **_conditions(rates)})
             print(_line(rows[-1]), flush=True)
-        _write(Path(options["output"]), rows, list(STAGES))
+        _write(Path(options["output"]), rows, stages)
 
 
 def _conditions(rates: dict[str, float]) -> dict[str, Any]:
@@ -139,12 +138,18 @@ def _measure(stage: str, side: str, folder: Path, name: str, repeats: int) -> di
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def _stages(side: str) -> dict[str, Callable[..., Any]]:
+    """The stages of one side, ``ours`` or ``peer``, in the order of the table."""
+    from benchmarks import ours, ours_regeneration, peers, peers_regeneration
+
+    rooms = {"ours": (ours, ours_regeneration), "peer": (peers, peers_regeneration)}[side]
+    return {name: stage for room in rooms for name, stage in room.STAGES.items()}
+
+
 def _one(stage: str, side: str, folder: str, name: str, repeats: str) -> None:
-    from benchmarks import ours, peers
     from recbole_raserec.runtime.machine import peak_rss_mib
 
-    module = {"ours": ours, "peer": peers}[side]
-    seconds, share, *work = module.STAGES[stage](Path(folder), name, int(repeats))
+    seconds, share, *work = _stages(side)[stage](Path(folder), name, int(repeats))
     whole = [round(s / share, 4) for s in seconds]
     measured = {"seconds": whole, "median": statistics.median(whole), "share": share, "mib": round(peak_rss_mib())}
     print(json.dumps({**measured, "work": work[0] if work else {}}))

@@ -1,4 +1,4 @@
-"""Timings of each stage of this package.
+"""Timings of each stage of this package. Those of regeneration are in ``ours_regeneration``.
 
 Every function returns the seconds of each repeat, the fraction of the stage that was measured, and the minimal work of
 the whole stage: ``{"flops": ...}``, where a multiply-add counts twice, or ``{"bytes": ...}`` moved in memory.
@@ -18,10 +18,6 @@ import torch
 from recbole_raserec import Config, RaSeRec, SequenceDataset
 from recbole_raserec.backbones.encode import encode_prefixes
 from recbole_raserec.data.batches import training_windows
-from recbole_raserec.data.patterns import mine_patterns, pair_patterns
-from recbole_raserec.regeneration.decoding import decode_all, local_decoder
-from recbole_raserec.regeneration.regenerator import Regenerator
-from recbole_raserec.regeneration.trainer import Pairs, RegeneratorTrainer
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.runtime.recbole_faults import without_anomaly_mode
 from recbole_raserec.training.backbone import BackboneTrainer
@@ -177,65 +173,6 @@ def large_catalogue(data_path: Path, name: str, repeats: int) -> Timing:
     return sasrec_epoch(data_path, name, repeats)
 
 
-def _pairs(data_path: Path, name: str) -> tuple[Config, SequenceDataset, Pairs]:
-    config, dataset = load(data_path, name)
-    dataset.build()
-    training = dataset.sequences.training_only()
-    patterns = mine_patterns(training)
-    sources = training.recent(config["MAX_ITEM_LIST_LENGTH"])
-    return config, dataset, Pairs(sources, patterns, *pair_patterns(sources, patterns, 10, seed=0))
-
-
-def regenerator(config: Config, items: int) -> Regenerator:
-    """An untrained regenerator, equal for both sides."""
-    torch.manual_seed(0)
-    return Regenerator(torch.randn(items, D) * 0.02, config["MAX_ITEM_LIST_LENGTH"], config["decode_max_length"])
-
-
-def trained_regenerator(config: Config, dataset: SequenceDataset, pairs: Pairs) -> Regenerator:
-    """A regenerator after one epoch of training, equal for both sides. An untrained one never ends a row."""
-    model = regenerator(config, dataset.item_num)
-    RegeneratorTrainer(config, model, pairs, dataset.sha256, "bench")._train_epoch(None, 0)
-    return model.eval()
-
-
-def mining(data_path: Path, name: str, repeats: int) -> Timing:
-    """All patterns of the training sequences."""
-    dataset = load(data_path, name)[1]
-    dataset.build()
-    training = dataset.sequences.training_only()
-    # Each position has four extensions; each is written and read once.
-    return repeat(lambda: mine_patterns(training), repeats), 1.0, {"bytes": 2 * 4 * 8.0 * len(training.items)}
-
-
-def regenerator_epoch(data_path: Path, name: str, repeats: int) -> Timing:
-    """One epoch of the regenerator over its pairs."""
-    config, dataset, pairs = _pairs(data_path, name)
-    trainer = RegeneratorTrainer(config, regenerator(config, dataset.item_num), pairs, dataset.sha256, "bench")
-    numbers = iter(range(repeats))
-    seconds = repeat(lambda: trainer._train_epoch(None, next(numbers)), repeats)
-    sources = pairs.sequences.lengths[np.unique(pairs.sequence)] + 2
-    targets = pairs.patterns.lengths[pairs.pattern] + 2
-    spread = trainer.model.diversity * D
-    flops = encoder_flops(sources.sum()) + 2 * encoder_flops(targets.sum())  # encoder, condition encoder, decoder
-    flops += 2.0 * sources.sum() * (D * spread + spread * spread)
-    return seconds, 1.0, {"flops": 3 * flops}
-
-
-def decoding(data_path: Path, name: str, repeats: int) -> Timing:
-    """Decode five rows of every sequence. The first two tokens are restrictive, the others generative."""
-    config, dataset, pairs = _pairs(data_path, name)
-    model = trained_regenerator(config, dataset, pairs)
-    decoder = local_decoder(model, pairs.sequences, 1.0, 0, config["decode_max_length"], config["device"])
-    tokens = [0]
-
-    def decode() -> None:
-        tokens[0] = len(decode_all(pairs.sequences, decoder).items)
-
-    seconds = repeat(decode, repeats)
-    return seconds, 1.0, {"flops": softmax_flops(tokens[0], dataset.item_num, 1) + encoder_flops(tokens[0])}
-
-
 STAGES = {
     stage.__name__: stage
     for stage in (
@@ -248,8 +185,5 @@ STAGES = {
         finetune_epoch,
         evaluation,
         large_catalogue,
-        mining,
-        regenerator_epoch,
-        decoding,
     )
 }

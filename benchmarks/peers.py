@@ -1,7 +1,7 @@
-"""What each stage is timed beside: stock RecBole 1.2.1, Seq2Pat or FAISS if it has the stage, otherwise a plain loop.
+"""What each stage is timed beside: stock RecBole 1.2.1 or FAISS if it has the stage, otherwise a plain loop.
 
 The plain loops search and filter in every step, row by row, and hold all logits. They turn off autograd's anomaly
-mode, which RecBole's import turns on.
+mode, which RecBole's import turns on. The stages of regeneration are in ``peers_regeneration``.
 
 If a whole stage would take many minutes, only some whole training steps are timed. The fraction of the stage that they
 cover is returned with their seconds.
@@ -9,7 +9,6 @@ cover is returned with their seconds.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -24,17 +23,10 @@ from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader
 from recbole.data.dataset import SequentialDataset
 from recbole.model.sequential_recommender import SASRec
 from recbole.trainer import Trainer
-from torch import nn
 
-from benchmarks import ours
-from recbole_raserec.data.patterns import mine_patterns
-from recbole_raserec.regeneration.decoding import source_tokens
-from recbole_raserec.regeneration.regenerator import Packed, Regenerator
-from recbole_raserec.regeneration.trainer import target_tokens
 from recbole_raserec.retrieval.attention import RetrievalAugmentation
 
 K = 20
-PEER_SEQUENCES = 20  # sequences that are decoded, one at a time
 Timing = tuple[list[float], float]
 
 
@@ -72,7 +64,7 @@ def _model(data_path: Path, name: str) -> tuple[Any, list[SequentialDataset], SA
     return config, parts, SASRec(config, parts[0])
 
 
-def _timed_batches(loader: Any, step: Any, count: int) -> Timing:
+def timed_batches(loader: Any, step: Any, count: int) -> Timing:
     """Seconds of each of ``count`` steps after a first untimed step, and one step's fraction of the loader."""
     seconds = []
     for number, batch in enumerate(loader):
@@ -96,7 +88,7 @@ def sasrec_epoch_as_shipped(data_path: Path, name: str, repeats: int) -> Timing:
     config, (train, _, _), model = _model(data_path, name)
     trainer = Trainer(config, model)
     loader = TrainDataLoader(config, train, None, shuffle=True)
-    return _timed_batches(loader, lambda batch: trainer._train_epoch([batch], 0), repeats)
+    return timed_batches(loader, lambda batch: trainer._train_epoch([batch], 0), repeats)
 
 
 class PlainDuoRec(SASRec):
@@ -130,7 +122,7 @@ def duorec_epoch(data_path: Path, name: str, repeats: int) -> Timing:
         optimizer.step()
 
     torch.autograd.set_detect_anomaly(False)
-    return _timed_batches(TrainDataLoader(config, train, None, shuffle=True), step, repeats)
+    return timed_batches(TrainDataLoader(config, train, None, shuffle=True), step, repeats)
 
 
 def memory_encoding(data_path: Path, name: str, repeats: int) -> Timing:
@@ -142,7 +134,7 @@ def memory_encoding(data_path: Path, name: str, repeats: int) -> Timing:
     def encode(batch: Any) -> None:
         model(batch["item_id_list"], batch["item_length"])
 
-    return _timed_batches(TrainDataLoader(config, train, None, shuffle=False), encode, repeats)
+    return timed_batches(TrainDataLoader(config, train, None, shuffle=False), encode, repeats)
 
 
 def _filtered(index: faiss.Index, batch: Any, queries: np.ndarray, users: np.ndarray, lengths: np.ndarray) -> list:
@@ -174,7 +166,7 @@ def neighbour_search(data_path: Path, name: str, repeats: int) -> Timing:
         start = next(starts)
         _filtered(index, batch, normal[start : start + len(batch)], users, lengths)
 
-    return _timed_batches(loader, search, len(loader) - 1)
+    return timed_batches(loader, search, len(loader) - 1)
 
 
 def finetune_epoch(data_path: Path, name: str, repeats: int) -> Timing:
@@ -199,7 +191,7 @@ def finetune_epoch(data_path: Path, name: str, repeats: int) -> Timing:
         optimizer.step()
 
     torch.autograd.set_detect_anomaly(False)
-    return _timed_batches(TrainDataLoader(config, train, None, shuffle=True), step, 2 * repeats)
+    return timed_batches(TrainDataLoader(config, train, None, shuffle=True), step, 2 * repeats)
 
 
 def evaluation(data_path: Path, name: str, repeats: int) -> Timing:
@@ -222,117 +214,8 @@ def evaluation(data_path: Path, name: str, repeats: int) -> Timing:
         one.batch = batch
         trainer.evaluate(one, load_best_model=False)
 
-    seconds, _ = _timed_batches(loader, evaluate, min(repeats, whole - 2))
+    seconds, _ = timed_batches(loader, evaluate, min(repeats, whole - 2))
     return seconds, config["eval_batch_size"] / len(test)
-
-
-def mining(data_path: Path, name: str, repeats: int) -> Timing:
-    """Mining by Seq2Pat. Its patterns must equal ours."""
-    from sequential.seq2pat import Seq2Pat
-
-    training = ours.load(data_path, name)[1].build()[0].sequences.training_only()
-    lists = [part.tolist() for part in np.split(training.items, training.offsets[1:-1]) if len(part)]
-    found: list[list[int]] = []
-
-    def mine() -> None:
-        found[:] = Seq2Pat(sequences=lists, max_span=5, n_jobs=os.cpu_count()).get_patterns(min_frequency=2)
-
-    seconds = ours.repeat(mine, repeats)
-    patterns = mine_patterns(training)
-    mined = np.split(patterns.items, patterns.offsets[1:-1])
-    theirs = {(*pattern[:-1], pattern[-1]) for pattern in found}  # the last number is the support
-    assert theirs == {(*items.tolist(), support) for items, support in zip(mined, patterns.support.tolist())}
-    return seconds, 1.0
-
-
-class PlainRegenerator(nn.Module):
-    """The same network with torch's own layers. Everything is padded; all logits are computed, then masked."""
-
-    def __init__(self, model: Regenerator) -> None:
-        super().__init__()
-        items, size = model.embedding.weight.shape
-        self.sos, self.diversity = model.sos, model.diversity
-        self.embedding, self.position = nn.Embedding(items, size, padding_idx=0), nn.Embedding(100, size)
-        self.norm, self.dropout = nn.LayerNorm(size), nn.Dropout(0.5)
-        settings = {"activation": "gelu", "batch_first": True}
-        layer = nn.TransformerEncoderLayer(size, 2, 256, 0.5, **settings)
-        self.encoder, self.condition = (nn.TransformerEncoder(layer, 2, enable_nested_tensor=False) for _ in range(2))
-        self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(size, 2, 256, 0.5, **settings), 2)
-        spread = self.diversity * size
-        self.promoter = nn.Sequential(nn.Linear(size, spread), nn.ReLU(), nn.Linear(spread, spread))
-        self.chooser = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, self.diversity))
-
-    def embed(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.dropout(self.norm(self.embedding(tokens) + self.position.weight[: tokens.size(1)]))
-
-    def loss(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        hidden = self.condition(self.embed(target), src_key_padding_mask=target == 0)
-        pooled = (hidden * (target > 0)[..., None]).sum(dim=1) / (target > 0).sum(dim=1, keepdim=True)
-        weights = F.gumbel_softmax(self.chooser(pooled), tau=1.0)
-        encoded = self.promoter(self.encoder(self.embed(source), src_key_padding_mask=source == 0))
-        memory = torch.einsum("pk,plkd->pld", weights, encoded.unflatten(-1, (self.diversity, -1)))
-        read, wanted = target[:, :-1], target[:, 1:]
-        future = torch.ones(read.size(1), read.size(1), dtype=torch.bool).triu(1)
-        hidden = self.decoder(self.embed(read), memory, future, memory_key_padding_mask=source == 0)
-        logits = hidden @ self.embedding.weight.T
-        allowed = torch.zeros(len(source), logits.size(-1), dtype=torch.bool).scatter_(1, source, True)
-        allowed[:, [0, self.sos]] = False
-        logits = logits.masked_fill(~allowed[:, None], torch.finfo(logits.dtype).min)
-        entropy = -(weights * weights.clamp(min=1e-12).log()).sum(dim=-1).mean()
-        return F.cross_entropy(logits[wanted > 0], wanted[wanted > 0]) + entropy
-
-
-def regenerator_epoch(data_path: Path, name: str, repeats: int) -> Timing:
-    """Each pair encodes its source again, padded to the maximum."""
-    config, dataset, pairs = ours._pairs(data_path, name)
-    ids = ours.regenerator(config, dataset.item_num)
-    model = PlainRegenerator(ids)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.98))
-    everything = np.random.default_rng(0).permutation(len(pairs.sequence))
-    width = ids.max_length + 2
-
-    def step(rows: np.ndarray) -> None:
-        source = source_tokens(pairs.sequences, pairs.sequence[rows], ids)
-        source = F.pad(source, (0, width - source.size(1)))
-        target = target_tokens(pairs.patterns, pairs.pattern[rows], ids)
-        optimizer.zero_grad()
-        model.loss(source, target).backward()
-        optimizer.step()
-
-    torch.autograd.set_detect_anomaly(False)
-    model.train()
-    return _timed_batches(np.array_split(everything, len(everything) // 256), step, 2 * repeats)
-
-
-def decoding(data_path: Path, name: str, repeats: int) -> Timing:
-    """Decode one sequence and one memory at a time. The whole row is read again for every token."""
-    config, dataset, pairs = ours._pairs(data_path, name)
-    model = ours.trained_regenerator(config, dataset, pairs)
-    some = np.random.default_rng(0).choice(len(pairs.sequences), (repeats, PEER_SEQUENCES), replace=False)
-
-    @torch.no_grad()
-    def decode_one(number: int) -> None:
-        source = source_tokens(pairs.sequences, np.array([number]), model)
-        for memory in range(model.diversity):
-            encoded = model.encode(Packed(source))[:, memory]
-            row: list[int] = []
-            while len(row) < config["decode_max_length"]:
-                read = torch.tensor([[model.sos, *row]])
-                hidden = model.decode(Packed(read), encoded, source > 0)[0, -1]
-                logits = hidden @ model.embedding.weight.T
-                banned = {0, model.sos, *row}
-                if len(row) < 2:
-                    banned |= set(range(len(logits))) - set(source[0].tolist())
-                logits[sorted(banned)] = -torch.inf
-                token = int(logits.argmax())
-                if token == model.eos:
-                    break
-                row.append(token)
-
-    seconds = []
-    for numbers in some:
-        seconds += ours.repeat(lambda numbers=numbers: [decode_one(number) for number in numbers], 1)
-    return seconds, PEER_SEQUENCES / len(pairs.sequences)
 
 
 STAGES = {
@@ -346,8 +229,5 @@ STAGES = {
         neighbour_search,
         finetune_epoch,
         evaluation,
-        mining,
-        regenerator_epoch,
-        decoding,
     )
 }

@@ -47,11 +47,11 @@ def memory_encoding(folder: Path, workers: int, repeats: int) -> list[float]:
 
 def decoding(folder: Path, workers: int, repeats: int) -> list[float]:
     """Seconds that it takes to decode five rows of every sequence."""
-    from benchmarks import ours
+    from benchmarks import ours, ours_regeneration
     from recbole_raserec.regeneration.decoding import decode_all, local_decoder, ray_decoder
 
-    config, dataset, pairs = ours._pairs(folder, NAME)
-    model = ours.trained_regenerator(config, dataset, pairs)
+    config, dataset, pairs = ours_regeneration.pattern_pairs(folder, NAME)
+    model = ours_regeneration.trained_regenerator(config, dataset, pairs)
     settings = model, pairs.sequences, 1.0, 0, config["decode_max_length"], config["device"]
     address = _address(workers)
     decoder = local_decoder(*settings) if address is None else ray_decoder(address, *settings)
