@@ -17,7 +17,6 @@ fault ends this program with an error and without a file. A kill is not a loss o
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import json
@@ -28,14 +27,18 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # a child that is forked has none of its parent's threads
 
-import numpy as np
-
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+import numpy as np  # noqa: E402
+
+from benchmarks import read_options  # noqa: E402
+from benchmarks.faults import Faults  # noqa: E402
+
 A_RUN = 4  # random kills of a run before it may end
 SHORT = {
     "hidden_size": 16, "inner_size": 32, "MAX_ITEM_LIST_LENGTH": 8, "cross_inner_size": 32, "epochs": 2,
@@ -49,61 +52,6 @@ SLICE = {
     **SHORT, "user_inter_num_interval": "[100,201)", "MAX_ITEM_LIST_LENGTH": 20, "window_stride": 20,
     "pattern_min_support": 20, "decode_max_length": 6, "mixture_top_k": 20, "mixture_weight": [0, 0.1],
 }  # fmt: skip
-
-
-class Faults:
-    """Counts the boundaries of runtime/files.py in this process, and lets the one numbered ``at`` fail.
-
-    Parameters
-    ----------
-    kind : "kill", "torn" (a write is half done before the kill) or the name of an error.
-    """
-
-    def __init__(self, at: int = 0, kind: str = "kill") -> None:
-        self.at, self.kind, self.names = at, kind, []
-
-    def install(self) -> None:
-        """Put this object between runtime/files.py and the system, for the rest of this process."""
-        from recbole_raserec.runtime import files
-
-        system = {name: getattr(os, name) for name in dir(os)}
-        gated = {name: self._gated(name, getattr(os, name)) for name in ("fsync", "replace", "link", "unlink")}
-        files.os = SimpleNamespace(**{**system, **gated})
-        names = {name: getattr(tempfile, name) for name in dir(tempfile)}
-        files.tempfile = SimpleNamespace(**{**names, "mkstemp": self._gated("create", tempfile.mkstemp)})
-        files.open = self._open
-
-    def _gated(self, name: str, call: Any) -> Any:
-        def gate(*args: Any, **kwargs: Any) -> Any:
-            self.pass_by(name)
-            return call(*args, **kwargs)
-
-        return gate
-
-    def pass_by(self, name: str, torn: Any = None) -> None:
-        """One boundary. ``torn`` does half of the call."""
-        self.names.append(name)
-        if len(self.names) != self.at:
-            return
-        if self.kind in ("kill", "torn"):
-            if self.kind == "torn" and torn is not None:
-                torn()
-            os.kill(os.getpid(), signal.SIGKILL)
-        number = getattr(errno, self.kind)
-        raise OSError(number, os.strerror(number))
-
-    def _open(self, path: Any, mode: str = "r", buffering: int = -1, **kwargs: Any) -> Any:
-        if "w" not in mode:
-            return open(path, mode, buffering, **kwargs)
-        faults = self
-
-        class Raw(io.FileIO):
-            def write(self, data: Any) -> int:
-                view = memoryview(data).cast("B")
-                faults.pass_by("write", lambda: io.FileIO.write(self, view[: len(view) // 2]))
-                return super().write(view)
-
-        return io.BufferedWriter(Raw(path, "w"), buffering)
 
 
 def short(folder: Path) -> None:
@@ -261,8 +209,6 @@ def _remove(folder: Path) -> None:
 
 
 def main(argv: list[str]) -> None:
-    from benchmarks import read_options
-
     output = str(HERE / "results" / "kills-pipeline.json")
     faults = "kill,torn,ENOSPC,EIO,EACCES"
     options = read_options(argv, {"kills": "100", "faults": faults, "every": "1", "seed": "0", "output": output})
@@ -283,5 +229,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(HERE.parent))
     main(sys.argv[1:])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_raserec import ConfigError, DataError, Recommender
+from recbole_raserec import ConfigError
 from recbole_raserec.data.histories import read_histories
 from recbole_raserec.evaluation.significance import unpack_ranks
 from recbole_raserec.recommending import answer
@@ -136,61 +136,6 @@ def test_a_users_own_future_is_no_memory_and_nobodys_history_has_no_own(trained,
         assert (view.snapshot.lengths(rows)[own] >= 5).any() == leaks
 
 
-def test_unknown_items(recommender):
-    plain = recommender.recommend([["i1", "i2"]])
-    with pytest.raises(DataError, match=r"history 0='x9'.*unknown item"):
-        recommender.recommend([["i1", "x9", "i2"]])
-    with pytest.warns(UserWarning, match="x9"):
-        warned = recommender.recommend([["i1", "x9", "i2"]], on_unknown="warn")
-    pd.testing.assert_frame_equal(warned, plain)
-    pd.testing.assert_frame_equal(recommender.recommend([["i1", "x9", "i2"]], on_unknown="ignore"), plain)
-    assert recommender.recommend([["x9"]], on_unknown="ignore")["cold"].all()
-
-
-@pytest.mark.parametrize(
-    ("wrong", "field"),
-    [
-        ({"histories": "i1"}, "histories"),
-        ({"histories": 5}, "histories"),
-        ({"histories": {"i1": 2}}, "histories"),
-        ({"histories": [["i1"], "i2"]}, "history 1"),
-        ({"histories": [["i1", None]]}, "history 0"),
-        ({"histories": [["i1", float("nan")]]}, "history 0"),
-        ({"histories": [["i1", 2.5]]}, "history 0"),
-        ({"histories": [["i1", True]]}, "history 0"),
-        ({"histories": [["i1", ""]]}, "history 0"),
-        ({"histories": [["i1"] * 1_000_000]}, "history 0"),
-        ({"histories": np.array([[["i1"]]])}, "history 0"),
-        ({"histories": [["i1", "\ud800"]]}, "history 0"),
-        ({"histories": pd.DataFrame({"item": ["i1"]})}, "histories"),
-        ({"histories": pd.DataFrame([["a", "i1", "i2"]], columns=["user", "item", "item"])}, "histories='item': two"),
-        ({"histories": pd.DataFrame({"user": ["a"], "item": pd.array([None], "Int64")})}, "item"),
-        ({"histories": pd.DataFrame({"user": ["a", "a"], "item": pd.array([1.5, None], "Float64")})}, "item"),
-        ({"histories": pd.DataFrame({"user": ["a"], "item": [np.inf]})}, "item"),
-        ({"histories": pd.DataFrame({"user": ["a"], "item": pd.array([None], "string")})}, "item"),
-        ({"histories": pd.DataFrame({"user": ["a"], "item": [None]})}, "item"),
-        ({"histories": pd.DataFrame({"user": ["a"], "item": ["i1"], "timestamp": [np.nan]})}, "row 0"),
-        ({"histories": pd.DataFrame({"user": ["a", "a"], "item": ["i1", "i2"], "timestamp": [1, "noon"]})}, "row 1"),
-        ({"k": 0}, "k"),
-        ({"k": -3}, "k"),
-        ({"k": 2.0}, "k"),
-        ({"k": True}, "k"),
-        ({"k": 10**9}, "k"),
-        ({"items": "i1"}, "items"),
-        ({"items": ["x9"]}, "items"),
-        ({"exclude": [["i1"]]}, "exclude"),
-        ({"users": ["a", "b"]}, "users"),
-        ({"users": [2.5]}, "users"),
-        ({"on_unknown": "skip"}, "on_unknown"),
-    ],
-)
-def test_bad_input_is_one_clear_error(recommender, wrong, field):
-    with pytest.raises((ConfigError, DataError)) as error:
-        recommender.recommend(**{"histories": [["i1", "i2"]], **wrong})
-    assert str(error.value).startswith(field)
-    assert len(str(error.value)) < 400
-
-
 def test_explanations_add_up(recommender):
     history = ["i1", "i2", "i3", "i4"]
     frame = recommender.recommend([history], k=5, explain=True, filter_seen=False)
@@ -245,27 +190,3 @@ def test_exported_vectors_are_those_of_the_scores(recommender, tmp_path, form):
     assert "owner" not in memories
     with pytest.raises(ConfigError, match="form"):
         recommender.export(tmp_path, "csv")
-
-
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta:x"])
-def test_a_device_that_is_not_here_is_a_clear_error(trained, device):
-    with pytest.raises(ConfigError, match=f"device='{device}': cannot be used"):
-        Recommender.load(trained.path, device=device)
-
-
-def test_a_file_of_another_kind_is_a_clear_error(trained, tmp_path):
-    for content in (b"", b"PK\3\4 torn", trained.path.read_bytes()[:-2000]):
-        path = tmp_path / "model.pth"
-        path.write_bytes(content)
-        with pytest.raises(ConfigError, match="model_file"):
-            Recommender.load(path)
-    with pytest.raises(ConfigError, match="no such file"):
-        Recommender.load(tmp_path / "missing.pth")
-    with pytest.raises(ConfigError, match="cannot be read"):
-        Recommender.load(tmp_path)
-    for recall in (2, "high"):
-        with pytest.raises(ConfigError, match=r"^index_recall"):
-            Recommender.load(trained.path, index_recall=recall)
-    other = next(trained.path.parent.glob("*-pretrain-*.pth"))
-    with pytest.raises(ConfigError, match="pretrain"):
-        Recommender.load(other)
