@@ -24,8 +24,8 @@ The last column is the earliest stage that depends on a parameter; all later sta
 
 {stages}
 
-A parameter marked *fixed* is RecBole's and would change nothing here. Setting it is an error. A backbone of RecBole
-has RecBole's own parameters too."""
+A parameter marked *fixed* is RecBole's and would change nothing here. Setting it to another value
+is an error. A backbone of RecBole has RecBole's own parameters too."""
 
 
 def parameters_page() -> str:

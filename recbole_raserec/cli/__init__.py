@@ -44,16 +44,16 @@ HELP = """recbole-raserec COMMAND --name=value ...
             and any parameter of properties/model/DR4SR.yaml
   recommend  the best items of each history of JSON lines {"history": ["50", "172"], "user": ...}
             --model_file=FILE --input=FILE|- [--output=FILE|-] [--k=10] [--explain=True] [--filter_seen=True]
-            [--on_unknown=raise|warn|ignore] [--store=FILE] [--index_factory=auto] [--index_recall=0]
-            [--show_progress=True]
+            [--on_unknown=raise|warn|ignore] [--store=FILE] [--show_progress=True]
   remember  add memories, durably, from JSON lines {"history": [...], "next_item": ..., "owner": ..., "time": ...}
             --model_file=FILE --input=FILE|- [--on_unknown=raise|warn|ignore] [--store=FILE]
   forget    delete memories, from JSON lines {"owner": ...}, {"item": ...} or {"added_since": "2024-01-19 10:00:00"}
             --model_file=FILE --input=FILE|- [--store=FILE]
-  serve     recommend, explain, remember and forget over HTTP, and a page for people (docs/serving.md)
+  serve     recommend, explain, remember and forget over HTTP; a page for people (pip install recbole-raserec[serve])
             --model_file=FILE [--store=FILE] [--host=127.0.0.1] [--port=8000] [--workers=1] [--token_file=FILE]
             [--log_histories=True] [--max_body=BYTES] [--max_batch=256] [--max_history=10000] [--max_k=200]
-            [--max_waiting=4096] [--timeout=10] [--max_adds=A_MINUTE] (pip install recbole-raserec[serve])
+            [--max_waiting=4096] [--timeout=10] [--max_adds=A_MINUTE] [--batching=True] (docs/serving.md)
+            recommend, remember and forget: [--index_factory=auto] [--index_recall=0] (docs/memory.md)
             recommend, remember and serve: [--max_per_owner=N] [--votes_per_owner=N]
             [--quarantine=SECONDS] [--new_item_owners=N] (docs/memory.md)
   tune      search hyper-parameters on Ray Tune, by validation scores

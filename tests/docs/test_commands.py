@@ -32,10 +32,11 @@ FEW = {
     "tune": f"{SHORT} --num_samples=2",
     "regenerate": "--regenerator_epochs=1 --regenerator_embedding_epochs=1 --show_progress=False",
 }
-PRELUDE = {
-    "README": "from recbole_raserec import Recommender\nmodel = MODEL\n",
-    "recommender": "import pandas as pd\nfrom recbole_raserec import Recommender\nmodel = MODEL\n",
-}
+ONE_EPOCH = """
+from functools import partial
+from recbole_raserec import Recommender
+Recommender.fit = partial(Recommender.fit, epochs=1)
+"""
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -101,10 +102,8 @@ def test_the_blocks_of_a_page_run(page, trained):
     folder, model = trained
     for language, block in blocks(page):
         if language == "python":
-            prelude = PRELUDE.get(page.stem, "").replace("MODEL", repr(model))
-            if "orders.csv" in block:
-                prelude += "from functools import partial\nRecommender.fit = partial(Recommender.fit, epochs=1)\n"
-            start([sys.executable, "-c", prelude + block], folder)
+            before = ONE_EPOCH if "Recommender.fit" in block else ""
+            start([sys.executable, "-c", before + block.replace("FILE", model)], folder)
         else:
             assert language in ("", "bash"), f"{page.name}: a block in {language}"
             for command in commands(block):
