@@ -16,8 +16,11 @@ def format_result(result: Result) -> str:
     lines = summary(result)
     for protocol in PROTOCOLS:
         lines += ["", *aligned(_rows(result, protocol))]
-    lines += ["", "gain: over the backbone on the same users, with the ends of its 95 % interval"]
-    lines.append("* this memory's figures are raserec.test and improvement in the result file (memory_include_valid)")
+    if not _as_backbone(result):
+        lines += ["", "gain: over the backbone on the same users, with the ends of its 95 % interval"]
+        lines.append(
+            "* this memory's figures are raserec.test and improvement in the result file (memory_include_valid)"
+        )
     mixture = result.raserec.get("mixture")
     if mixture and (mixture["weight"] or "choice" not in result.raserec):
         exponent = f", popularity exponent {mixture['exponent']}" if "exponent" in mixture else ""
@@ -33,12 +36,20 @@ def summary(result: Result) -> list[str]:
     lines = [f"{trained}: {counts}, seed {result.seed}"]
     for protocol, gains in zip(PROTOCOLS, (result.improvement, result.improvement_masked)):
         before, after = (part["test"][protocol][metric] for part in (result.backbone, result.raserec))
-        lines.append(f"{protocol} {metric} {before:.4f} -> {after:.4f}, {verdict(gains[metric], result.test_users)}")
+        words = "the backbone's own scores" if _as_backbone(result) else verdict(gains[metric], result.test_users)
+        lines.append(f"{protocol} {metric} {before:.4f} -> {after:.4f}, {words}")
     if (choice := result.raserec.get("choice")) and choice["note"]:
         lines.append(f"safeguard: {choice['note']}")
+        lines += [] if choice["retrieval"] else ["--safeguard=False uses the best of them on validation all the same"]
     lines.append(f"model and memory: {result.model_file or 'not written'}")
     lines.append(f"{format_seconds(result.seconds)}; peak memory {result.peak_rss_mib:.0f} MiB")
     return [part for line in lines for part in textwrap.wrap(line, WIDTH, break_long_words=False)]
+
+
+def _as_backbone(result: Result) -> bool:
+    """Whether the scores are the backbone's own."""
+    choice = result.raserec.get("choice")
+    return choice is not None and not choice["retrieval"]
 
 
 def verdict(interval: list[float | None], users: int) -> str:
@@ -61,10 +72,12 @@ def verdict(interval: list[float | None], users: int) -> str:
 
 
 def _rows(result: Result, protocol: str) -> list[list[str]]:
-    """The rows of one protocol: metrics of the backbone, then metrics and gains with each memory."""
+    """The rows of one protocol: metrics of the backbone, then metrics and gains with each memory that is used."""
     backbone, raserec = result.backbone, result.raserec
     base = backbone["test"][protocol]
     rows = [[f"test, {protocol}", *base], [backbone["name"], *_values(base)]]
+    if _as_backbone(result):
+        return [*rows, [f"{raserec['name']}, no retrieval", *_values(raserec["test"][protocol])]]
     labels = MEMORIES_BY_TIME if LIVING in raserec["test_by_memory"] else MEMORIES
     for memory, found in raserec["test_by_memory"].items():
         label = labels[memory]

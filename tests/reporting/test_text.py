@@ -72,6 +72,16 @@ def test_the_table_of_a_result(result):
     assert format_result(Result.from_json(result)) == TABLE.strip()
 
 
+def test_without_retrieval_there_is_no_gain_to_show(result):
+    result["raserec"]["choice"] = {"retrieval": False, "strength": 0.0, "popularity_adjustment": 0.0, "note": "none: a"}
+    result["raserec"]["test"] = result["backbone"]["test"]
+    summary, unmasked, masked, *_ = format_result(Result.from_json(result)).split("\n\n")
+    assert "unmasked ndcg@10 0.0500 -> 0.0500, the backbone's own scores\n" in summary
+    assert "safeguard: none: a\n--safeguard=False uses the best" in summary
+    assert unmasked.splitlines()[1:] == ["SASRec                  0.0500", "RaSeRec, no retrieval   0.0500"]
+    assert len(masked.splitlines()) == 3
+
+
 def test_the_mixture_stands_under_the_tables(result):
     result["raserec"]["mixture"] = {"weight": 0.3, "tau": 0.1, "tried": []}
     before, after = format_result(Result.from_json(result)).split("mixture by validation: weight 0.3, tau 0.1\n")
