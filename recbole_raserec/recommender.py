@@ -124,6 +124,11 @@ class Recommender:
         """[V] tokens of the items that may be recommended: those of the training data, and new ones in the memory."""
         return self.view().tokens
 
+    @property
+    def retrieves(self) -> bool:
+        """Whether memories change scores. If validation chose no retrieval, they only give new items their vectors."""
+        return self._trained.model.combination.retrieves
+
     def title(self, item: Any) -> str:
         """The title of an item; its token where the data has no title."""
         return self._trained.title(int(items_of([item], self._trained.items, "raise", "item")[0]))

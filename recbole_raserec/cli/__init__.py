@@ -168,8 +168,7 @@ def _recommend(words: list[str]) -> None:
     options = read_options(words, {**SERVING_OPTIONS, **GUARD_OPTIONS, **RECOMMEND_OPTIONS})
     from recbole_raserec.serving.lines import recommend_lines
 
-    recommender = _loaded(options)
-    recommend_lines(recommender, options.pop("input"), options.pop("output"), **options)
+    recommend_lines(_loaded(options), options.pop("input"), options.pop("output"), **options)
 
 
 def _remember(words: list[str]) -> None:
@@ -178,14 +177,15 @@ def _remember(words: list[str]) -> None:
 
     recommender = _loaded(options)
     print(f"remembered {remember_lines(recommender, options.pop('input'), **options):,}")
+    if not recommender.retrieves:
+        print("this model's validation chose no retrieval: the memory only makes new items known (docs/safeguard.md)")
 
 
 def _forget(words: list[str]) -> None:
     options = read_options(words, SERVING_OPTIONS)
     from recbole_raserec.serving.lines import forget_lines
 
-    recommender = _loaded(options)
-    print(f"forgot {forget_lines(recommender, options.pop('input'), **options):,} memories")
+    print(f"forgot {forget_lines(_loaded(options), options.pop('input'), **options):,} memories")
 
 
 def _serve(words: list[str]) -> None:

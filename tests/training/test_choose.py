@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest.mock import ANY
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -157,6 +158,13 @@ def test_without_a_combination_that_passes_there_is_no_retrieval(tiny_data):
     assert "mixture by validation" not in table
     recommender = Recommender.load(result["model_file"])
     assert recommender.view().trained.model.combination == BACKBONE
+    assert not recommender.retrieves
+    history, known = recommender.items[:3], recommender.items[9]
+    before = recommender.recommend([history])
+    recommender.memory.add(history, known)
+    pd.testing.assert_frame_equal(recommender.recommend([history]), before)
+    recommender.memory.add(history, "new")
+    assert "new" in recommender.recommend([history], k=len(recommender.items) - 3)["item"].tolist()
     recommender.memory.close()
 
 
