@@ -109,6 +109,9 @@ class Scorer:
         """Where the score of an item comes from, for one history: h [1, D] and its memories."""
         near = neighbours.nearest(self.top_k)
         score = float(self.users(h, neighbours)[0] @ self.items[item])
+        if neighbours.is_empty:
+            none = h.new_zeros(0)
+            return Reasons.of(score, score, none, none, none, none)
         share = 1 - self.strength * (1 - float(self.augmentation.own(near.real, near.weights)))
         own = share * float(h[0] @ self.item_vectors[item])
         memories = near.vectors, self.item_vectors[near.items], near.real, near.weights

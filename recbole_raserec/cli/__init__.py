@@ -230,18 +230,7 @@ def _convert(words: list[str]) -> None:
         show_progress=options["show_progress"],
         **{name: options[name] or None for name in ("user", "item", "time", "delimiter", "items", "title")},
     )
-    print(f"wrote {done.path}: {done.users:,} users, {done.items:,} items, {done.interactions:,} interactions")
-    if done.time_unit != "positions":
-        print(f"times were read as {done.time_unit}")
-    if done.item_path:
-        print(f"wrote {done.item_path}: {done.titles:,} items with a title; {done.untitled:,} items have none")
-    print(f"SHA-256 {done.sha256}")
-    if done.skipped_lines:
-        print(f"skipped {done.skipped_lines:,} bad lines")
-    if done.skipped_items:
-        print(f"skipped {done.skipped_items:,} bad lines of the table of items")
-    if done.short_users:
-        print(f"{done.short_users:,} users have fewer than four items: trained on, not validated on")
+    print(*done.summary(), sep="\n")
 
 
 def script(argv: Sequence[str] | None = None) -> None:

@@ -155,11 +155,12 @@ def _numbers(field: str, value: Any, holds: Callable[[float], bool], where: str)
 
 
 def _check_metrics(final: dict[str, Any]) -> None:
-    metrics = [final["metrics"]] if isinstance(final["metrics"], str) else final["metrics"]
+    metrics = final["metrics"].split(",") if isinstance(final["metrics"], str) else final["metrics"]
+    metrics = final["metrics"] = [str(metric).strip() for metric in metrics or []]
     topk = [final["topk"]] if isinstance(final["topk"], int) else final["topk"]
     ranking = [name for name, metric in metrics_dict.items() if metric.metric_need == ["rec.topk"]]
     for metric in metrics or [None]:
-        check_known("metric", str(metric).lower(), ranking)
+        check_known("metrics", str(metric).lower(), ranking)
     for k in topk or [0]:
         if not isinstance(k, int) or isinstance(k, bool) or k < 1:
             raise ConfigError("topk", final["topk"], "must be positive whole numbers", "for example [5,10,20]")

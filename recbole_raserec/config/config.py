@@ -211,6 +211,9 @@ class Config(recbole.config.Config):
         known.update(name for names in self.parameters.values() for name in names)
         ours = [name for name, row in PARAMETERS.items() if row.source != "RecBole"]
         for name, value in self.external_config_dict.items():
+            if name in ours and name not in known:
+                problem = "is a parameter of another backbone"
+                raise ConfigError(name, value, problem, "leave it out, or choose a backbone that has it")
             check_known("parameter", name, known, value, ours)
             default = self.internal_config_dict.get(name)
             self.external_config_dict[name] = check_type(name, value, default)

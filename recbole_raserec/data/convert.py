@@ -40,6 +40,7 @@ class Converted:
     item_path : the file of titles, or None.
     titles, untitled : the number of items with and without a title, both 0 without a table of items.
     skipped_items : the number of bad lines in the table of items.
+    stays : a file of titles of an earlier conversion that a run will read, or None.
     """
 
     path: Path
@@ -54,6 +55,26 @@ class Converted:
     titles: int = 0
     untitled: int = 0
     skipped_items: int = 0
+    stays: Path | None = None
+
+    def summary(self) -> list[str]:
+        """What was written and what was left out, in words."""
+        lines = [f"wrote {self.path}: {self.users:,} users, {self.items:,} items, {self.interactions:,} interactions"]
+        if self.time_unit != "positions":
+            lines.append(f"times were read as {self.time_unit}")
+        if self.item_path:
+            titles = f"{self.titles:,} items with a title; {self.untitled:,} items have none"
+            lines.append(f"wrote {self.item_path}: {titles}")
+        if self.stays:
+            lines.append(f"{self.stays} stays as it is: delete it if its titles are not those of these items")
+        lines.append(f"SHA-256 {self.sha256}")
+        if self.skipped_lines:
+            lines.append(f"skipped {self.skipped_lines:,} bad lines")
+        if self.skipped_items:
+            lines.append(f"skipped {self.skipped_items:,} bad lines of the table of items")
+        if self.short_users:
+            lines.append(f"{self.short_users:,} users have fewer than four items: trained on, not validated on")
+        return lines
 
 
 def convert(
@@ -118,7 +139,7 @@ def convert(
         kept = dict.fromkeys(names[number] for number in left.tolist())
         titles, bad_items = _titles(items, kept, item, title, delimiter, skip)
     path = Path(data_path) / dataset / f"{dataset}.inter"
-    sha256 = _write(path, table, ordered, titles)
+    sha256, beside = _write(path, table, ordered, titles), path.with_suffix(".item")
     return Converted(
         path,
         sha256,
@@ -128,10 +149,11 @@ def convert(
         skipped_lines=bad.count,
         short_users=short,
         time_unit="positions" if data_format == "sequences" else table.times.unit()[0],
-        item_path=None if titles is None else path.with_suffix(".item"),
+        item_path=None if titles is None else beside,
         titles=sum(map(bool, (titles or {}).values())),
         untitled=sum(not text for text in (titles or {}).values()),
         skipped_items=bad_items.count,
+        stays=beside if titles is None and beside.is_file() else None,
     )
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from numbers import Integral, Real
 
 from recbole_raserec.data.rows import BadLineError
 
-# Names that pandas, and therefore RecBole, reads as a missing value.
+# Names that pandas, and therefore RecBole, reads as a missing value or as padding.
 MISSING = {
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
     "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+    "[PAD]",  # RecBole's own
 }  # fmt: skip
 # What would break a row of an atomic file. pandas reads a quote at the start of a field as the start of a quotation.
 _BREAKS_ROW = re.compile('[\t\r\n\0\ud800-\udfff]|^"')
@@ -29,6 +31,8 @@ def token(what: str, value: object) -> str:
     """
     if isinstance(value, str):
         return value.strip()
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        return str(int(value))
     if isinstance(value, bool) or not isinstance(value, Real):
         is_missing = value is None or type(value).__name__ in {"NAType", "NaTType"}
         raise BadLineError(f"the {what} is " + ("missing" if is_missing else f"{value!r}, neither text nor a number"))

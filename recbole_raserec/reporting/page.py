@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from recbole_raserec.config.parameters import NEWER, affects
-from recbole_raserec.errors import DataError
+from recbole_raserec.errors import ConfigError, DataError, RaSeRecError
 from recbole_raserec.evaluation.ranking import PROTOCOLS
 from recbole_raserec.reporting import figures
 from recbole_raserec.reporting.result import read_result
@@ -26,16 +26,29 @@ def write_report(results: Sequence[str | Path], output: str | Path) -> Path:
 
     Raises
     ------
-    DataError : a file is missing or is not a result of ``run``.
+    DataError : a file is missing or is not a result of ``run``, or its metrics are not those of the first.
+    ConfigError : ``output`` is one of the result files.
     """
     runs = [{**read_result(path), "file": Path(path).name} for path in results]
+    if Path(output).resolve() in {Path(path).resolve() for path in results}:
+        raise ConfigError("output", output, "is one of the result files, which would be lost", "give another file")
     try:
+        for path, run in zip(results, runs):
+            if _metrics(run) != _metrics(runs[0]):
+                problem = f"it has other metrics than {results[0]}: {', '.join(_metrics(run))}"
+                raise DataError("result", path, problem, "report runs of the same metrics and topk together")
         page = build_page(runs)
+    except RaSeRecError:
+        raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, jinja2.TemplateError) as error:
         names, problem = " ".join(map(str, results)), f"a value in them is not one of a run ({error!r})"
         raise DataError("result", names, problem, "give files that `recbole-raserec run` wrote, unchanged") from error
     write_text(Path(output), page)
     return Path(output)
+
+
+def _metrics(run: dict[str, Any]) -> list[str]:
+    return list(run["backbone"]["test"][PROTOCOLS[0]])
 
 
 def build_page(runs: list[dict[str, Any]]) -> str:
@@ -56,7 +69,7 @@ def build_page(runs: list[dict[str, Any]]) -> str:
         metric=str(runs[0]["config"]["valid_metric"]).lower(),
         verdict=_verdict,
         protocols=PROTOCOLS,
-        metrics=list(runs[0]["backbone"]["test"][PROTOCOLS[0]]),
+        metrics=_metrics(runs[0]),
         curves=_curves([run for run in runs if id(run) not in other_seeds]),
         sensitivities=[sensitivity(*sweep, protocol) for sweep in swept for protocol in PROTOCOLS],
         groups=[{"label": run["label"], "pictures": _groups(run)} for run in shown if "groups" in run],

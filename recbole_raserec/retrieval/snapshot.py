@@ -154,12 +154,12 @@ class Snapshot:
         return float(added[added > time].min(initial=np.inf))
 
     def _column(self, name: str, rows: np.ndarray | int) -> np.ndarray:
-        """The column ``name`` of ``rows``. A place of NO_MEMORY gets that of row 0, if there is one."""
+        """The column ``name`` of ``rows``. A place of NO_MEMORY gets that of row 0, or 0 if there is no row."""
         at, size = np.maximum(rows, 0), len(self.base)
         first, second = self.base.column(name), self.tail.column(name)
         if not size or not len(second):
             column = first if size else second
-            return column[at] if len(column) else column[:0]
+            return column[at] if len(column) else np.zeros((*np.shape(at), *column.shape[1:]), column.dtype)
         late = np.asarray(at >= size)
         wide = late if first.ndim == 1 else late[..., None]
         return np.where(wide, second[np.where(late, at - size, 0)], first[np.where(late, 0, at)])

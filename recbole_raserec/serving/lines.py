@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from recbole_raserec.data.histories import Histories, read_histories
-from recbole_raserec.errors import DataError, RaSeRecError
+from recbole_raserec.errors import ConfigError, DataError, RaSeRecError
 from recbole_raserec.recommender import Recommender
 from recbole_raserec.runtime.files import json_line, writing
 from recbole_raserec.runtime.text import STANDARD, read_lines
@@ -44,6 +44,8 @@ def recommend_lines(
     ------
     DataError, ConfigError : a line or an option is wrong. The error names the line.
     """
+    if STANDARD not in (source, output) and Path(source).resolve() == Path(output).resolve():
+        raise ConfigError("output", output, "is the input, which would be lost", "give another file")
     lines, count = _objects(source, {"history", "user"}, {"history"}, show_progress, "recommend"), 0
     with _opened(output) as file:
         while block := list(islice(lines, _BLOCK)):

@@ -238,13 +238,11 @@ def _scheduler(name: str, most: int) -> Any:
 
 
 def _best_yaml(sources: Sources, trials: list[dict[str, Any]], left_out: set[str]) -> dict[str, Any] | None:
-    """The parameters that ``run`` needs: the given ones without ``left_out``, and the best point.
-
-    None if no trial finished.
-    """
+    """The parameters that ``run`` needs: the given ones without ``left_out``, and the best point; None without one."""
     finished = [trial for trial in trials if trial["status"] == "finished"]
     if not finished:
         return None
     config = sources.config(finished[0]["point"])
-    given = {name: config.plain()[name] for name in config.external_config_dict if name not in left_out}
+    values = {**config.plain(), "data_path": str(config.output_path)}  # RecBole appends the name of the data set
+    given = {name: values[name] for name in config.external_config_dict if name not in left_out}
     return {"model": config["model"], "dataset": config["dataset"], **given}

@@ -98,9 +98,9 @@ def test_names_are_those_of_the_files_and_of_recbole(plain):
     assert plain.known_datasets() == ["amazon-beauty", "amazon-sports-outdoors", "amazon-toys-games", "ml-100k"]
 
 
-def test_a_parameter_of_another_backbone_is_unknown():
+def test_a_parameter_of_another_backbone_is_named():
     assert Config("RaSeRec", "tiny", arguments=["--backbone=DuoRec", "--contrast_tau=2"])["contrast_tau"] == 2
-    with pytest.raises(ConfigError, match="contrast_tau=2: unknown parameter"):
+    with pytest.raises(ConfigError, match="contrast_tau=2: is a parameter of another backbone"):
         Config("RaSeRec", "tiny", arguments=["--contrast_tau=2"])
 
 

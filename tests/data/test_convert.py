@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from recbole_raserec.data.convert import HEADER, convert
 from recbole_raserec.data.interactions import k_core_of
+from recbole_raserec.data.rows import BadLineError
+from recbole_raserec.data.tokens import check_token, token
 from recbole_raserec.errors import ConfigError, DataError
 
 GOOD = "1 5 6 7 8\n2 6 7 5 9\n"
@@ -198,3 +201,11 @@ def test_k_core_is_the_largest_set_where_all_have_k(events, k):
             break
         left = kept
     assert k_core_of(users, items, k).tolist() == left
+
+
+def test_a_whole_decimal_is_a_token_and_the_name_of_padding_is_none():
+    assert token("user", Decimal("100000000000000000155")) == "100000000000000000155"
+    with pytest.raises(BadLineError, match="neither text nor a number"):
+        token("user", Decimal("NaN"))
+    with pytest.raises(BadLineError, match="PAD"):
+        check_token("item", "[PAD]")

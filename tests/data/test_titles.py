@@ -37,6 +37,13 @@ def test_titles_of_the_items_that_occur():
     assert read_titles(Path("out/d"), "d") == {"b": "B", "d": "D d d"}
 
 
+def test_titles_of_an_earlier_conversion_stay_and_are_named():
+    path = run(table(item=["a"], title=["A"])).item_path
+    done = run(None)
+    assert (done.item_path, done.stays, path.is_file()) == (None, path, True)
+    assert f"{path} stays as it is" in " ".join(done.summary())
+
+
 def test_items_that_k_core_removes_have_no_title():
     events = pd.concat([EVENTS, table(user=["u"], item=["rare"], time=[9])])
     done = run(table(item=["a", "rare"], title=["A", "R"]), events, k_core=2)

@@ -94,6 +94,11 @@ def test_as_of_is_the_memory_of_that_time(recommender):
 def test_times_of_training_are_those_of_the_data(trained, recommender):
     moment = recommender.as_of(-1.0)
     assert len(moment.view().snapshot) == 0
+    frame = moment.recommend([HISTORY], explain=True)
+    found = moment.explain(HISTORY, frame["item"][0])
+    assert (len(found.memories), found.constant, found.own) == (0, 0, found.score)
+    assert found.score == pytest.approx(frame["score"][0], abs=1e-5)
+    assert frame["reason"][0] == found.sentence
     for latest in (1.0, 5.0, 3002.0, 71_004.0):
         kept = recommender.as_of(latest).view().snapshot
         times = [

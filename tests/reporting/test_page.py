@@ -120,6 +120,17 @@ def test_a_page_of_a_sweep_with_several_seeds(results):
     assert "seed 7" not in text[text.index('id="curves"') : text.index('id="sensitivity"')]
 
 
+def test_a_report_takes_no_results_place_and_names_other_metrics(results, capsys):
+    kept = Path(results[0]).read_bytes()
+    assert main(["report", *results, f"--output={results[0]}"]) == 2
+    assert "is one of the result files" in capsys.readouterr().err
+    assert Path(results[0]).read_bytes() == kept
+    other = json.loads(Path(results[0]).read_text().replace("recall@", "mrr@"))
+    Path("other.json").write_text(json.dumps(other))
+    assert main(["report", *results, "other.json"]) == 2
+    assert f"result='other.json': it has other metrics than {results[0]}: mrr@" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", [None, "junk", "[]", '{"backbone": 1}'])
 def test_what_is_no_result_is_refused(content, own_folder, capsys):
     if content is not None:

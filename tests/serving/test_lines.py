@@ -63,6 +63,14 @@ def test_pipes_and_gzip(command, trained, tmp_path, capsys, monkeypatch):
     assert json.loads(zipped)["user"] == user
 
 
+def test_answers_do_not_take_the_place_of_the_questions(command, tmp_path, capsys):
+    source = write(tmp_path / "h.jsonl", [{"history": ["i1"]}])
+    kept = (tmp_path / "h.jsonl").read_bytes()
+    assert command("recommend", source, f"--output={tmp_path / '.' / 'h.jsonl'}") == 2
+    assert "is the input" in capsys.readouterr().err
+    assert (tmp_path / "h.jsonl").read_bytes() == kept
+
+
 def test_remember_and_forget(command, trained, tmp_path, capsys):
     added = [
         {"history": ["i3", "i4", "i5"], "next_item": "new", "owner": "eve", "time": "2024-01-02"},
@@ -102,6 +110,7 @@ def test_remember_and_forget(command, trained, tmp_path, capsys):
         ("remember", '{"history": ["i1"]}', "no next_item"),
         ("remember", '{"history": ["x9"], "next_item": "i1"}', "x9"),
         ("remember", '{"history": ["i1"], "next_item": "i1", "time": "soon"}', "time"),
+        ("remember", '{"history": ["i1"], "next_item": " "}', "line 2: next_item=' ': an empty token"),
         ("remember", '{"history": ["i1"], "next_item": null}', "line 2: next_item: NoneType is not a token"),
         ("remember", '{"history": ["i1"], "next_item": "\\ud800"}', "line 2: next_item="),
         ("remember", '{"history": ["x9"], "next_item": "i1"}', "line 2: history='x9'"),

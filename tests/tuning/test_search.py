@@ -15,7 +15,9 @@ from recbole_raserec.cli import main
 from recbole_raserec.runtime.files import only_writer
 
 SMALL = "--epochs=2 --finetune_epochs=3 --hidden_size=16 --inner_size=32 --show_progress=False"
-TUNE = f"tune --model=RaSeRec --dataset=tiny --params_file=space.yaml --num_samples=4 --seed=3 {SMALL}"
+TUNE = (
+    f"tune --model=RaSeRec --dataset=tiny --data_path=dataset --params_file=space.yaml --num_samples=4 --seed=3 {SMALL}"
+)
 # Dies without warning as soon as the second trial is on disk.
 KILLED = """
 import os, signal, sys
