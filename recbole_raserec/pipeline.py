@@ -41,23 +41,20 @@ def run(
 ) -> Result | None:
     """Pre-train a backbone, build its memory bank, fine-tune and evaluate. Return and write the result.
 
-    The parameters are those of :class:`~recbole_raserec.config.config.Config`.
-
-    Returns
-    -------
-    The result; None on machines other than the first.
+    The parameters are those of :class:`~recbole_raserec.config.config.Config`. Machines but the first get None.
 
     Raises
     ------
     ConfigError, DataError : the input is wrong; raised before any training.
     """
     quieten()
-    config = Config(model, dataset, config_file_list, config_dict, arguments)
+    sources = (model, dataset, config_file_list, config_dict, arguments)
+    config = Config(*sources)
     check_files(config.final_config_dict)
     place = processes.place(config["nproc"], config["world_size"], config["group_offset"], config["ip"], config["port"])
     if place.world_size > processes.size():
+        processes.check_port(place)
         load(config)  # errors in the data are raised here, and the processes find the generated rows on disk
-        sources = (model, dataset, config_file_list, config_dict, arguments)
         return processes.run_together(run, sources, place, RaSeRecError)
     init_logger(config)
     logging.getLogger().info(config)

@@ -9,6 +9,7 @@ divided by rows. Without a process group there is one process, and these functio
 from __future__ import annotations
 
 import pickle
+import socket
 import tempfile
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
@@ -18,6 +19,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from recbole_raserec.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -120,6 +123,20 @@ class Place(NamedTuple):
 def place(nproc: int, world_size: int, group_offset: int, ip: str, port: str | int) -> Place:
     """The place that RecBole's parameters of these names describe. A ``world_size`` of -1 means ``nproc``."""
     return Place(nproc, group_offset, nproc if world_size == -1 else world_size, f"tcp://{ip}:{port}")
+
+
+def check_port(place: Place) -> None:
+    """Raise ConfigError if the first process is to be here and cannot listen, for example beside another such run."""
+    port = place.address.rpartition(":")[2]
+    if place.offset:
+        return
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as torch does
+        try:
+            probe.bind(("", int(port)))
+        except (OSError, OverflowError, ValueError) as error:
+            problem = f"the processes cannot meet there ({error})"
+            raise ConfigError("port", port, problem, "give another, for example --port=5679") from error
 
 
 def run_together(work: Callable[..., Any], arguments: tuple[Any, ...], place: Place, failure: type[Exception]) -> Any:

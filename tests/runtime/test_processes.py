@@ -122,3 +122,22 @@ def test_under_recboles_own_processes_each_ranks_rows_stay_its_own(tiny_data, mo
 def test_an_error_in_the_processes_is_the_users_error(tiny_data):
     with pytest.raises(ConfigError, match="make it smaller"):
         run("RaSeRec", "tiny", config_dict=parameters(tiny_data, nproc=2, learning_rate=1e30, **PACKED))
+
+
+@pytest.mark.parametrize("port", ["taken", "90000", "http"])
+def test_a_port_where_nobody_can_listen_is_a_clear_error(port):
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        if port == "taken":
+            port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port='?{port}'?: the processes cannot meet there.*--port=5679"):
+            processes.check_port(processes.place(2, -1, 0, "localhost", port))
+        processes.check_port(processes.place(2, 4, 2, "localhost", port))  # the first process is on another machine
+
+
+def test_a_free_port_is_free():
+    with socket.socket() as other:
+        other.bind(("", 0))
+        port = other.getsockname()[1]
+    processes.check_port(processes.place(2, -1, 0, "localhost", port))
