@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +101,13 @@ class Recommender:
     def explain(self, history: Any, item: Any, user: Any = None) -> reasons.Explanation:
         """Why ``history`` gets ``item``: the memories behind it, and one sentence for people."""
         given = read_histories([history], None if user is None else [user])
-        request, number = self._request(given, "raise"), items_of([item], self._trained.items, "raise", "item")
+        request, number = self._request(given, "raise"), items_of([item], self._trained.items, None, "item")
         return reasons.explain(self.view().checked(number, "item"), request, int(number[0]))
 
     def similar_items(self, items: Any, k: int = 10) -> pd.DataFrame:
         """The ``k`` items whose vectors have the highest cosine with each of ``items``: item, similar, score, rank."""
-        one = isinstance(items, (str, Integral))
-        numbers = items_of([items] if one else items, self._trained.items, "raise", "items")
+        one = isinstance(items, str) or not isinstance(items, Iterable)
+        numbers = items_of([items] if one else items, self._trained.items, None, "items")
         return similar(self.view().checked(numbers, "items"), numbers.tolist(), k)
 
     def embed(self, histories: Any, users: Sequence[Any] | None = None, on_unknown: str = "raise") -> np.ndarray:
@@ -131,7 +130,7 @@ class Recommender:
 
     def title(self, item: Any) -> str:
         """The title of an item; its token where the data has no title."""
-        return self._trained.title(int(items_of([item], self._trained.items, "raise", "item")[0]))
+        return self._trained.title(int(items_of([item], self._trained.items, None, "item")[0]))
 
     def export(self, folder: str | Path, form: str = "parquet") -> list[Path]:
         """Write items and memories with their vectors into ``folder`` for a vector store, as "parquet" or "npy"."""

@@ -56,16 +56,17 @@ def numbered(given: Histories, items: Names, owners: Names, on_unknown: str) -> 
     )
 
 
-def items_of(tokens: Iterable[Any], items: Names, on_unknown: str, field: str) -> np.ndarray:
-    """The numbers of known ``tokens``. What happens to others says ``on_unknown``, one of ``ON_UNKNOWN``."""
-    if on_unknown not in ON_UNKNOWN:
+def items_of(tokens: Iterable[Any], items: Names, on_unknown: str | None, field: str) -> np.ndarray:
+    """The numbers of known ``tokens``. ``on_unknown`` says what happens to others; None if they are always an error."""
+    if on_unknown not in (None, *ON_UNKNOWN):
         raise ConfigError("on_unknown", on_unknown, "not an allowed value", f"use one of {', '.join(ON_UNKNOWN)}")
     given = [(word, items.find(word)) for word in (token(value, field) for value in tokens)]
     unknown = [word for word, number in given if number is None]
     if unknown and on_unknown != "ignore":
         problem = f"{len(unknown)} unknown items" if len(unknown) > 1 else "an unknown item"
-        if on_unknown == "raise":
-            mend = 'leave it out, or give on_unknown="warn" or "ignore" to skip such items'
+        if on_unknown in (None, "raise"):
+            skip = ', or give on_unknown="warn" or "ignore" to skip such items' if on_unknown else ""
+            mend = f"leave it out{skip}"
             raise DataError(field, unknown[0], problem, mend)
         warnings.warn(f"{field}: {problem}, skipped ({unknown[0]!r})", stacklevel=4)
     return np.array([number for _, number in given if number is not None], np.int64)

@@ -64,6 +64,13 @@ def test_bad_input_is_one_clear_error(recommender, wrong, field):
     assert len(str(error.value)) < 400
 
 
+@pytest.mark.parametrize("item", [None, 1.5, "x9", ["i1", "x9"]])
+def test_an_item_to_compare_with_is_known(recommender, item):
+    with pytest.raises(DataError, match=r"^items") as error:
+        recommender.similar_items(item)
+    assert "on_unknown" not in str(error.value)
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta:x"])
 def test_a_device_that_is_not_here_is_a_clear_error(trained, device):
     with pytest.raises(ConfigError, match=f"device='{device}': cannot be used"):
