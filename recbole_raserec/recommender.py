@@ -101,13 +101,13 @@ class Recommender:
     def explain(self, history: Any, item: Any, user: Any = None) -> reasons.Explanation:
         """Why ``history`` gets ``item``: the memories behind it, and one sentence for people."""
         given = read_histories([history], None if user is None else [user])
-        request, number = self._request(given, "raise"), items_of([item], self._trained.items, None, "item")
+        request, number = self._request(given, "raise"), self._known([item], "item")
         return reasons.explain(self.view().checked(number, "item"), request, int(number[0]))
 
     def similar_items(self, items: Any, k: int = 10) -> pd.DataFrame:
         """The ``k`` items whose vectors have the highest cosine with each of ``items``: item, similar, score, rank."""
         one = isinstance(items, str) or not isinstance(items, Iterable)
-        numbers = items_of([items] if one else items, self._trained.items, None, "items")
+        numbers = self._known([items] if one else items, "items")
         return similar(self.view().checked(numbers, "items"), numbers.tolist(), k)
 
     def embed(self, histories: Any, users: Sequence[Any] | None = None, on_unknown: str = "raise") -> np.ndarray:
@@ -130,7 +130,7 @@ class Recommender:
 
     def title(self, item: Any) -> str:
         """The title of an item; its token where the data has no title."""
-        return self._trained.title(int(items_of([item], self._trained.items, None, "item")[0]))
+        return self._trained.title(int(self._known([item], "item")[0]))
 
     def export(self, folder: str | Path, form: str = "parquet") -> list[Path]:
         """Write items and memories with their vectors into ``folder`` for a vector store, as "parquet" or "npy"."""
@@ -155,6 +155,9 @@ class Recommender:
         if view is None or view.snapshot is not snapshot:
             self._last = view = View(self._trained, snapshot, catalogue(self._trained, snapshot))
         return view
+
+    def _known(self, items: Iterable[Any], field: str) -> np.ndarray:
+        return items_of(items, self._trained.items, field, mend="give items that training or the memory knows")
 
     def _request(self, given: Histories, on_unknown: str) -> Request:
         return numbered(given, self._trained.items, self._trained.users, on_unknown)

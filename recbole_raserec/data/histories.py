@@ -77,11 +77,11 @@ def read_histories(histories: Any, users: Sequence[Any] | None = None) -> Histor
 
 
 def token(value: Any, field: str) -> str:
-    """A token as text without outer spaces, and whole numbers without a point. Raise DataError if it is none."""
-    if isinstance(value, str) and (name := value.strip()):
-        if not name.isascii():
-            _check_unicode(name, field)
-        return name
+    """A token as text: whole numbers are written without a point. Raise DataError if it is none."""
+    if isinstance(value, str) and value:
+        if not value.isascii():
+            _check_unicode(value, field)
+        return value
     if isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_)):
         return str(int(value))
     problem = "an empty token" if isinstance(value, str) else f"{type(value).__name__} is not a token"

@@ -13,7 +13,7 @@ from recbole_raserec.data.rows import BadLineError
 MISSING = {
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A",
     "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
-    "[PAD]",  # RecBole's own
+    "[PAD]",
 }  # fmt: skip
 # What would break a row of an atomic file. pandas reads a quote at the start of a field as the start of a quotation.
 _BREAKS_ROW = re.compile('[\t\r\n\0\ud800-\udfff]|^"')

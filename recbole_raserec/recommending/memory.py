@@ -15,6 +15,7 @@ from recbole_raserec.errors import DataError
 from recbole_raserec.recommending.answer import View
 from recbole_raserec.recommending.request import numbered
 from recbole_raserec.retrieval.living import LivingMemory
+from recbole_raserec.retrieval.names import PADDING
 from recbole_raserec.retrieval.snapshot import Snapshot
 
 
@@ -74,7 +75,7 @@ class Memory:
             if column is not None and len(column) != len(given):
                 problem = f"{len(column)} of them for {len(given)} histories"
                 raise DataError(name, None, problem, "give one for each history")
-        targets = [token(item, given.field(n, "next_item")) for n, item in enumerate(next_items)]
+        targets = [self._target(item, given.field(n, "next_item")) for n, item in enumerate(next_items)]
         seconds = [math.nan] * len(given)
         if times is not None:
             seconds = [seconds_of(time, given.field(n, "time")) for n, time in enumerate(times)]
@@ -85,6 +86,13 @@ class Memory:
             mend = "leave it out: there is nothing by which a similar history could be found"
             raise DataError(given.field(int(cold.argmax())), None, "the model knows none of its items", mend)
         return self._living.add(view.encode(request), targets, given.owners, request.lengths, np.array(seconds))
+
+    def _target(self, item: Any, field: str) -> str:
+        """The token of an item. A new one may have any name that shows and is not RecBole's padding."""
+        name = token(item, field)
+        if name.strip() in ("", PADDING) and name not in self._living.items:
+            raise DataError(field, item, "no name of a new item", "give the item's token")
+        return name
 
     def forget(self, owner: Any = None, item: Any = None, added_since: Any = None) -> int:
         """Delete an owner's memories, or those that lead to ``item``, also from the disk. Return how many.

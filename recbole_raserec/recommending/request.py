@@ -47,7 +47,7 @@ def numbered(given: Histories, items: Names, owners: Names, on_unknown: str) -> 
     ------
     DataError : an item is unknown, and ``on_unknown`` is "raise".
     """
-    found = [items_of(tokens, items, on_unknown, given.field(row)) for row, tokens in enumerate(given.items)]
+    found = [items_of(tokens, items, given.field(row), on_unknown) for row, tokens in enumerate(given.items)]
     known = [None if owner is None else owners.find(owner) for owner in given.owners]
     return Request(
         items=found,
@@ -56,17 +56,21 @@ def numbered(given: Histories, items: Names, owners: Names, on_unknown: str) -> 
     )
 
 
-def items_of(tokens: Iterable[Any], items: Names, on_unknown: str | None, field: str) -> np.ndarray:
-    """The numbers of known ``tokens``. ``on_unknown`` says what happens to others; None if they are always an error."""
-    if on_unknown not in (None, *ON_UNKNOWN):
+def items_of(
+    tokens: Iterable[Any],
+    items: Names,
+    field: str,
+    on_unknown: str = "raise",
+    mend: str = 'leave it out, or give on_unknown="warn" or "ignore" to skip such items',
+) -> np.ndarray:
+    """The numbers of known ``tokens``. What happens to others says ``on_unknown``, one of ``ON_UNKNOWN``."""
+    if on_unknown not in ON_UNKNOWN:
         raise ConfigError("on_unknown", on_unknown, "not an allowed value", f"use one of {', '.join(ON_UNKNOWN)}")
     given = [(word, items.find(word)) for word in (token(value, field) for value in tokens)]
     unknown = [word for word, number in given if number is None]
     if unknown and on_unknown != "ignore":
         problem = f"{len(unknown)} unknown items" if len(unknown) > 1 else "an unknown item"
-        if on_unknown in (None, "raise"):
-            skip = ', or give on_unknown="warn" or "ignore" to skip such items' if on_unknown else ""
-            mend = f"leave it out{skip}"
+        if on_unknown == "raise":
             raise DataError(field, unknown[0], problem, mend)
         warnings.warn(f"{field}: {problem}, skipped ({unknown[0]!r})", stacklevel=4)
     return np.array([number for _, number in given if number is not None], np.int64)

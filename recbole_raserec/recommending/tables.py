@@ -77,5 +77,5 @@ def _numbers(view: View, tokens: Any, on_unknown: str, field: str) -> np.ndarray
     """The numbers of a list of tokens, without items that came after ``view``."""
     if isinstance(tokens, (str, bytes)) or not isinstance(tokens, Iterable):
         raise ConfigError(field, tokens, "not a list of item tokens", f"for example {field}=['50', '172']")
-    found = items_of(tokens, view.trained.items, on_unknown, field)
+    found = items_of(tokens, view.trained.items, field, on_unknown)
     return found[found < len(view.catalogue.allowed)]

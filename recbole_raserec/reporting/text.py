@@ -40,7 +40,8 @@ def summary(result: Result) -> list[str]:
         lines.append(f"{protocol} {metric} {before:.4f} -> {after:.4f}, {words}")
     if (choice := result.raserec.get("choice")) and choice["note"]:
         lines.append(f"safeguard: {choice['note']}")
-        lines += [] if choice["retrieval"] else ["--safeguard=False uses the best of them on validation all the same"]
+        if not choice["retrieval"]:
+            lines.append("--safeguard=False uses the best of them on validation all the same")
     lines.append(f"model and memory: {result.model_file or 'not written'}")
     lines.append(f"{format_seconds(result.seconds)}; peak memory {result.peak_rss_mib:.0f} MiB")
     return [part for line in lines for part in textwrap.wrap(line, WIDTH, break_long_words=False)]

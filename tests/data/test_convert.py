@@ -16,6 +16,7 @@ from recbole_raserec.data.interactions import k_core_of
 from recbole_raserec.data.rows import BadLineError
 from recbole_raserec.data.tokens import check_token, token
 from recbole_raserec.errors import ConfigError, DataError
+from recbole_raserec.retrieval.names import PADDING
 
 GOOD = "1 5 6 7 8\n2 6 7 5 9\n"
 CSV = "user_id,item_id,timestamp,note\n" + "".join(f"{u},{i},{t},n\n" for u in "uv" for t, i in enumerate("abcd"))
@@ -208,4 +209,4 @@ def test_a_whole_decimal_is_a_token_and_the_name_of_padding_is_none():
     with pytest.raises(BadLineError, match="neither text nor a number"):
         token("user", Decimal("NaN"))
     with pytest.raises(BadLineError, match="PAD"):
-        check_token("item", "[PAD]")
+        check_token("item", PADDING)

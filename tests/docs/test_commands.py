@@ -1,7 +1,7 @@
 """Every command and every Python block of the pages runs, on small data. ``make test-docs`` runs this.
 
-A command runs as it is written, but for the words in capitals (FILE, NAME) and the arguments in ``FEW``, which make it
-short. What is printed is compared by ``tests/end_to_end/test_examples.py``.
+Both run as they are written, but for the words in capitals (FILE, NAME) and the arguments in ``FEW``, which make a
+command short; ``fit`` trains one epoch. What is printed is compared by ``tests/end_to_end/test_examples.py``.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import pytest
 
 from recbole_raserec import ConfigError, DataError, Recommender
 from recbole_raserec.data.histories import read_histories
+from recbole_raserec.retrieval.names import PADDING
 
 HISTORY = ["i3", "i4", "i5"]
 
@@ -245,3 +246,11 @@ def test_a_store_that_was_restored_from_a_copy_is_read_afresh(recommender, tmp_p
     recommender.memory.add(HISTORY, "i7", owner="c")
     assert recommender.memory.forget(owner="a") == 1
     assert len(recommender.memory) == count
+
+
+@pytest.mark.parametrize("name", ["  ", PADDING])
+def test_a_new_item_has_a_name_that_shows(recommender, name):
+    with pytest.raises(DataError, match=r"^next_item=.*no name of a new item"):
+        recommender.memory.add(HISTORY, name)
+    recommender.memory.add(HISTORY, " new ")
+    assert " new " in recommender.items, "tokens are kept as they are"

@@ -110,7 +110,7 @@ def test_remember_and_forget(command, trained, tmp_path, capsys):
         ("remember", '{"history": ["i1"]}', "no next_item"),
         ("remember", '{"history": ["x9"], "next_item": "i1"}', "x9"),
         ("remember", '{"history": ["i1"], "next_item": "i1", "time": "soon"}', "time"),
-        ("remember", '{"history": ["i1"], "next_item": " "}', "line 2: next_item=' ': an empty token"),
+        ("remember", '{"history": ["i1"], "next_item": " "}', "line 2: next_item=' ': no name of a new item"),
         ("remember", '{"history": ["i1"], "next_item": null}', "line 2: next_item: NoneType is not a token"),
         ("remember", '{"history": ["i1"], "next_item": "\\ud800"}', "line 2: next_item="),
         ("remember", '{"history": ["x9"], "next_item": "i1"}', "line 2: history='x9'"),
