@@ -4,7 +4,7 @@ Each (number of memories, index) has its own process, so its memory can be measu
 
   --model_file=FILE   of a run on the data
   --data=FILE         sequences, a user a line; its users are the requests
-  --sizes=A,B         numbers of memories; 0 is the model's own, others have keys like them (benchmarks/search.py)
+  --sizes=A,B         numbers of memories; 0 is the model's own, others have keys like them (benchmarks/keys.py)
   --indices=A;B       factory strings or auto
   --index_recall=0    as for run
   --peers=FOLDER      a folder with the package implicit (pip install --target=FOLDER --no-deps implicit), or nothing
@@ -35,7 +35,8 @@ import numpy as np  # noqa: E402
 
 from benchmarks import read_options  # noqa: E402
 from benchmarks.children import measure_each  # noqa: E402
-from benchmarks.search import COMPARED, HISTORY, real_keys  # noqa: E402
+from benchmarks.keys import real_keys  # noqa: E402
+from benchmarks.search import COMPARED, HISTORY  # noqa: E402
 from recbole_raserec.runtime.machine import resident_mib  # noqa: E402
 
 DEFAULTS = {

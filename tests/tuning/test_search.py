@@ -85,6 +85,7 @@ def test_a_grid_goes_on_after_a_failure_and_tells_it(tiny_data, own_folder, caps
     assert [trial["status"] for trial in trials] == ["finished", "failed"]
     assert "make it smaller" in trials[1]["error"]
     assert "make it smaller" in capsys.readouterr().out
+    assert yaml.safe_load(Path("tune/best.yaml").read_text())["data_path"] == "dataset", "as it was given"
 
     assert main([*grid, "--resume=True", "--alpha=0.3"]) == 2
     assert "other parameters than this search" in capsys.readouterr().err
