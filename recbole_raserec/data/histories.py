@@ -44,7 +44,7 @@ class Histories:
         return f"{what} {number}" if self.lines is None else f"line {self.lines[number]}: {what}"
 
 
-def read_histories(histories: Any, users: Sequence[Any] | None = None) -> Histories:
+def read_histories(histories: Any, users: Sequence[Any] | None = None, called: str = "users") -> Histories:
     """Check and read histories.
 
     Parameters
@@ -52,6 +52,7 @@ def read_histories(histories: Any, users: Sequence[Any] | None = None) -> Histor
     histories : a list of histories, each a list of item tokens (texts or whole numbers), oldest first; or one such
         history; or a pandas or Arrow frame with the columns user, item and, if its rows are not in order, timestamp.
     users : the user of each history; of a frame its own users count.
+    called : what the caller's parameter for ``users`` is named in errors.
 
     Raises
     ------
@@ -63,8 +64,8 @@ def read_histories(histories: Any, users: Sequence[Any] | None = None) -> Histor
         histories = histories.to_pandas()
     if isinstance(histories, pd.DataFrame):
         if users is not None:
-            mend = "leave users out, or give lists"
-            raise DataError("users", None, "given beside a frame, which names its users itself", mend)
+            mend = f"leave {called} out, or give lists"
+            raise DataError(called, None, "given beside a frame, which names its users itself", mend)
         return _of_frame(histories)
     rows = [_tokens(row, number) for number, row in enumerate(_rows(histories))]
     if users is None:
@@ -72,8 +73,9 @@ def read_histories(histories: Any, users: Sequence[Any] | None = None) -> Histor
     names = list(users) if isinstance(users, Iterable) and not isinstance(users, (str, bytes)) else [users]
     if len(names) != len(rows):
         problem = f"{len(names)} users for {len(rows)} histories"
-        raise DataError("users", None, problem, "give one user for each history, or None for nobody")
-    return Histories(rows, names, [None if name is None else token(name, "users") for name in names])
+        raise DataError(called, None, problem, "give one user for each history, or None for nobody")
+    owners = [None if name is None else token(name, f"{called} {number}") for number, name in enumerate(names)]
+    return Histories(rows, names, owners)
 
 
 def token(value: Any, field: str) -> str:

@@ -15,10 +15,11 @@ from recbole_raserec.data.rows import BadLineError
 
 # Name, ticks per second, and the size from which on the next unit is meant. 1e11 seconds is the year 5138, and
 # 1e11 milliseconds is the year 1973. So every time from 1973 to 5138 is in exactly one of these ranges.
+_END = 1e11
 _UNITS = (
-    ("seconds", 1.0, 1e11),
-    ("milliseconds", 1e3, 1e14),
-    ("microseconds", 1e6, 1e17),
+    ("seconds", 1.0, _END),
+    ("milliseconds", 1e3, 1e3 * _END),
+    ("microseconds", 1e6, 1e6 * _END),
     ("nanoseconds", 1e9, math.inf),
 )
 _ISO = re.compile(
@@ -66,6 +67,11 @@ class Times:
         if self._are_dates:
             return "dates", 1.0
         return unit_of(self.raw())
+
+    def of_other_unit(self) -> float | None:
+        """The latest time, if it is after the year 5138 in the unit of the column; None if it is not."""
+        latest = float(self.raw().max(initial=0))
+        return latest if not self._are_dates and latest >= _END * self.unit()[1] else None
 
 
 def unit_of(numbers: np.ndarray) -> tuple[str, float]:

@@ -70,7 +70,7 @@ class Memory:
 
         ``on_unknown`` says what happens to unknown items of histories: "raise", or "warn" or "ignore" to skip them.
         """
-        given = read_histories(histories, owners)
+        given = read_histories(histories, owners, "owner")
         for name, column in (("next_items", next_items), ("times", times)):
             if column is not None and len(column) != len(given):
                 problem = f"{len(column)} of them for {len(given)} histories"

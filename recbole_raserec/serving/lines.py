@@ -84,7 +84,7 @@ def read_all(lines: list[Line], user: str) -> Histories:
         with _naming(number):
             if not isinstance(line["history"], list):
                 raise DataError("history", line["history"], "not a list", 'for example {"history": ["50", "172"]}')
-            one = read_histories([line["history"]], [line.get(user)])
+            one = read_histories([line["history"]], [line.get(user)], user)
         items += one.items
         owners += one.owners
     return Histories(items, list(range(len(items))), owners, [number for number, _ in lines])

@@ -44,7 +44,7 @@ def renamed(error: RaSeRecError, histories: str = "{1}", can_skip: bool = False)
     mend = error.mend
     if "on_unknown" in mend:  # it is of Python's call
         mend = "leave it out" + (', or give "on_unknown": "ignore" to skip such items' if can_skip else "")
-    part = re.fullmatch(r"(history|next_item|time) (\d+)", error.field)
+    part = re.fullmatch(r"(history|next_item|owner|time) (\d+)", error.field)
     field = error.field if part is None else histories.format(part[2], part[1])
     return error if isinstance(error, Refusal) else type(error)(field, error.value, error.problem, mend)
 

@@ -13,11 +13,18 @@ _MOMENTS = {"adam": 2, "adamw": 2, "adagrad": 1, "rmsprop": 1, "sgd": 0}  # numb
 def check_memory(config: Config, model: RaSeRec, dataset: SequenceDataset) -> None:
     """Raise ConfigError if less memory is free than the run needs at least beside the model.
 
-    It needs gradients and the optimiser's moments, unless the backbone is trained already, and for each training pair
-    its key and the numbers of its memories. Batches need more, which depends on the data.
+    It needs gradients and the optimiser's moments, unless the backbone is trained already. It needs the key of each
+    training pair, the numbers of the memories of each training and validation pair, and the keys of those of a batch.
+    Batches need more, which depends on the data. The error names the parameter that needs the most.
     """
     trained = model.augmentation if config["pretrained"] else model
     weights = sum(parameter.numel() for parameter in trained.parameters())
-    pairs = len(dataset.sequences.train_part(generated=False))
-    numbers = weights * (1 + _MOMENTS[config["learner"]]) + pairs * (model.item_vectors.shape[1] + model.top_k)
-    check_free(4 * numbers / 2**20, str(config["device"]), "hidden_size", config["hidden_size"])
+    width = model.item_vectors.shape[1]
+    train, valid = len(dataset.sequences.train_part(generated=False)), len(dataset.sequences.valid_part())
+    numbers = {
+        "hidden_size": weights * (1 + _MOMENTS[config["learner"]]) + train * width,
+        "top_k": (train + min(train, config["finetune_batch_size"]) * width) * model.top_k,
+        "mixture_top_k": (valid + min(valid, config["eval_batch_size"]) * width) * model.depth,
+    }
+    largest = max(numbers, key=lambda name: numbers[name])
+    check_free(4 * sum(numbers.values()) / 2**20, str(config["device"]), largest, config[largest])

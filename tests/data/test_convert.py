@@ -115,6 +115,7 @@ def test_amazon_formats_agree_and_gzip_is_read():
         (gzip.compress(CSV.encode(), mtime=0)[:-8] + b"\0" * 8, "csv", "broken gzip"),
         (b"PAR1 and no more", "parquet", "not a readable Parquet file"),
         ("", "parquet", "not a readable Parquet file"),
+        (CSV + "u,e,1705658400000,n\n", "csv", "=1705658400000: the times are in seconds by their median"),
     ],
 )
 def test_bad_input_is_one_clear_error_and_leaves_nothing(text, data_format, says):

@@ -93,6 +93,25 @@ def test_the_median_decides_for_the_whole_column():
     assert unit_of(np.zeros(0)) == unit_of(np.arange(9)) == ("seconds", 1.0)
 
 
+@pytest.mark.parametrize(
+    ("values", "late"),
+    [
+        ([1_705_658_400, 1_705_658_401, 1_705_658_402_000], 1_705_658_402_000),
+        ([1_705_658_400, 1_705_658_401_000, 1_705_658_402_000], None),  # the first may be early in 1970
+        ([5, 1e11 - 1], None),
+        ([5, 5, 1e11], 1e11),
+        ([1e18, 1e18, 1e21], 1e21),
+        (["9999-12-31", "1970-01-01"], None),
+        ([], None),
+    ],
+)
+def test_a_time_of_a_larger_unit_is_found(values, late):
+    times = Times()
+    for value in values:
+        times.append(value)
+    assert times.of_other_unit() == late
+
+
 def test_dates_are_seconds_however_late():
     times = Times()
     times.append("9999-12-31")

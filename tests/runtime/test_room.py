@@ -48,10 +48,18 @@ def test_a_container_without_a_limit_has_what_the_machine_has(tmp_path, monkeypa
     assert room.free_mib() == 10**6
 
 
-def test_too_little_memory_is_an_error_before_the_first_epoch(tiny_data, own_folder, monkeypatch):
+@pytest.mark.parametrize(
+    ("given", "blamed"),
+    [
+        ({"top_k": 1}, "hidden_size=16"),
+        ({"top_k": 10**6}, "top_k=1000000"),
+        ({"mixture_top_k": 10**6, "mixture_weight": [0.2]}, "mixture_top_k=1000000"),
+    ],
+)
+def test_too_little_memory_is_an_error_before_the_first_epoch(given, blamed, tiny_data, own_folder, monkeypatch):
     monkeypatch.setattr(room, "free_mib", lambda device: 0.1)
-    with pytest.raises(ConfigError, match=r"hidden_size=16: a run needs at least \d+ MiB of memory, and 0 are free"):
-        run("RaSeRec", "tiny", config_dict={**SMALL, "data_path": str(tiny_data)})
+    with pytest.raises(ConfigError, match=rf"{blamed}: a run needs at least [\d,]+ MiB of memory, and 0 are free"):
+        run("RaSeRec", "tiny", config_dict={**SMALL, "data_path": str(tiny_data), **given})
     assert not list((own_folder / "saved").glob("*.pth"))
 
 
