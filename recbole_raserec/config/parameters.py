@@ -210,7 +210,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("world_size", -1, "Processes on all machines; -1 is nproc.", ranges.WORLD_SIZE),
         Parameter("group_offset", 0, "Number of this machine's first process.", ranges.NOT_NEGATIVE),
         Parameter("ip", "localhost", "Address of the machine of process 0."),
-        Parameter("port", "5678", "A free port there.", types=(str, int, _NONE)),
+        Parameter("port", "5678", "A free port there. One machine needs none.", types=(str, int, _NONE)),
         Parameter("local_rank", None, "Set by RecBole."),
         Parameter("offset", None, "RecBole's name of group_offset."),
         Parameter("single_spec", None, "Set by RecBole."),

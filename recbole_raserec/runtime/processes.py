@@ -111,7 +111,7 @@ class Place(NamedTuple):
     here : number of processes on this machine.
     offset : number of the first process on this machine.
     world_size : number of processes on all machines.
-    address : ``tcp://HOST:PORT`` of the first process.
+    address : ``tcp://HOST:PORT`` of the first process. Processes of one machine meet in a file of their own instead.
     """
 
     here: int
@@ -126,9 +126,9 @@ def place(nproc: int, world_size: int, group_offset: int, ip: str, port: str | i
 
 
 def check_port(place: Place) -> None:
-    """Raise ConfigError if the first process is to be here and cannot listen, for example beside another such run."""
+    """Raise ConfigError if other machines are to find the first process here, and it cannot listen."""
     port = place.address.rpartition(":")[2]
-    if place.offset:
+    if place.offset or place.here == place.world_size:
         return
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as torch does
@@ -175,7 +175,9 @@ def _process(
 ) -> None:
     """Process number ``local`` of this machine. The first process's result, or a failure, is written to ``answer``."""
     torch.set_num_threads(threads)
-    join(place.offset + local, place.world_size, place.address)
+    alone = place.here == place.world_size  # no other run can have its file, as one might have its port
+    meeting = "file:///" + answer.with_name("meeting").as_posix().lstrip("/") if alone else place.address
+    join(place.offset + local, place.world_size, meeting)
     try:
         outcome = work(*arguments)
     except failure as error:
@@ -187,7 +189,7 @@ def _process(
 
 
 def join(number: int, world_size: int, address: str) -> None:
-    """Become process ``number`` of ``world_size``; ``address`` is ``tcp://HOST:PORT`` of the first process."""
+    """Become process ``number`` of ``world_size``; ``address`` is ``tcp://HOST:PORT`` of the first, or a file URL."""
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, rank=number, world_size=world_size, init_method=address)
 

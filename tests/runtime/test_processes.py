@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -38,13 +39,16 @@ def test_runs_begun_at_once_do_not_race_for_the_log_folder(tiny_data, tmp_path, 
 PACKED = {"hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "hidden_size": 16}  # with dropout, the shares' differ
 
 
-def parameters(tiny_data, **more):
+def a_free_port():
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def parameters(tiny_data, **more):
     fixed = {"data_path": str(tiny_data), "show_progress": False, "epochs": 2, "finetune_epochs": 2, "top_k": 3}
     fixed |= {"safeguard": False, "retrieval_strength": 1.0, "popularity_adjustment": 0.0}  # so memories have a part
-    return {**fixed, "gpu_id": "", "port": str(port), "train_batch_size": 64, "cross_dropout_prob": 0.0, **more}
+    return {**fixed, "gpu_id": "", "train_batch_size": 64, "cross_dropout_prob": 0.0, **more}
 
 
 @pytest.mark.parametrize(
@@ -79,11 +83,30 @@ def gradient_of_one_process(_):
     return table.weight.grad.to_dense().numpy()
 
 
+SUM = [[0, 0], [2, 2], [0, 0], [4, 4]]
+
+
+def gradients_of(places):
+    """The gradient that the processes of each place return; the places run at once, as runs and machines do."""
+    with ThreadPoolExecutor(len(places)) as pool:
+        work = [pool.submit(processes.run_together, gradient_of_one_process, (None,), p, ConfigError) for p in places]
+        return [None if one.result() is None else one.result().tolist() for one in work]
+
+
 @pytest.mark.slow
-def test_a_process_without_a_sparse_gradient_adds_none(tiny_data):
-    place = processes.place(2, -1, 0, "localhost", parameters(tiny_data)["port"])
-    together = processes.run_together(gradient_of_one_process, (None,), place, ConfigError)
-    assert together.tolist() == [[0, 0], [2, 2], [0, 0], [4, 4]]
+def test_a_process_without_a_sparse_gradient_adds_none():
+    places = [processes.place(1, 2, number, "localhost", port) for port in [a_free_port()] for number in (0, 1)]
+    assert gradients_of(places) == [SUM, None]
+
+
+@pytest.mark.slow
+def test_two_runs_on_one_machine_do_not_meet_although_they_have_one_port():
+    with socket.socket() as other:
+        other.bind(("localhost", 0))
+        other.listen()
+        place = processes.place(2, -1, 0, "localhost", other.getsockname()[1])
+        processes.check_port(place)
+        assert gradients_of([place, place]) == [SUM, SUM]
 
 
 @pytest.mark.slow
@@ -111,7 +134,7 @@ def scores_of_own_rows(settings):
 @pytest.mark.slow
 def test_under_recboles_own_processes_each_ranks_rows_stay_its_own(tiny_data, monkeypatch):
     settings = parameters(tiny_data)
-    place = processes.place(2, -1, 0, "localhost", settings["port"])
+    place = processes.place(2, -1, 0, "localhost", a_free_port())
     together = processes.run_together(scores_of_own_rows, (settings,), place, ConfigError)
     first = scores_of_own_rows(settings)
     monkeypatch.setattr(processes, "rank", lambda: 1)
@@ -132,12 +155,9 @@ def test_a_port_where_nobody_can_listen_is_a_clear_error(port):
         if port == "taken":
             port = other.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port='?{port}'?: the processes cannot meet there.*--port=5679"):
-            processes.check_port(processes.place(2, -1, 0, "localhost", port))
+            processes.check_port(processes.place(2, 4, 0, "localhost", port))
         processes.check_port(processes.place(2, 4, 2, "localhost", port))  # the first process is on another machine
 
 
 def test_a_free_port_is_free():
-    with socket.socket() as other:
-        other.bind(("", 0))
-        port = other.getsockname()[1]
-    processes.check_port(processes.place(2, -1, 0, "localhost", port))
+    processes.check_port(processes.place(2, 4, 0, "localhost", a_free_port()))
