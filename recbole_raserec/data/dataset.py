@@ -25,7 +25,7 @@ from recbole_raserec.data.prefix_feat import PrefixFeat
 from recbole_raserec.data.requirements import check_splittable, check_users
 from recbole_raserec.data.sequences import Prefixes, Sequences
 from recbole_raserec.data.splits import BY_TIME, are_places, by_time
-from recbole_raserec.errors import DataError
+from recbole_raserec.errors import DataError, RaSeRecError
 from recbole_raserec.runtime.recbole_faults import fill_nan, pandas_that_recbole_knows
 
 _SECONDS = "seconds"  # name of a column while RecBole sorts
@@ -135,10 +135,19 @@ class SequenceDataset(SequentialDataset):
             raise DataError("dataset", self.dataset_name, problem, "give more data or loosen the filters") from error
 
     def _from_scratch(self) -> None:
-        with pandas_that_recbole_knows():
-            super()._from_scratch()
+        try:
+            with pandas_that_recbole_knows():
+                super()._from_scratch()
+        except RaSeRecError:
+            raise
+        except ValueError as error:
+            problem, mend = f"RecBole cannot load it ({error})", "correct the parameter or the file that it names"
+            raise DataError("dataset", self.dataset_name, problem, mend) from error
 
     def _normalize(self) -> None:
+        if self.time_field not in self.inter_feat:
+            problem = "RecBole makes labels of the times, and drops them"
+            raise DataError("threshold", self.config["threshold"], problem, "leave it out, or name another field")
         self._seconds = self.inter_feat[self.time_field].to_numpy(np.float64, copy=True)  # before RecBole changes them
         super()._normalize()
 
@@ -182,9 +191,8 @@ class SequenceDataset(SequentialDataset):
                 dtype={f"{f}:{k.value}": np.float64 if k == FeatureType.FLOAT else str for f, k in columns},
             )
         except (ValueError, pd.errors.ParserError) as error:
-            raise DataError(
-                filepath, None, str(error).strip(), "correct or remove that line, or convert the source again"
-            ) from error
+            mend = "correct or remove that line, or convert the source again"
+            raise DataError(filepath, None, str(error).strip(), mend) from error
         if frame.empty:
             raise DataError(filepath, None, "there is no interaction in it", "convert a file that has interactions")
         frame.columns = [field for field, _ in columns]
@@ -238,6 +246,5 @@ def load_dataset(config: Config) -> SequenceDataset:
 
 
 def _how_to_convert(dataset: str, folder: Path) -> str:
-    return (
-        f"run: recbole-raserec convert --input=FILE --format=sequences --dataset={dataset} --data_path={folder.parent}"
-    )
+    command = "recbole-raserec convert --input=FILE --format=sequences"
+    return f"run: {command} --dataset={dataset} --data_path={folder.parent}"

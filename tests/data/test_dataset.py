@@ -88,6 +88,18 @@ def test_a_filter_that_leaves_nothing_is_one_clear_error(make_config):
         SequenceDataset(make_config(user_inter_num_interval="[99,inf)")).build()
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"additional_feat_suffix": ["x"]}, "dataset='tiny': RecBole cannot load it .*tiny.x.* not found"),
+        ({"threshold": {"timestamp": 3}}, "threshold={'timestamp': 3}: RecBole makes labels of the times"),
+    ],
+)
+def test_what_recbole_refuses_is_one_clear_error(make_config, given, says):
+    with pytest.raises(DataError, match=says):
+        SequenceDataset(make_config(**given))
+
+
 def test_an_unknown_data_set_names_the_nearest(make_config, tiny_data):
     (tiny_data / "tiny").rename(tiny_data / "tyny")
     with pytest.raises(DataError, match="tyny"):
