@@ -100,7 +100,7 @@ class Recommender:
 
     def explain(self, history: Any, item: Any, user: Any = None) -> reasons.Explanation:
         """Why ``history`` gets ``item``: the memories behind it, and one sentence for people."""
-        given = read_histories([history], None if user is None else [user], "user")
+        given = read_histories([history], None if user is None else [user])
         request, number = self._request(given, "raise"), self._known([item], "item")
         return reasons.explain(self.view().checked(number, "item"), request, int(number[0]))
 

@@ -167,10 +167,10 @@ def _ordered(table: Interactions, k_core: int, name: str, bad: BadLines) -> Orde
         problem = "no interaction is left" + (f" ({bad})" if bad.count else "")
         mend = "check --format" + (" and --k_core" if k_core else "")
         raise DataError(name, None, problem, mend)
-    late = table.times.of_other_unit()
+    late = table.times.of_finer_unit(ordered[2])
     if late is not None:
         problem = f"the times are in {table.times.unit()[0]} by their median, and there this one is after the year 5138"
-        raise DataError(name, int(late), problem, "write all times in one unit")
+        raise DataError(name, int(late), problem, "write all times in one unit, or leave this one out")
     return ordered
 
 

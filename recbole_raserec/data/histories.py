@@ -44,7 +44,7 @@ class Histories:
         return f"{what} {number}" if self.lines is None else f"line {self.lines[number]}: {what}"
 
 
-def read_histories(histories: Any, users: Sequence[Any] | None = None, called: str = "users") -> Histories:
+def read_histories(histories: Any, users: Sequence[Any] | None = None, called: str = "user") -> Histories:
     """Check and read histories.
 
     Parameters
@@ -52,7 +52,7 @@ def read_histories(histories: Any, users: Sequence[Any] | None = None, called: s
     histories : a list of histories, each a list of item tokens (texts or whole numbers), oldest first; or one such
         history; or a pandas or Arrow frame with the columns user, item and, if its rows are not in order, timestamp.
     users : the user of each history; of a frame its own users count.
-    called : what the caller's parameter for ``users`` is named in errors.
+    called : what errors call one of ``users``.
 
     Raises
     ------
@@ -64,17 +64,18 @@ def read_histories(histories: Any, users: Sequence[Any] | None = None, called: s
         histories = histories.to_pandas()
     if isinstance(histories, pd.DataFrame):
         if users is not None:
-            mend = f"leave {called} out, or give lists"
-            raise DataError(called, None, "given beside a frame, which names its users itself", mend)
+            mend = f"leave {called}s out, or give lists"
+            raise DataError(f"{called}s", None, "given beside a frame, which names its users itself", mend)
         return _of_frame(histories)
     rows = [_tokens(row, number) for number, row in enumerate(_rows(histories))]
     if users is None:
         return Histories(rows, list(range(len(rows))), [None] * len(rows))
     names = list(users) if isinstance(users, Iterable) and not isinstance(users, (str, bytes)) else [users]
     if len(names) != len(rows):
-        problem = f"{len(names)} users for {len(rows)} histories"
-        raise DataError(called, None, problem, "give one user for each history, or None for nobody")
-    owners = [None if name is None else token(name, f"{called} {number}") for number, name in enumerate(names)]
+        problem = f"{len(names)} of them for {len(rows)} histories"
+        raise DataError(f"{called}s", None, problem, "give one for each history, or None for nobody")
+    fields = [called] if len(names) == 1 else [f"{called} {number}" for number in range(len(names))]
+    owners = [None if name is None else token(name, field) for name, field in zip(names, fields)]
     return Histories(rows, names, owners)
 
 

@@ -68,10 +68,15 @@ class Times:
             return "dates", 1.0
         return unit_of(self.raw())
 
-    def of_other_unit(self) -> float | None:
-        """The latest time, if it is after the year 5138 in the unit of the column; None if it is not."""
-        latest = float(self.raw().max(initial=0))
-        return latest if not self._are_dates and latest >= _END * self.unit()[1] else None
+    def of_finer_unit(self, seconds: np.ndarray) -> float | None:
+        """The latest of ``seconds`` [N], as the source gives it, if its unit can only be finer; None if it may fit.
+
+        Such a time is after the year 5138 and a hundred times the median. A clock that starts at 0 has none.
+        """
+        latest = float(seconds.max(initial=0))
+        if self._are_dates or latest < max(_END, 100 * float(np.median(seconds))):
+            return None
+        return latest * self.unit()[1]
 
 
 def unit_of(numbers: np.ndarray) -> tuple[str, float]:

@@ -74,7 +74,7 @@ def rank_changes(
     progress: Progress = iter,
 ) -> list[Ranks]:
     """As :func:`rank_targets`, under each of ``count`` changes of the same scores."""
-    block = max(1, min(block, _rows_at_once(items)))
+    block = rows_at_once(items, block)
     buffers = items.new_empty(2, len(items) * min(block, len(prefixes)))
     found = [Ranks(*(np.empty(len(prefixes), np.int32) for _ in PROTOCOLS)) for _ in range(count)]
     rows = processes.share(np.arange(len(prefixes)))
@@ -87,11 +87,11 @@ def rank_changes(
     return [Ranks(*(processes.gather(ranks.of(protocol)[rows]) for protocol in PROTOCOLS)) for ranks in found]
 
 
-def _rows_at_once(items: Tensor) -> int:
-    """How many rows of scores of all ``items`` [V, D] are ranked fastest at once."""
+def rows_at_once(items: Tensor, block: int) -> int:
+    """How many rows of scores of all ``items`` [V, D] are ranked fastest at once, ``block`` at most."""
     cached = _MOST_SCORES.get(items.device.type, 2**20) // len(items)
     rows = cached if cached >= _FEW else min(_SPILLED // len(items), _MANY)
-    return max(rows // 32 * 32, 32)
+    return max(1, min(block, max(rows // 32 * 32, 32)))
 
 
 def _ranks(scores: Tensor, below: Tensor, prefixes: Prefixes, part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

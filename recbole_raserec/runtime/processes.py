@@ -175,9 +175,7 @@ def _process(
 ) -> None:
     """Process number ``local`` of this machine. The first process's result, or a failure, is written to ``answer``."""
     torch.set_num_threads(threads)
-    alone = place.here == place.world_size  # no other run can have its file, as one might have its port
-    meeting = "file:///" + answer.with_name("meeting").as_posix().lstrip("/") if alone else place.address
-    join(place.offset + local, place.world_size, meeting)
+    join(place, local, answer.with_name("meeting"))
     try:
         outcome = work(*arguments)
     except failure as error:
@@ -188,10 +186,13 @@ def _process(
     leave()
 
 
-def join(number: int, world_size: int, address: str) -> None:
-    """Become process ``number`` of ``world_size``; ``address`` is ``tcp://HOST:PORT`` of the first, or a file URL."""
+def join(place: Place, local: int, meeting: Path) -> None:
+    """Become process ``local`` of this machine. If no other takes part, the processes meet in the file ``meeting``."""
+    found: dict[str, Any] = {"init_method": place.address}
+    if place.here == place.world_size:  # no other run has this file, as another may have the port
+        found = {"store": dist.FileStore(str(meeting), place.world_size)}
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, rank=number, world_size=world_size, init_method=address)
+    dist.init_process_group(backend, rank=place.offset + local, world_size=place.world_size, **found)
 
 
 def leave() -> None:

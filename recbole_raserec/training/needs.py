@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset
+from recbole_raserec.evaluation.ranking import rows_at_once
 from recbole_raserec.model import RaSeRec
+from recbole_raserec.runtime import processes
 from recbole_raserec.runtime.room import check_free
 
 _MOMENTS = {"adam": 2, "adamw": 2, "adagrad": 1, "rmsprop": 1, "sgd": 0}  # numbers that an optimiser keeps of a weight
@@ -21,10 +23,14 @@ def check_memory(config: Config, model: RaSeRec, dataset: SequenceDataset) -> No
     weights = sum(parameter.numel() for parameter in trained.parameters())
     width = model.item_vectors.shape[1]
     train, valid = len(dataset.sequences.train_part(generated=False)), len(dataset.sequences.valid_part())
+    batch = min(train, config["finetune_batch_size"]) // processes.size()
+    block = min(valid, rows_at_once(model.item_vectors, config["eval_batch_size"]))
     numbers = {
         "hidden_size": weights * (1 + _MOMENTS[config["learner"]]) + train * width,
-        "top_k": (train + min(train, config["finetune_batch_size"]) * width) * model.top_k,
-        "mixture_top_k": (valid + min(valid, config["eval_batch_size"]) * width) * model.depth,
+        "top_k": (train + batch * width) * model.top_k,
+        "mixture_top_k": (valid + block * width) * model.depth,
     }
     largest = max(numbers, key=lambda name: numbers[name])
+    if largest == "mixture_top_k" and model.depth == model.top_k:  # no mixture reads more
+        largest = "top_k"
     check_free(4 * sum(numbers.values()) / 2**20, str(config["device"]), largest, config[largest])

@@ -100,16 +100,16 @@ def test_the_median_decides_for_the_whole_column():
         ([1_705_658_400, 1_705_658_401_000, 1_705_658_402_000], None),  # the first may be early in 1970
         ([5, 1e11 - 1], None),
         ([5, 5, 1e11], 1e11),
+        ([0, 0.6e11, 1.2e11], None),  # a clock in milliseconds that starts at 0
         ([1e18, 1e18, 1e21], 1e21),
-        (["9999-12-31", "1970-01-01"], None),
-        ([], None),
+        (["9999-12-31", "1970-01-01", "1970-01-01"], None),
     ],
 )
-def test_a_time_of_a_larger_unit_is_found(values, late):
+def test_a_time_of_a_finer_unit_than_the_others_is_found(values, late):
     times = Times()
     for value in values:
         times.append(value)
-    assert times.of_other_unit() == late
+    assert times.of_finer_unit(times.raw() / times.unit()[1]) == late
 
 
 def test_dates_are_seconds_however_late():

@@ -53,7 +53,8 @@ def test_unknown_items(recommender):
         ({"items": ["x9"]}, "items"),
         ({"exclude": [["i1"]]}, "exclude"),
         ({"users": ["a", "b"]}, "users"),
-        ({"users": [2.5]}, "users"),
+        ({"users": [2.5]}, "user=2.5"),
+        ({"histories": [["i1"], ["i2"]], "users": ["a", ""]}, "user 1"),
         ({"on_unknown": "skip"}, "on_unknown"),
     ],
 )

@@ -129,7 +129,7 @@ def test_two_recommenders_of_one_store_see_each_other(trained, recommender):
         ({"next_item": None}, "next_item"),
         ({"next_item": ""}, "next_item"),
         ({"next_item": 1.5}, "next_item"),
-        ({"owner": 2.5}, "owner"),
+        ({"owner": 2.5}, "owner=2.5"),
         ({"owner": ""}, "owner"),
         ({"time": "yesterday noon"}, "time"),
         ({"time": float("inf")}, "time"),
@@ -151,6 +151,8 @@ def test_all_or_none_are_added(recommender):
         recommender.memory.add_many([HISTORY, ["x9"], HISTORY], ["i1", "i2", "i3"])
     with pytest.raises(DataError, match="next_items"):
         recommender.memory.add_many([HISTORY], ["i1", "i2"])
+    with pytest.raises(DataError, match=r"^owners: 2 of them for 1 histories"):
+        recommender.memory.add_many([HISTORY], ["i1"], owners=["a", "b"])
     with pytest.raises(DataError, match="times"):
         recommender.memory.add_many([HISTORY], ["i1"], times=[1, 2])
     assert len(recommender.memory) == count
