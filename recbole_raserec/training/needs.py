@@ -25,12 +25,14 @@ def check_memory(config: Config, model: RaSeRec, dataset: SequenceDataset) -> No
     train, valid = len(dataset.sequences.train_part(generated=False)), len(dataset.sequences.valid_part())
     batch = min(train, config["finetune_batch_size"]) // processes.size()
     block = min(valid, rows_at_once(model.item_vectors, config["eval_batch_size"]))
+    of_batches = batch * width * model.top_k, block * width * model.depth
     numbers = {
         "hidden_size": weights * (1 + _MOMENTS[config["learner"]]) + train * width,
-        "top_k": (train + batch * width) * model.top_k,
-        "mixture_top_k": (valid + block * width) * model.depth,
+        "top_k": train * model.top_k + of_batches[0],
+        "mixture_top_k": valid * model.depth + of_batches[1],
     }
     largest = max(numbers, key=lambda name: numbers[name])
     if largest == "mixture_top_k" and model.depth == model.top_k:  # no mixture reads more
         largest = "top_k"
-    check_free(4 * sum(numbers.values()) / 2**20, str(config["device"]), largest, config[largest])
+    needed = sum(numbers.values()) - min(of_batches)  # a batch and a block are never there at once
+    check_free(4 * needed / 2**20, str(config["device"]), largest, config[largest])
