@@ -58,6 +58,8 @@ def run(
         return processes.run_together(run, sources, place, RaSeRecError)
     init_logger(config)
     logging.getLogger().info(config)
+    for name, why in config.idle.items():
+        logging.getLogger().warning(f"{name}={config[name]} changes nothing: {why}")
     seconds: dict[str, float] = {}
     with connected(config["ray_address"] if processes.size() == 1 else None):
         data, manifest = load(config, seconds)

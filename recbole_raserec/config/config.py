@@ -18,6 +18,7 @@ import yaml
 from recbole.utils import InputType, ModelType
 
 from recbole_raserec.config.checks import check_type, check_values
+from recbole_raserec.config.idle import idle
 from recbole_raserec.config.parameters import PARAMETERS
 from recbole_raserec.config.properties import (
     BASED_ON,
@@ -54,6 +55,10 @@ class Config(recbole.config.Config):
     config_dict : parameters.
     arguments : command line arguments, each ``--name=value``. RecBole's Config reads ``sys.argv`` itself.
         This class does not, so a program that imports it can have its own command line.
+
+    Attributes
+    ----------
+    idle : the parameters that were set and change nothing under the others, each with the reason.
 
     Raises
     ------
@@ -219,6 +224,8 @@ class Config(recbole.config.Config):
             self.external_config_dict[name] = check_type(name, value, default)
         final = super()._get_final_config_dict()
         check_values(final, set(self.external_config_dict))
+        changed = (name for name in self.external_config_dict if final[name] != self.internal_config_dict.get(name))
+        self.idle = idle(final, changed)
         return final
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from recbole_raserec.backbones.protocol import Module
+from recbole_raserec.config.idle import MINED
 from recbole_raserec.config.parameters import NEWER, PARAMETERS, affects, is_of
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.runtime.files import before, writing
@@ -26,7 +27,6 @@ FORMAT = 1
 # A stage depends on the parameters whose ``affects`` (see ``rows.AFFECTS``) is one of these.
 _BACKBONE = ("rows", "backbone")
 _FINETUNE = (*_BACKBONE, "memory", "finetune")
-_MINED = ("pattern_window", "pattern_min_support")  # also of a memory of patterns
 _READ = {"regenerate": ("rows",), "pretrain": _BACKBONE, "finetune": _FINETUNE, "raserec": (*_FINETUNE, "mixture")}
 
 
@@ -51,7 +51,7 @@ def relevant(config: dict[str, Any], stage: str) -> dict[str, Any]:
     if stage == "regenerate":
         kept["decodes"] = "decoded" in config["regenerate_parts"]
     elif config.get("regenerate") is None:
-        mined = _MINED if stage in ("finetune", "raserec") and "patterns" in config.get("memory", ()) else ()
+        mined = MINED if stage in ("finetune", "raserec") and "patterns" in config.get("memory", ()) else ()
         kept = {name: value for name, value in kept.items() if name in mined or not is_of(name, "regeneration")}
     if stage == "raserec" and config.get("memory_include_valid"):
         kept["memory_include_valid"] = True  # it changes no figure, but the file holds this memory
