@@ -8,7 +8,7 @@
 A child process serves over loopback. Clients add memories of owners, one to three at a time, and forget owners, each on
 a connection of its own. The parent kills the service at a random moment and reads the store: every acknowledged memory
 is there once, a request that was cut short is there whole or not at all, no forgotten owner is back, and SQLite finds
-no no fault. The next service goes on with the same store; after each 25 kills a new store begins, so kills also hit the
+no fault. The next service goes on with the same store; after each 25 kills a new store begins, so kills also hit the
 creation. The child is forked, because loading torch each time would take most of the time; it loads the model itself.
 A kill is not a loss of power. A fault ends the run with an error and without a file.
 """

@@ -13,8 +13,8 @@ INTRODUCTION = """# Parameters
 Written by `python benchmarks/render.py` from [the table](../recbole_raserec/config/parameters.py) that the checks, the
 names of checkpoints and the report read. Users edit the same defaults in [properties/](../properties). Give one as
 `--name=value`, in a yaml file (`--config_files`) or in a `config_dict`; the priorities are RecBole's. An unknown name,
-a wrong type or a value out of range is an error before any work starts. A value that changes nothing under the
-others (`decode_gamma` where nothing is decoded, say) is a warning of `run`, with the reason.
+a wrong type or a value out of range is an error before any work starts. If a value is known to change nothing
+under the others (`decode_gamma` where nothing is decoded, say), `run` warns of it and says why.
 
 `--dataset=amazon-beauty`, `amazon-toys-games`, `amazon-sports-outdoors` and `ml-100k` have values of their own in
 [properties/dataset/](../properties/dataset), which replace these defaults. The Amazon data sets have, for example,

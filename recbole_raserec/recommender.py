@@ -111,11 +111,14 @@ class Recommender:
         return similar(self.view().checked(numbers, "items"), numbers.tolist(), k)
 
     def embed(self, histories: Any, users: Sequence[Any] | None = None, on_unknown: str = "raise") -> np.ndarray:
-        """[B, D] augmented user vectors. Their products with :meth:`item_vectors` are the scores before the mixture."""
+        """[B, D] augmented user vectors. Their products with :meth:`item_vectors` are the scores before the mixture.
+
+        Both have one number more, D + 1, where items have a bias: that of the backbone, or a popularity adjustment.
+        """
         return export.user_vectors(self.view(), self._request(read_histories(histories, users), on_unknown))
 
     def item_vectors(self) -> np.ndarray:
-        """[V, D] vector of each of :attr:`items`."""
+        """[V, D] vector of each of :attr:`items`, as wide as those of :meth:`embed`."""
         return export.item_vectors(view := self.view())[view.catalogue.allowed]
 
     @property

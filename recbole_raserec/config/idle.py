@@ -60,6 +60,11 @@ _RULES = (
         lambda final: final["pretrained"] is not None,
         "the backbone of pretrained is trained already",
     ),
+    _Rule(
+        ("learning_rate", "train_batch_size", "window_stride"),
+        lambda final: final["pretrained"] is not None and not _decodes(final),  # the regenerator trains a backbone too
+        "the backbone of pretrained is trained already",
+    ),
     _Rule(("average_window", "average_form"), lambda final: not final.get("average_weight", 1), "average_weight is 0"),
     _Rule(("contrast_tau",), lambda final: not final.get("contrast_weight", 1), "contrast_weight is 0"),
     _Rule(("index_nprobe", "index_recall"), lambda final: final["index_factory"] == "Flat", "the index Flat is exact"),

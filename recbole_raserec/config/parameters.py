@@ -181,7 +181,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("eval_type", None, "Set by RecBole: ranking."),
         Parameter("valid_neg_sample_args", None, "Set by RecBole: none."),
         Parameter("test_neg_sample_args", None, "Set by RecBole: none."),
-        Parameter("eval_batch_size", 512, "Users that are ranked at once.", ranges.COUNT, affects="nothing"),
+        Parameter("eval_batch_size", 512, "Most users that are ranked at once.", ranges.COUNT, affects="nothing"),
     ),
     ("evaluation", "here", "report"): (
         Parameter("memory_include_valid", False, "The headline figures use the validation pairs as memories."),

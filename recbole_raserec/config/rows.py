@@ -14,7 +14,8 @@ AFFECTS = {
     "finetune": "fine-tuning",
     "mixture": "how memories and scores are combined, which needs no training",
     "report": "only which figures a result shows",
-    "nothing": "neither weights nor figures",
+    "nothing": "no weights or figures by its own value. A checkpoint or preset counts by what it holds; `nproc` and "
+    "the device change random numbers and last digits",
 }
 
 

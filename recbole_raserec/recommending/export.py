@@ -17,7 +17,7 @@ FORMS = ("parquet", "npy")
 
 
 def user_vectors(view: View, request: Request) -> np.ndarray:
-    """[B, D] augmented user vectors, for the product with the item vectors. DataError if a history is cold."""
+    """[B, D or D + 1] augmented user vectors, for the product with the item vectors. DataError if a history is cold."""
     cold = view.is_cold(request)
     if cold.any():
         problem = "the model knows none of its items"
@@ -32,7 +32,7 @@ def user_vectors(view: View, request: Request) -> np.ndarray:
 
 @torch.no_grad()
 def item_vectors(view: View) -> np.ndarray:
-    """[V, D] vector of each item, padding first."""
+    """[V, D or D + 1] vector of each item, padding first. The last number is the bias of the item, if there is one."""
     return view.catalogue.scorer.items.cpu().numpy()
 
 

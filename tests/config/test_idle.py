@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from recbole_raserec import Config, run
@@ -95,13 +97,24 @@ GENERATING = {
     ],
 )
 def test_what_changes_nothing_changes_no_figure(make_config, caplog, fixed, others):
-    results = []
-    for values in ({}, others):
-        config = make_config(**fixed, **values, checkpoint_dir=f"saved{len(results)}")
-        assert set(config.idle) >= set(values)
-        caplog.clear()
-        results.append(run("RaSeRec", "tiny", config_dict=config.external_config_dict))
-        said = [record.getMessage() for record in caplog.records if "changes nothing" in record.getMessage()]
-        assert len(said) == len(config.idle)
-    assert results[0].test_ranks == results[1].test_ranks
-    assert results[0].valid_curves == results[1].valid_curves
+    plain = run("RaSeRec", "tiny", config_dict=make_config(**fixed).external_config_dict)
+    config = make_config(**fixed, **others, checkpoint_dir="apart")
+    assert set(config.idle) >= set(others)
+    caplog.clear()
+    same_figures(plain, run("RaSeRec", "tiny", config_dict=config.external_config_dict))
+    said = [record.getMessage() for record in caplog.records if "changes nothing" in record.getMessage()]
+    assert len(said) == len(config.idle)
+
+
+def test_how_a_backbone_is_trained_changes_nothing_once_it_is(make_config):
+    run("RaSeRec", "tiny", config_dict=make_config().external_config_dict)
+    fixed = {"pretrained": str(next(Path("saved").glob("*pretrain-??????????.pth")))}
+    others = {"epochs": 1, "stopping_step": 1, "learning_rate": 0.5, "train_batch_size": 3, "window_stride": 2}
+    plain, changed = make_config(**fixed), make_config(**fixed, **others, checkpoint_dir="apart")
+    assert set(changed.idle) == {*plain.idle, *others}
+    same_figures(*(run("RaSeRec", "tiny", config_dict=made.external_config_dict) for made in (plain, changed)))
+
+
+def same_figures(one, other):
+    assert one.test_ranks == other.test_ranks
+    assert one.valid_curves == other.valid_curves
