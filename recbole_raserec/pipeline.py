@@ -54,7 +54,8 @@ def run(
     place = processes.place(config["nproc"], config["world_size"], config["group_offset"], config["ip"], config["port"])
     if place.world_size > processes.size():
         processes.check_port(place)
-        load(config)  # errors in the data are raised here, and the processes find the generated rows on disk
+        # Errors in the data are raised here, and the processes find the generated rows on disk. Machines may share it.
+        load(config.changed(resume=True) if place.world_size > config["nproc"] else config)
         return processes.run_together(run, sources, place, RaSeRecError)
     init_logger(config)
     logging.getLogger().info(config)

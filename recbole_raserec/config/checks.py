@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from recbole_raserec.config.parameters import PARAMETERS
 from recbole_raserec.config.ranges import FLOAT, types_of
 from recbole_raserec.config.words import check_known
 from recbole_raserec.errors import ConfigError
+from recbole_raserec.runtime.intervals import are_intervals
 
 PARTS = ("original", "patterns", "decoded")  # the parts of a regenerated training set
 MEMORY_PARTS = ("pairs", "patterns")
@@ -101,17 +101,9 @@ def _check_filters(final: dict[str, Any]) -> None:
     for field, value in of_fields.items():
         values[f"val_interval of {field}"] = None if isinstance(value, (list, tuple, set)) else value  # of tokens
     for name, value in values.items():
-        if value is not None and not all(map(_is_interval, str(value).split(";"))):
+        if value is not None and not are_intervals(value):
             raise ConfigError(name, value, "is not an interval", 'for example "[5,inf)", several with semicolons')
     check_known("rm_dup_inter", final.get("rm_dup_inter") or "first", ("first", "last"))
-
-
-def _is_interval(text: str) -> bool:
-    found = re.fullmatch(r"\s*[\[(]([^,;\[\]()]+),([^,;\[\]()]+)[\])]\s*", text)
-    try:
-        return found is not None and float(found[1]) <= float(found[2])
-    except ValueError:
-        return False
 
 
 def _check_index(final: dict[str, Any]) -> None:

@@ -37,6 +37,8 @@ from recbole_raserec.runtime.literals import literal
 from recbole_raserec.runtime.plain_yaml import PlainLoader, load_yaml
 from recbole_raserec.runtime.recbole_faults import restore_numpy_names
 
+_NONE = type(None)
+
 
 class _ModelKinds:
     """Replaces the model class. RecBole's Config reads only these two attributes of it."""
@@ -144,7 +146,8 @@ class Config(recbole.config.Config):
     def _convert_config_dict(self, config_dict: dict[str, Any]) -> dict[str, Any]:
         for name, value in config_dict.items():
             if isinstance(value, str):
-                config_dict[name] = literal(value)
+                found = literal(value)
+                config_dict[name] = value if _is_text(name) and not isinstance(found, (str, _NONE)) else found
         return config_dict
 
     def _load_cmd_line(self) -> dict[str, Any]:
@@ -229,9 +232,16 @@ class Config(recbole.config.Config):
         return final
 
 
+def _is_text(name: str) -> bool:
+    """Whether every value of a parameter is text, so that ``2024_01`` or ``1.10`` is a name and no number."""
+    return name in ("model", "dataset") or (name in PARAMETERS and {*PARAMETERS[name].types} in ({str}, {str, _NONE}))
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple, set)):
+    if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
+    if isinstance(value, set):  # its own order differs from process to process
+        return [_plain(inner) for inner in sorted(value, key=str)]
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

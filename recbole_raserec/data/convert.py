@@ -7,6 +7,7 @@ RecBole compares timestamps as float32, and keeps this order.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -202,6 +203,8 @@ def _write(path: Path, table: Interactions, ordered: Ordered, titles: dict[str, 
     with writing(path) as file:
         sha256 = _write_interactions(file, table, ordered)
         if titles is not None:
+            file.flush()  # what does not fit on the disk is an error here, before the titles take their place
+            os.fsync(file.fileno())
             with writing(path.with_suffix(".item")) as beside:
                 beside.write(TITLE_HEADER.encode())
                 beside.writelines(f"{name}\t{title}\n".encode() for name, title in titles.items())

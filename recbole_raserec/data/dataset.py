@@ -21,6 +21,7 @@ from recbole.data.dataset.dataset import download_url, extract_zip, rename_atomi
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_raserec.data.atomic_files import check_header, check_no_missing
+from recbole_raserec.data.filters import check_val_interval, described
 from recbole_raserec.data.prefix_feat import PrefixFeat
 from recbole_raserec.data.requirements import check_splittable, check_users
 from recbole_raserec.data.sequences import Prefixes, Sequences
@@ -123,15 +124,14 @@ class SequenceDataset(SequentialDataset):
         return whole.hexdigest()
 
     def _data_filtering(self) -> None:
+        check_val_interval(self.config["val_interval"] or {}, self.field2type)
         try:
             super()._data_filtering()
         except ValueError as error:
             if "feat is empty" not in str(error):
                 mend = "correct val_interval, or the other filters"
                 raise DataError("dataset", self.dataset_name, f"cannot be filtered ({error})", mend) from error
-            intervals = ("user_inter_num_interval", "item_inter_num_interval")
-            filters = ", ".join(f"{name}={self.config[name]}" for name in intervals)
-            problem = f"no interaction is left after filtering ({filters})"
+            problem = f"no interaction is left after filtering ({described(self.config)})"
             raise DataError("dataset", self.dataset_name, problem, "give more data or loosen the filters") from error
 
     def _from_scratch(self) -> None:

@@ -53,7 +53,8 @@ def regenerate(
     original = load_dataset(config)
     separator(original)  # an error before the work, not after it
     data, manifest = regenerated(config, original)
-    made = {"name": output, "source": config["dataset"], **manifest, "versions": versions()}
+    about = {"name": output, "source": config["dataset"], "parts": config["regenerate_parts"]}
+    made = {**about, **manifest, "versions": versions()}
     path = export(data, folder, made, bar("write", bool(config["show_progress"])))
     print(format_manifest(made))
     print(f"wrote {folder} in {perf_counter() - begin:.0f} s; peak memory {peak_rss_mib():.0f} MiB")

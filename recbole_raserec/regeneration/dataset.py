@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
+
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
@@ -50,13 +53,15 @@ class RegeneratedDataset(SequenceDataset):
         self._name_users()
 
     def _name_users(self) -> None:
-        nth = np.zeros(len(self.rows), np.int64)
-        for part in range(len(PARTS)):
-            mine = self.rows.part == part
-            nth[mine] = np.arange(mine.sum())
-        names = np.array([f"{PARTS[part]}-{n}" for part, n in zip(self.rows.part, nth)], dtype=object)
         known = self.field2id_token[self.uid_field]
+        free = [_free_names(part, set(known)) for part in PARTS]
+        names = np.array([next(free[part]) for part in self.rows.part], dtype=object)
         self.field2id_token[self.uid_field] = np.concatenate([known, names])
         self.field2token_id[self.uid_field] = {
             **self.field2token_id[self.uid_field], **{name: len(known) + n for n, name in enumerate(names)}
         }  # fmt: skip
+
+
+def _free_names(part: str, taken: set[str]) -> Iterator[str]:
+    """The names of a part's rows: part-0, part-1, and so on, without those of real users."""
+    return (name for n in count() if (name := f"{part}-{n}") not in taken)

@@ -26,7 +26,10 @@ _LINES = 2**14  # lines written at once
 
 
 def export(dataset: SequenceDataset, folder: Path, manifest: dict[str, Any], progress: Progress = iter) -> Path:
-    """Write ``folder``, whose name is the data set's name, and return the path of its manifest, which is written last.
+    """Write ``folder``, whose name is the data set's name, and return the path of its manifest.
+
+    The manifest is written first, without ``files``, and last, with them: so an earlier one does not stand beside parts
+    that are new, and the same command may go on where this one was stopped.
 
     Parameters
     ----------
@@ -35,6 +38,7 @@ def export(dataset: SequenceDataset, folder: Path, manifest: dict[str, Any], pro
     """
     sequences = dataset.sequences
     parts = {"train": sequences.trained_part(), "valid": sequences.valid_part(), "test": sequences.test_part()}
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")  # whose folder it is, if the rest fails
     files = {}
     for part, prefixes in parts.items():
         path = folder / f"{folder.name}.{part}.inter"

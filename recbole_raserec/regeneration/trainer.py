@@ -79,12 +79,12 @@ class RegeneratorTrainer(StageTrainer):
         with self._alone():
             if not (self.config["resume"] and self._restore_last()):
                 self.fit(None, None, show_progress=show_progress)
-                self._save_last(self.epochs - 1, 0.0, finished=True)
+                self._save_last(self.epochs - 1, finished=True)
         self.tensorboard.close()
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         """Save the last epoch. Without a validation part, RecBole calls this after every epoch."""
-        self._save_last(epoch, 0.0)
+        self._save_last(epoch)
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> float:
         rate = self.peak * (1 + math.cos(math.pi * epoch_idx / self.epochs)) / 2

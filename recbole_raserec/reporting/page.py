@@ -142,13 +142,19 @@ def _curves(runs: list[dict[str, Any]]) -> dict[str, str]:
     for stage in ("pretrain", "finetune"):
         series: dict[str, Sequence[tuple[int, float]]] = {}
         for run in runs:
-            step = run["config"].get("eval_step", 1)
+            step = _validated_every(run["config"], stage)
             curve = [(n * step, score) for n, score in enumerate(run["valid_curves"].get(stage, ()), 1)]
             if curve and curve not in series.values():  # runs of a sweep share their backbone
                 series[run["label"]] = curve
         if series:
             pictures[stage] = figures.curves(series, metric)
     return pictures
+
+
+def _validated_every(config: dict[str, Any], stage: str) -> int:
+    """Epochs between two validations of a stage: fine-tuning has one after its last epoch at the latest."""
+    step: int = config.get("eval_step", 1)
+    return min(step, config["finetune_epochs"]) if stage == "finetune" else step
 
 
 def sweeps(runs: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:

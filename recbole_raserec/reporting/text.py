@@ -44,7 +44,8 @@ def summary(result: Result) -> list[str]:
             lines.append("--safeguard=False uses the best of them on validation all the same")
     lines.append(f"model and memory: {result.model_file or 'not written'}")
     lines.append(f"{format_seconds(result.seconds)}; peak memory {result.peak_rss_mib:.0f} MiB")
-    return [part for line in lines for part in textwrap.wrap(line, WIDTH, break_long_words=False)]
+    wrapper = textwrap.TextWrapper(WIDTH, break_long_words=False, break_on_hyphens=False)  # paths stay whole
+    return [part for line in lines for part in wrapper.wrap(line)]
 
 
 def _as_backbone(result: Result) -> bool:

@@ -104,7 +104,7 @@ class StageTrainer(Trainer):
         """
 
         def after(epoch: int, score: float) -> None:
-            self._save_last(epoch, score)
+            self._save_last(epoch)
             if on_epoch is not None:
                 on_epoch(self.stage, score)
 
@@ -123,7 +123,7 @@ class StageTrainer(Trainer):
                 on_epoch(self.stage, score)
         if not finished:
             self.fit(None, valid_part, show_progress=show_progress, callback_fn=after)
-            self._save_last(self.epochs - 1, self.best_valid_score, finished=True)
+            self._save_last(self.epochs - 1, finished=True)
         path = self.saved_model_file
         best = processes.from_first(lambda: checkpoints.best_of(Path(path), self.best_valid_result, self.device))
         if best is None:
@@ -143,9 +143,7 @@ class StageTrainer(Trainer):
         self._start = perf_counter()
         return super().fit(*args, **kwargs)
 
-    def _train_epoch(
-        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
-    ) -> float:
+    def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, show_progress: bool = False) -> float:
         seed = seed_of(self.config["seed"], self.stage, epoch_idx)
         init_seed(seed, self.config["reproducibility"])
         self.model.train()
@@ -160,6 +158,9 @@ class StageTrainer(Trainer):
         self.heap.after_epoch()
         total = processes.total(total)
         check_finite(total.item(), self.model, self._place(epoch_idx), self.rate, self.config[self.rate])
+        if self.validates and (epoch_idx + 1) % self.eval_step:  # no validation follows, after which it is saved
+            self.train_loss_dict[epoch_idx] = total.item()
+            self._save_last(epoch_idx)
         return total.item()
 
     def _place(self, epoch: int) -> str:
@@ -179,9 +180,7 @@ class StageTrainer(Trainer):
             self.average.update_parameters(self.model)
         return loss.detach()
 
-    def evaluate(
-        self, eval_data: Any, load_best_model: bool = False, model_file: Any = None, show_progress: bool = False
-    ) -> dict[str, float]:
+    def evaluate(self, eval_data: Any, *args: Any, show_progress: bool = False, **kwargs: Any) -> dict[str, float]:
         """RecBole's metrics of a part, by the unmasked ranking."""
         return recbole_metrics(self.rank(eval_data, show_progress).unmasked, Metrics.of(self.config))
 
@@ -208,7 +207,7 @@ class StageTrainer(Trainer):
             state = {**self._state(epoch), "valid": self._valid_result, "curve": self.curve}
             self._write(self.saved_model_file, state)
 
-    def _save_last(self, epoch: int, score: float, finished: bool = False) -> None:
+    def _save_last(self, epoch: int, finished: bool = False) -> None:
         progress = {
             "finished": finished,
             "cur_step": self.cur_step,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,12 +26,12 @@ from recbole_raserec.runtime.recbole_faults import init_logger, quieten
 from recbole_raserec.training import checkpoints
 from recbole_raserec.tuning.ledger import Ledger
 from recbole_raserec.tuning.space import Dimension, read_space
+from recbole_raserec.tuning.strategies import SCHEDULERS, SEARCHES, algorithm, most_reports, scheduler
 from recbole_raserec.tuning.table import format_trials, write_trials
 from recbole_raserec.tuning.trial import Shared, Sources, Start, is_whole, run_trial, with_whole_numbers
 
-SCHEDULERS = ("fifo", "asha")
-SEARCHES = ("random", "grid", "optuna")
-_ASHA_FACTOR = 3  # at each rung one trial in three continues
+# Ray's own handler ends a search as if it were complete; without it Ctrl-C is an error that ends the command.
+_RAISE_ON_CTRL_C = {"TUNE_DISABLE_SIGINT_HANDLER": "1"}
 
 
 def tune(
@@ -116,7 +117,7 @@ def _sources(
 
 def _own_values(folder: Path) -> dict[str, Any]:
     """Parameters that the search itself sets for every trial."""
-    return {"checkpoint_dir": str(folder / "checkpoints"), "resume": True}
+    return {"checkpoint_dir": str(folder / "checkpoints"), "resume": True, "ray_address": None}  # trials are Ray's
 
 
 def _check_amounts(num_samples: int, resources: dict[str, float]) -> None:
@@ -187,14 +188,15 @@ def _run_on_ray(
     resources: dict[str, float],
     num_samples: int,
     search: str,
-    scheduler: str,
+    schedule: str,
 ) -> None:
     from ray import tune
 
     run_config = getattr(tune, "RunConfig", None) or importlib.import_module("ray.air").RunConfig  # since Ray 2.43
     scratch = ledger.folder.parent / "ray"
     shutil.rmtree(scratch, ignore_errors=True)  # left by a killed search; ended trials are in the ledger
-    most = config["epochs"] + config["finetune_epochs"] + 1
+    most = most_reports(config, space, trains_backbone=shared.start is None and config["pretrained"] is None)
+    os.environ.update(_RAISE_ON_CTRL_C)
 
     def as_run(point: dict[str, Any]) -> dict[str, Any]:
         return with_whole_numbers(point, config)
@@ -206,8 +208,8 @@ def _run_on_ray(
             metric="score",
             mode="max",
             num_samples=num_samples,
-            search_alg=_algorithm(search, config["seed"]),
-            scheduler=_scheduler(scheduler, most),
+            search_alg=algorithm(search, config["seed"]),
+            scheduler=scheduler(schedule, most),
         ),
         run_config=run_config(
             name="trials",
@@ -217,24 +219,6 @@ def _run_on_ray(
         ),
     ).fit()
     ledger.write_failures(results, as_run)
-
-
-def _algorithm(search: str, seed: int) -> Any:
-    if search == "optuna":
-        from ray.tune.search.optuna import OptunaSearch
-
-        return OptunaSearch(seed=seed)
-    from ray.tune.search.basic_variant import BasicVariantGenerator
-
-    return BasicVariantGenerator(random_state=seed)
-
-
-def _scheduler(name: str, most: int) -> Any:
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
-
-    if name == "fifo":
-        return FIFOScheduler()
-    return ASHAScheduler(max_t=most, grace_period=max(1, most // _ASHA_FACTOR**2), reduction_factor=_ASHA_FACTOR)
 
 
 def _best_yaml(sources: Sources, trials: list[dict[str, Any]], left_out: set[str]) -> dict[str, Any] | None:

@@ -64,6 +64,8 @@ class Dimension:
             return tune.grid_search(list(self.values))
         if self.kind == "choice":
             return tune.choice(list(self.values))
+        if self.kind == "quniform" and self.values[2] == 1:  # Ray does not round to a step of 1
+            return tune.randint(int(self.values[0]), int(self.values[1]) + 1)
         return getattr(tune, self.kind)(*self.values)
 
 
@@ -148,5 +150,14 @@ def _check_range(name: str, kind: str, values: Sequence[Any]) -> None:
         raise ConfigError(name, list(values), "low must be below high", "swap them")
     if kind == "loguniform" and values[0] <= 0:
         raise ConfigError(name, list(values), "loguniform needs positive numbers", "use uniform, or a low above 0")
-    if kind == "quniform" and values[2] <= 0:
-        raise ConfigError(name, list(values), "the step must be positive", "give a step above 0")
+    if kind == "quniform":
+        _check_step(name, *values)
+
+
+def _check_step(name: str, low: float, high: float, step: float) -> None:
+    """Ray draws multiples of ``step``, so both ends must be some."""
+    if step <= 0:
+        raise ConfigError(name, [low, high, step], "the step must be positive", "give a step above 0")
+    if not all(math.isclose(end / step, round(end / step)) for end in (low, high)):
+        problem = f"low and high must be multiples of the step {step:g}"
+        raise ConfigError(name, [low, high, step], problem, f"write {name}: {{choice: [...]}} for other values")

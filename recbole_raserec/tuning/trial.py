@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,13 @@ class Sources:
         """The configuration with the values of ``point``. No other source may set these parameters."""
         words = [*self.arguments, *(f"--{name}={value!r}" for name, value in point.items())]
         return Config(self.model, self.dataset, self.files, self.values, words)
+
+    def on_gpus(self, gpus: str | None) -> Sources:
+        """These sources with ``gpus``, which Ray gave to the trial; RecBole would take the driver's. None: as here."""
+        if not gpus:
+            return self
+        words = tuple(word for word in self.arguments if not word.startswith("--gpu_id="))
+        return replace(self, values={**self.values, "gpu_id": gpus}, arguments=words)
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,8 @@ def run_trial(point: dict[str, Any], shared: Shared) -> None:
     if shared.working_folder.is_dir():
         os.chdir(shared.working_folder)  # Ray changed the folder; relative paths need the driver's
     torch.set_num_threads(shared.threads)
-    config = shared.sources.config(with_whole_numbers(point, shared.sources.config({}))).changed(show_progress=False)
+    sources = shared.sources.on_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    config = sources.config(with_whole_numbers(point, sources.config({}))).changed(show_progress=False)
     data = shared.data
     if config["regenerate"] is not None and shared.start is None:
         data, _ = regenerated(config, data)

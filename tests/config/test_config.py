@@ -213,3 +213,16 @@ def test_plain_is_json():
     import json
 
     assert json.loads(json.dumps(config().plain()))["alpha"] == 0.5
+
+
+def test_names_stay_text():
+    named = Config(None, None, None, {"model": "RaSeRec", "checkpoint_dir": "2024_01"}, ["--dataset=2024_01_19"])
+    assert (named["dataset"], named["checkpoint_dir"]) == ("2024_01_19", "2024_01")
+    assert Config("RaSeRec", None, arguments=["--dataset=1.10"])["dataset"] == "1.10"
+    assert config("--preset='full'", "--backbone='DuoRec'")["backbone"] == "DuoRec"
+    assert config("--regenerate=None", "--preset=full")["regenerate"] is None
+
+
+def test_a_set_is_written_in_one_order():
+    values = {f"item {n}" for n in range(50)}
+    assert config(val_interval={"item_id": values}).plain()["val_interval"] == {"item_id": sorted(values)}

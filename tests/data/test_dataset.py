@@ -93,11 +93,26 @@ def test_a_filter_that_leaves_nothing_is_one_clear_error(make_config):
     [
         ({"additional_feat_suffix": ["x"]}, "dataset='tiny': RecBole cannot load it .*tiny.x.* not found"),
         ({"threshold": {"timestamp": 3}}, "threshold={'timestamp': 3}: RecBole makes labels of the times"),
+        ({"val_interval": {"timestamp": [1, 2, 3]}}, r"val_interval of timestamp=\[1, 2, 3\]: .* is no interval"),
+        ({"val_interval": {"timestamp": [3]}}, "the field holds numbers, and this is no interval"),
+        ({"val_interval": {"item_id": "[3,inf)"}}, "val_interval of item_id='.3,inf.': .* no list of them"),
+        ({"val_interval": {"rating": "[3,inf)"}}, "cannot be filtered .*rating"),
     ],
 )
 def test_what_recbole_refuses_is_one_clear_error(make_config, given, says):
     with pytest.raises(DataError, match=says):
         SequenceDataset(make_config(**given))
+
+
+def test_filters_by_values_keep_what_they_say(make_config):
+    def kept(**filters):
+        dataset = SequenceDataset(make_config(val_interval=filters))
+        dataset.build()
+        return dataset.inter_feat
+
+    times = kept(timestamp=[3, 12])["timestamp"]
+    assert set(times.tolist()) == set(range(3, 13))
+    assert len(kept(item_id=["1", "2", "3", "4", "5", "6"])["item_id"].unique()) == 6
 
 
 def test_an_unknown_data_set_names_the_nearest(make_config, tiny_data):

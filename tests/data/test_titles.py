@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import io
 from pathlib import Path
 
 import pandas as pd
@@ -109,6 +110,23 @@ def test_neither_file_changes_if_one_cannot_be_written(failing, monkeypatch):
         return builtins.open(path, mode, *buffer)
 
     monkeypatch.setattr("recbole_raserec.runtime.files.open", full, raising=False)
+    with pytest.raises(ConfigError, match="No space"):
+        run(table(item=["a"], title=["new"]), EVENTS.assign(time=range(8, 0, -1)))
+    assert {path.name: path.read_bytes() for path in Path("out/d").iterdir()} == before
+
+
+def test_the_titles_stay_if_the_disk_is_full_at_the_end_of_the_interactions(monkeypatch):
+    run(table(item=["a"], title=["old"]))
+    before = {path.name: path.read_bytes() for path in Path("out/d").iterdir()}
+
+    class Full(io.BufferedWriter):
+        def flush(self):
+            raise OSError(28, "No space left on device")
+
+    def opened(path, mode, *buffer):
+        return Full(io.FileIO(path, mode)) if ".inter" in str(path) else builtins.open(path, mode, *buffer)
+
+    monkeypatch.setattr("recbole_raserec.runtime.files.open", opened, raising=False)
     with pytest.raises(ConfigError, match="No space"):
         run(table(item=["a"], title=["new"]), EVENTS.assign(time=range(8, 0, -1)))
     assert {path.name: path.read_bytes() for path in Path("out/d").iterdir()} == before

@@ -9,9 +9,10 @@ import pytest
 import torch
 import yaml
 
-from recbole_raserec import Config, DataError, SequenceDataset, regenerate, run, run_recbole
+from recbole_raserec import Config, ConfigError, DataError, SequenceDataset, convert, regenerate, run, run_recbole
 from recbole_raserec.cli import main
 from recbole_raserec.pipeline import build_model, load, trainer_maker
+from recbole_raserec.regeneration import export
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.decoding import decode_all, decode_block, local_decoder, ray_decoder
 from recbole_raserec.regeneration.export import format_manifest
@@ -248,3 +249,38 @@ def test_ml_100k_is_written_where_data_path_says(own_folder):
     path = regenerate("ml-dr", "ml-100k", config_dict={**settings, "show_progress": False})
     assert path == Path("mine/ml-dr/manifest.json")
     assert path.is_file()
+
+
+def test_a_stopped_writer_goes_on_with_the_same_command(short, tiny_data, monkeypatch):
+    patterns = {**short, "regenerate_parts": "patterns"}
+    whole = json.loads(regenerate("whole", "tiny", config_dict=patterns).read_text())
+    write = export._write_part
+
+    def full(path, *arguments):
+        if "valid" in path.name:
+            raise ConfigError("output", str(path), "cannot be written", "free some space")
+        return write(path, *arguments)
+
+    monkeypatch.setattr(export, "_write_part", full)
+    for _ in range(2):  # also over what the first one left
+        with pytest.raises(ConfigError, match="free some space"):
+            regenerate("tiny-dr", "tiny", config_dict=patterns)
+        assert "files" not in json.loads((tiny_data / "tiny-dr" / "manifest.json").read_text())
+    monkeypatch.undo()
+    made = json.loads(regenerate("tiny-dr", "tiny", config_dict=patterns).read_text())
+    assert made["parts"] == ["patterns"]
+    assert [file["sha256"] for file in made["files"].values()] == [file["sha256"] for file in whole["files"].values()]
+
+
+def test_a_generated_row_has_no_real_users_name(own_folder):
+    rows = [
+        f"{user},{item},{n}" for user in ("patterns-0", "decoded-0", "ann", "bob") for n, item in enumerate("abcde")
+    ]
+    Path("events.csv").write_text("\n".join(["user,item,time", *rows]) + "\n")
+    convert("events.csv", "csv", "few", "dataset", show_progress=False)
+    config = Config("RaSeRec", "few", config_dict={**SHORT, "regenerate": "DR4SR", "regenerate_parts": "patterns"})
+    data, _ = load(config)
+    names = list(data.field2id_token["user_id"])
+    assert len(set(names)) == len(names) > 5
+    ids = data.field2token_id["user_id"]
+    assert [ids[name] for name in names] == list(range(len(names)))

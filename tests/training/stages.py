@@ -20,8 +20,8 @@ def pretrain(config, stop_after=None):
     if stop_after is not None:
         save = stage._save_last
 
-        def killed(epoch, score, **more):
-            save(epoch, score, **more)
+        def killed(epoch, **more):
+            save(epoch, **more)
             if epoch + 1 == stop_after:
                 raise KeyboardInterrupt
 

@@ -5,6 +5,8 @@ import json
 import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import yaml
 from recbole_raserec import run
 from recbole_raserec.cli import main
 from recbole_raserec.runtime.files import only_writer
+from recbole_raserec.tuning.trial import Sources
 
 SMALL = "--epochs=2 --finetune_epochs=3 --hidden_size=16 --inner_size=32 --show_progress=False"
 TUNE = (
@@ -89,6 +92,32 @@ def test_a_grid_goes_on_after_a_failure_and_tells_it(tiny_data, own_folder, caps
 
     assert main([*grid, "--resume=True", "--alpha=0.3"]) == 2
     assert "other parameters than this search" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_search_with_its_code_and_without_a_best(space, own_folder):
+    words = TUNE.replace("--finetune_epochs=3", "--finetune_epochs=100000 --finetune_stopping_step=100000").split()
+    program = [sys.executable, "-c", "from recbole_raserec.cli import script; script()", *words]
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as searching:
+        try:
+            while searching.poll() is None and not list(own_folder.glob("tune/checkpoints/*finetune*.last.pth")):
+                time.sleep(0.05)  # until the first trial runs
+            searching.send_signal(signal.SIGINT)
+            _, error = searching.communicate(timeout=120)
+        finally:
+            searching.kill()
+    assert searching.returncode == 130, error[-2000:]
+    assert "--resume=True" in error
+    assert not Path("tune/best.yaml").exists()
+
+
+def test_a_trial_uses_the_gpus_that_ray_gave_it():
+    given = Sources("RaSeRec", "tiny", (), {"seed": 3}, ("--gpu_id=0,1,2,3", "--top_k=7"))
+    assert given.on_gpus("2").config({})["gpu_id"] == "2"
+    assert given.on_gpus("2").config({"alpha": 0.3})["top_k"] == 7
+    assert given.on_gpus("1,3").config({})["gpu_id"] == "1,3"
+    assert given.on_gpus(None) is given.on_gpus("") is given
 
 
 def test_a_second_search_does_not_mix_with_a_running_one(space, own_folder, capsys):
