@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -107,6 +109,25 @@ def test_two_runs_on_one_machine_do_not_meet_although_they_have_one_port():
         place = processes.place(2, -1, 0, "localhost", other.getsockname()[1])
         processes.check_port(place)
         assert gradients_of([place, place]) == [SUM, SUM]
+
+
+@pytest.mark.slow
+def test_two_machines_that_share_their_checkpoints_regenerate_together(tiny_data):
+    words = "--model=RaSeRec --dataset=tiny --world_size=2 --regenerate=DR4SR --regenerator_epochs=20 --gpu_id="
+    words += f" --port={a_free_port()}"
+    small = "--epochs=2 --finetune_epochs=2 --hidden_size=16 --inner_size=32 --show_progress=False"
+    command = [sys.executable, "-c", "from recbole_raserec.cli import script; script()", "run", *words.split()]
+    command += [*small.split(), f"--data_path={tiny_data}"]
+    both = [
+        subprocess.Popen([*command, f"--group_offset={number}"], stderr=subprocess.PIPE, text=True) for number in (0, 1)
+    ]
+    try:
+        errors = [machine.communicate(timeout=200)[1] for machine in both]
+    finally:
+        for machine in both:
+            machine.kill()
+    assert [machine.returncode for machine in both] == [0, 0], errors
+    assert len(list(Path("saved").glob("tiny-DR4SR-??????????.pth"))) == 1
 
 
 @pytest.mark.slow
