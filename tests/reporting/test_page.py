@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from recbole_raserec.cli import main
 from recbole_raserec.reporting import figures
-from recbole_raserec.reporting.page import build_page, sensitivity, sweeps
+from recbole_raserec.reporting.page import _curves, build_page, sensitivity, sweeps
 from recbole_raserec.reporting.portrait import neighbourhood
 from recbole_raserec.retrieval.memory import NO_MEMORY, MemoryBank
 
@@ -138,6 +138,14 @@ def test_what_is_no_result_is_refused(content, own_folder, capsys):
     assert main(["report", "r.json"]) == 2
     assert "--result_file=FILE" in capsys.readouterr().err
     assert not Path("report.html").exists()
+
+
+def test_a_curve_has_the_epochs_that_were_validated(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "curves", lambda series, metric: drawn.append(series) or "")
+    config = {"valid_metric": "NDCG@10", "eval_step": 10, "finetune_epochs": 5}
+    _curves([{"label": "a", "config": config, "valid_curves": {"pretrain": [0.1, 0.2], "finetune": [0.3]}}])
+    assert drawn == [{"a": [(10, 0.1), (20, 0.2)]}, {"a": [(5, 0.3)]}]
 
 
 def test_the_neighbourhood_counts_what_is_there():

@@ -82,6 +82,11 @@ def test_without_retrieval_there_is_no_gain_to_show(result):
     assert len(masked.splitlines()) == 3
 
 
+def test_a_long_path_stays_in_one_line(result):
+    path = f"saved/{'-'.join(['a-long-name'] * 12)}.pth"
+    assert path in format_result(Result.from_json({**result, "model_file": path}))
+
+
 def test_the_mixture_stands_under_the_tables(result):
     result["raserec"]["mixture"] = {"weight": 0.3, "tau": 0.1, "tried": []}
     before, after = format_result(Result.from_json(result)).split("mixture by validation: weight 0.3, tau 0.1\n")
