@@ -23,10 +23,11 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
+INTERRUPTED = 130  # exit code after Ctrl-C
 sys.path.insert(0, str(HERE.parent))
 
 from benchmarks import read_options  # noqa: E402
@@ -135,12 +136,14 @@ def main(argv: list[str]) -> None:
     runs = [(name, seed) for name in chosen for seed in seeds if not _result(name, seed, options).is_file()]
     for words in sorted({RUNS[name].split()[0] for name, _ in runs}):
         _check_data(words.removeprefix("--dataset="), Path(options["data_path"]))
+    stopped = Event()
     with ThreadPoolExecutor(int(options["jobs"])) as pool:
         try:
-            codes = list(pool.map(lambda run: _run(*run, seeds[run[1]], options), runs))
+            codes = list(pool.map(lambda run: _run(*run, seeds[run[1]], stopped, options), runs))
         except KeyboardInterrupt:  # the runs get it too, and keep their last epoch
+            stopped.set()
             print("interrupted; the same command goes on", file=sys.stderr)
-            sys.exit(130)
+            sys.exit(INTERRUPTED)
     sys.exit(1 if any(codes) else 0)
 
 
@@ -159,17 +162,22 @@ def _check_data(name: str, folder: Path) -> None:
     sys.exit(f"error: {path} {fault}. run: {convert}")
 
 
-def _run(name: str, seed: str, alone: Lock, options: dict[str, str]) -> int:
-    """Run one training. Return its exit code."""
+def _run(name: str, seed: str, alone: Lock, stopped: Event, options: dict[str, str]) -> int:
+    """Run one training, unless the program is to stop by the time it may begin. Return its exit code."""
     places = [f"--data_path={options['data_path']}", f"--result_file={_result(name, seed, options)}"]
     words = [*RUNS[name].split(), f"--seed={seed}", *places]
     command = ["run", "--model=RaSeRec", *words, "--resume=True", "--show_progress=False"]
     environment = {"OMP_NUM_THREADS": "1", **os.environ}
     program = [sys.executable, str(HERE.parent / "run_recbole_raserec.py"), *command]
     with alone:
+        if stopped.is_set():
+            return INTERRUPTED
         line = f"OMP_NUM_THREADS={environment['OMP_NUM_THREADS']} recbole-raserec {shlex.join(command)}"
         print(f"{line}\n", end="", flush=True)  # one write, so runs side by side do not mix their lines
-        return subprocess.run(program, env=environment, check=False).returncode
+        code = subprocess.run(program, env=environment, check=False).returncode
+        if code == INTERRUPTED:  # Ctrl-C reaches the run too, perhaps before this program
+            stopped.set()
+        return code
 
 
 if __name__ == "__main__":

@@ -94,21 +94,23 @@ class Recommender:
         Fewer than ``k`` items are given where no more may be recommended.
         """
         given = read_histories(histories, users)
-        request, view = self._request(given, on_unknown), self.view()
+        view = self.view()  # before the tokens become numbers: other processes may have added items and owners
+        request = self._request(given, on_unknown)
         allowed = allowed_items(view, items, exclude, on_unknown)
         return recommendations(view, given.users, request, k, allowed, filter_seen, explain)
 
     def explain(self, history: Any, item: Any, user: Any = None) -> reasons.Explanation:
         """Why ``history`` gets ``item``: the memories behind it, and one sentence for people."""
         given = read_histories([history], None if user is None else [user])
+        view = self.view()
         request, number = self._request(given, "raise"), self._known([item], "item")
-        return reasons.explain(self.view().checked(number, "item"), request, int(number[0]))
+        return reasons.explain(view.checked(number, "item"), request, int(number[0]))
 
     def similar_items(self, items: Any, k: int = 10) -> pd.DataFrame:
         """The ``k`` items whose vectors have the highest cosine with each of ``items``: item, similar, score, rank."""
         one = isinstance(items, str) or not isinstance(items, Iterable)
-        numbers = self._known([items] if one else items, "items")
-        return similar(self.view().checked(numbers, "items"), numbers.tolist(), k)
+        view, numbers = self.view(), self._known([items] if one else items, "items")
+        return similar(view.checked(numbers, "items"), numbers.tolist(), k)
 
     def embed(self, histories: Any, users: Sequence[Any] | None = None, on_unknown: str = "raise") -> np.ndarray:
         """[B, D] augmented user vectors. Their products with :meth:`item_vectors` are the scores before the mixture.
@@ -133,6 +135,8 @@ class Recommender:
 
     def title(self, item: Any) -> str:
         """The title of an item; its token where the data has no title."""
+        if str(item) not in self._trained.items:
+            self.view()  # another process may have added it
         return self._trained.title(int(self._known([item], "item")[0]))
 
     def export(self, folder: str | Path, form: str = "parquet") -> list[Path]:

@@ -78,8 +78,9 @@ def _met(snapshot: Snapshot, rows: np.ndarray, item: np.ndarray, count: int) -> 
 
 
 def _usual_score(scorer: Scorer, snapshot: Snapshot, known: int) -> float:
-    """Mean inner product of a memory's key and its target's vector."""
-    rows = np.random.default_rng(0).integers(0, max(snapshot.places, 1), _SAMPLED if snapshot.places else 0)
+    """Mean inner product of a memory's key and its target's vector, of memories that are not deleted."""
+    alive = snapshot.leading_to(0)
+    rows = alive[np.random.default_rng(0).integers(0, max(len(alive), 1), _SAMPLED if len(alive) else 0)]
     targets = snapshot.targets(rows)
     rows, targets = rows[targets < known], targets[targets < known]
     if len(rows) == 0:

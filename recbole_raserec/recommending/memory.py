@@ -79,8 +79,8 @@ class Memory:
         seconds = [math.nan] * len(given)
         if times is not None:
             seconds = [seconds_of(time, given.field(n, "time")) for n, time in enumerate(times)]
+        view = self._view()  # before the tokens become numbers, as in Recommender.recommend
         request = numbered(given, self._living.items, self._living.owners, on_unknown)
-        view = self._view()
         cold = view.is_cold(request)
         if cold.any():
             mend = "leave it out: there is nothing by which a similar history could be found"

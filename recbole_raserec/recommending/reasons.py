@@ -10,7 +10,7 @@ import torch
 
 from recbole_raserec.recommending.answer import Best, View
 from recbole_raserec.recommending.request import Request
-from recbole_raserec.retrieval.explain import people, sentence
+from recbole_raserec.retrieval.explain import POPULAR, people, sentence
 from recbole_raserec.retrieval.neighbours import NO_MEMORY
 
 
@@ -45,7 +45,7 @@ def explain(view: View, request: Request, item: int) -> Explanation:
     named = tokens[item], view.trained.title(item)
     if view.is_cold(request)[0]:
         score = float(view.popular()[item])
-        return Explanation(*named, sentence(0, 0), score, score, 0.0, pd.DataFrame(columns=_COLUMNS))
+        return Explanation(*named, POPULAR, score, score, 0.0, pd.DataFrame(columns=_COLUMNS))
     vectors = view.encode(request)
     found = view.retrieve(vectors, request)
     reasons = view.catalogue.scorer.reasons(
@@ -69,12 +69,12 @@ def explain(view: View, request: Request, item: int) -> Explanation:
     )
 
 
-def sentences(view: View, best: Best) -> list[str]:
-    """The reason of each recommendation."""
+def sentences(view: View, best: Best, cold: np.ndarray) -> list[str]:
+    """The reason of each recommendation; ``cold`` [B] says which histories have no known item."""
     targets, owners = view.snapshot.targets(best.found), view.snapshot.owners(best.found)
     used = view.trained.model.combination.retrieves
     return [
-        sentence(*people(best.found[row], targets[row], owners[row], item), used)
+        POPULAR if cold[row] else sentence(*people(best.found[row], targets[row], owners[row], item), used)
         for row, item in zip(best.row.tolist(), best.item.tolist())
     ]
 

@@ -30,7 +30,7 @@ def recommendations(
         of = rows[best.row]
         items = np.array([tokens[item] for item in best.item], object)
         columns = dict(zip(COLUMNS, (pd.Series(names[of], dtype=object), items, best.score, best.rank, cold[of])))
-        parts.append(pd.DataFrame({**columns, **({"reason": sentences(view, best)} if reason else {})}))
+        parts.append(pd.DataFrame({**columns, **({"reason": sentences(view, best, cold[rows])} if reason else {})}))
     if not parts:
         return pd.DataFrame({name: [] for name in (*COLUMNS, *(["reason"] if reason else []))})
     found = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]

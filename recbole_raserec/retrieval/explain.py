@@ -74,11 +74,12 @@ def people(found: np.ndarray, targets: np.ndarray, owners: np.ndarray, item: int
     return len(np.unique(one_each[real & (targets == item)])), len(np.unique(one_each[real]))
 
 
+POPULAR = "because it is popular"  # the sentence for a cold history
+
+
 def sentence(chose: int, of: int, used: bool = True) -> str:
     """One sentence for people, from the counts of :func:`people`. Memories that are not ``used`` are no reason."""
-    if of == 0:
-        return "because it is popular"
-    if not used:
+    if of == 0 or not used:
         return "because it fits your history"
     who = "person" if chose == 1 else "people"
     if chose:

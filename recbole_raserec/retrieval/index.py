@@ -24,7 +24,6 @@ _FEW = 8  # queries, for which FAISS is faster
 _TRAINED_ON = 2**18  # k-means over more keys takes minutes and changes the recall by less than .003
 _A_LIST = 64  # keys that each list is trained on, if there are many lists
 _MOST_NODES = 4096  # of a graph; an index that needs more is no faster than an exact one
-_MMAP_FLAT = getattr(faiss, "IO_FLAG_MMAP_IFC", 0)  # maps indices without lists, since FAISS 1.11
 
 
 def choose_factory(factory: str, count: int, width: int) -> str:
@@ -134,7 +133,8 @@ def load_index(path: str | Path, mmap: bool) -> faiss.Index:
 
     Parameters
     ----------
-    mmap : leave the codes on disk, and read only the lists that a search visits. The file must not change meanwhile.
+    mmap : leave the codes on disk, and read only the lists that a search visits, if the index has lists. The file must
+        not change meanwhile.
 
     Raises
     ------
@@ -164,10 +164,13 @@ def _sample(keys: np.ndarray, index: faiss.Index) -> np.ndarray:
 
 
 def _mapping(path: str | Path) -> int:
-    """FAISS's flag that maps the file: one for indices with lists, also after a transform, another for the rest."""
+    """FAISS's flag that maps an index with lists, also after a transform. One without lists is read whole.
+
+    FAISS can map those too, but it ends the process when such an index grows.
+    """
     with open(path, "rb") as file:
         kind = file.read(4)
-    return faiss.IO_FLAG_MMAP if kind[:2] == b"Iw" or kind == b"IxPT" else _MMAP_FLAT
+    return faiss.IO_FLAG_MMAP if kind[:2] == b"Iw" or kind == b"IxPT" else 0
 
 
 def _reason(error: BaseException) -> str:

@@ -39,7 +39,7 @@ class MemoryStore:
     """
 
     def __init__(self, path: str | Path, width: int, model: str) -> None:
-        self.path, self.width, self.model = Path(path), width, model
+        self.path, self.width, self.model = Path(path).absolute(), width, model
         self._database, self._reader = Database(self.path), Database(self.path, reads=True)
         self.writing, self.reading = self._database.lock, self._reader.lock
 

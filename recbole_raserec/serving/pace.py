@@ -35,3 +35,8 @@ class Pace:
                 problem = f"more than {self._most:g} memories a minute"
                 raise Refusal(429, "body", None, problem, f"try again in {wait} seconds", retry_after=wait)
             self._left -= memories
+
+    def give_back(self, memories: int) -> None:
+        """Count no longer ``memories`` that were taken and then not added."""
+        with self._lock:
+            self._left += memories

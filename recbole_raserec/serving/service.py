@@ -110,6 +110,7 @@ class Service:
         try:
             return self._recommender.memory.add_many(histories, items, owners, times).tolist()
         except RaSeRecError as error:
+            self._pace.give_back(len(memories))
             raise renamed(error, "[{0}].{1}" if isinstance(body, list) else "{1}") from error
 
     def forget(self, owner: str) -> int:

@@ -76,7 +76,9 @@ def work(
         if not loaded:  # later, uvicorn takes the signal, and raises it again when it has stopped
             raise SystemExit(0)
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) != signal.SIG_IGN:  # workers leave Ctrl-C to their parent
+            signal.signal(number, stop)
     server = make_server(settings, tell_reload)
     server.when_started = when_started  # type: ignore[attr-defined]
     loaded = True
@@ -110,7 +112,7 @@ class _Workers:
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[Any, SpawnProcess] = {}  # by the end of the pipe on which each one tells what it does
         self._started: set[Any] = set()
-        self._stopping = False
+        self._stopping = self._serving = False
         self._waking, self._wake = os.pipe()
 
     def run(self, address: str) -> None:
@@ -120,16 +122,18 @@ class _Workers:
         for _ in range(self._settings.workers):
             self._start()
         failure: object = None
-        told = False
         while self._processes:
             for ready in wait([self._waking, *self._processes]):
                 if ready == self._waking:
                     self._signal(os.read(self._waking, 1)[0])
                     continue
                 said = self._hear(ready)
-                failure = failure or said
-            if len(self._started) == self._settings.workers and not told:
-                told = True
+                if said and self._serving:  # the others go on, and this one is tried again
+                    log("a worker could not start", 40, error=str(said))
+                else:
+                    failure = failure or said
+            if len(self._started) == self._settings.workers and not self._serving:
+                self._serving = True
                 print(f"serving at {address} (stop with Ctrl-C)", flush=True)
         if isinstance(failure, BaseException):
             raise failure
@@ -167,7 +171,7 @@ class _Workers:
             file.unlink()
         if self._stopping:
             return None
-        if not was_started:
+        if not was_started and not self._serving:
             self._stop()
             return "a worker could not start"
         log("a worker died and is replaced", 40, process=process.pid, exit_code=process.exitcode)

@@ -45,6 +45,36 @@ def test_forgetting_gives_the_lists_from_before(recommender):
     pd.testing.assert_frame_equal(recommender.recommend([HISTORY, ["i20", "i21"]], k=60), before)
 
 
+def test_forgetting_gives_new_items_the_scores_from_before(recommender):
+    recommender.memory.add(HISTORY, "new1", owner="ann")
+    before = recommender.recommend([HISTORY], k=61, filter_seen=False)
+    assert "new1" in set(before["item"])
+    others = [[f"i{n % 60}", f"i{n % 7}"] for n in range(100)]
+    recommender.memory.add_many(others, [f"i{n % 50}" for n in range(100)], owners=["eve"] * 100)
+    assert recommender.memory.forget(owner="eve") == 100
+    pd.testing.assert_frame_equal(recommender.recommend([HISTORY], k=61, filter_seen=False), before)
+
+
+def test_a_store_stays_where_it_was_opened(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recommender = Recommender.load(trained.path, store="here.memory")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    recommender.memory.add(HISTORY, "i50", owner="ann")
+    recommender.memory.close()
+    assert Recommender.load(trained.path, store=tmp_path / "here.memory").memory.forget(owner="ann") == 1
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_history_without_memories_has_no_popularity_as_its_reason(recommender):
+    none = recommender.as_of(-1e9)
+    assert not len(none.view().snapshot)
+    frame = none.recommend([HISTORY, []], k=3, explain=True)
+    assert frame["reason"].tolist() == ["because it fits your history"] * 3 + ["because it is popular"] * 3
+    assert none.explain(HISTORY, "i50").sentence == "because it fits your history"
+    assert none.explain([], "i50").sentence == "because it is popular"
+
+
 def test_what_is_older_than_a_time_is_forgotten(recommender):
     recommender.memory.add_many([HISTORY] * 5, ["i50"] * 5, owners=["eve"] * 5, times=[1.0, 2.0, 3.0, None, None])
     assert recommender.memory.expire(before=3.0) >= 2  # of the model's own, too
@@ -108,14 +138,6 @@ def test_times_of_training_are_those_of_the_data(trained, recommender):
             for n in range(1, len(items) - min(max(len(items) - 2, 0), 2))
         ]
         assert len(kept) == sum(time <= latest for time in times)
-
-
-def test_two_recommenders_of_one_store_see_each_other(trained, recommender):
-    other = reopened(recommender, trained)
-    recommender.memory.add(HISTORY, "i50", owner="a")
-    pd.testing.assert_frame_equal(other.recommend([HISTORY], k=60), recommender.recommend([HISTORY], k=60))
-    other.memory.forget(owner="a")
-    assert len(recommender.view().snapshot) == len(other.view().snapshot)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,18 @@ def test_interrupted_says_how_to_go_on(folder, monkeypatch, capsys):
     assert "the same command goes on" in capsys.readouterr().err
 
 
+def test_a_run_that_waits_for_another_does_not_begin_after_an_interruption(folder, monkeypatch):
+    begun = []
+
+    def interrupted(words, **_):
+        begun.append(words)
+        return subprocess.CompletedProcess(words, 130)
+
+    monkeypatch.setattr(subprocess, "run", interrupted)
+    assert reproduce_runs(folder, seeds="1") == 1
+    assert len(begun) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [(None, "amazon-beauty.inter is missing"), ("user_id:token\n", "has SHA-256 .*, the table's data have ")],

@@ -158,6 +158,20 @@ def test_a_large_tail_goes_into_the_index_without_a_new_one(tmp_path, builds, mo
     assert not builds and len(again.snapshot().base) == 211
 
 
+@pytest.mark.parametrize("factory", ["HNSW8", "SQ8", "PCA2,IVF4,Flat"])
+def test_an_index_from_the_disk_grows_too(tmp_path, builds, monkeypatch, factory):
+    rng = np.random.default_rng(0)
+    memories = random_memories(rng, 1, 211, ties=False)
+    settings = IndexSettings(factory, nprobe=4)
+    add(open_living(tmp_path / "m", memories[:200], index=settings), memories[200:203])
+    monkeypatch.setattr(living_module, "_LARGE", 10)
+    again = open_living(tmp_path / "m", [], index=settings)
+    assert len(again.snapshot().tail) == 3
+    add(again, memories[203:])
+    now = again.snapshot()
+    assert (len(now.base), len(now.tail), now.base.bank.index.ntotal) == (211, 0, 211)
+
+
 def test_an_index_that_too_few_memories_are_left_for_becomes_exact(tmp_path, monkeypatch, caplog):
     rng = np.random.default_rng(0)
     living, _ = indexed(tmp_path, rng)

@@ -34,9 +34,19 @@ def test_so_many_memories_a_minute(trained):
     Pace(0).take(10**9)
 
 
+def test_what_is_refused_is_not_counted(trained):
+    pace = Pace(6, lambda: 0.0)
+    pace.take(256)
+    pace.give_back(256)
+    pace.take(6)
+    with pytest.raises(Refusal):
+        pace.take(1)
+
+
 def test_more_is_refused_with_429_and_adds_nothing(serve_in_thread):
     service = serve_in_thread(max_adds=1)
     count = service.ask("GET", "/health/ready")[1]["memories"]
+    assert service.ask("POST", "/remember", [MEMORY, {**MEMORY, "history": ["nobody's"]}])[0] == 422
     service.post("/remember", [MEMORY, MEMORY])
     status, answer, headers = service.whole("POST", "/remember", MEMORY)
     assert status == 429 and "a minute" in answer["problem"]

@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -99,6 +100,29 @@ def test_two_workers_share_one_store_and_one_that_dies_is_replaced(serve_in_proc
     process.wait_for("Application startup complete.")
     assert service.ask("DELETE", "/owners/o5") == (200, {"forgotten": 1})
     assert "raserec_requests_total" in service.ask("GET", "/metrics")[1]
+    assert process.stop() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_ends_the_service_in_order(serve_in_process, workers):
+    process = serve_in_process(f"--workers={workers}")
+    assert process.stop(signal.SIGINT) == 0
+    assert "interrupted" not in "".join(process.lines)
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_be_replaced_stops_no_other(serve_in_process, trained, tmp_path):
+    model = tmp_path / "model.pth"
+    shutil.copy(trained.path, model)
+    process = serve_in_process("--workers=2", model_file=model)
+    first, _ = process.wait_for("Application startup complete.", count=2)
+    model.rename(tmp_path / "away.pth")
+    os.kill(first["process"], signal.SIGKILL)
+    process.wait_for("a worker could not start")
+    assert Client(process.port).ask("GET", "/health/ready")[0] == 200
+    (tmp_path / "away.pth").rename(model)
+    process.wait_for("Application startup complete.")
     assert process.stop() == 0
 
 
