@@ -1,7 +1,9 @@
 """Figures, ranks and names of checkpoints equal those of commit b0783d2 in every digit (before the package was moved).
 
-``python tests/end_to_end/test_golden.py FOLDER`` writes golden.json again from the installed package. Do this only in
-a separate commit that says why the figures change.
+Some kernels that cannot be chosen (oneDNN's for GELU) differ from processor to processor, so there are two files.
+golden_avx2.json is of a processor without AVX-512, and of commit 94af5c3, which passed with golden.json on another one.
+``python tests/end_to_end/test_golden.py FOLDER`` writes this processor's file again from the installed package. Do this
+only in a separate commit that says why the figures change.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any
 import pytest
 import torch
 
-GOLDEN = Path(__file__).parent / "golden.json"
+GOLDEN = [Path(__file__).parent / name for name in ("golden.json", "golden_avx2.json")]
 # One thread, and kernels that every x86-64 processor has, because another order of sums gives other floats.
 KERNELS = {
     "OMP_NUM_THREADS": "1",
@@ -84,10 +86,10 @@ def run(variant: str, folder: Path) -> dict[str, Any]:
     "variant", [pytest.param(name, marks=[] if name == "plain" else pytest.mark.slow) for name in VARIANTS]
 )
 def test_figures_ranks_and_checkpoints_are_those_of_before(variant, own_folder):
-    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))[variant]
+    golden = [json.loads(file.read_text(encoding="utf-8"))[variant] for file in GOLDEN]
     found = json.loads(json.dumps(run(variant, own_folder)))
-    for name, value in golden.items():
-        assert found[name] == value, name
+    changed = [[name for name, value in each.items() if found[name] != value] for each in golden]
+    assert [] in changed, dict(zip([file.name for file in GOLDEN], changed))
 
 
 if __name__ == "__main__":
@@ -96,4 +98,5 @@ if __name__ == "__main__":
         folder = Path(sys.argv[1]) / variant
         folder.mkdir(parents=True)
         made[variant] = run(variant, folder)
-    GOLDEN.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
+    file = GOLDEN["AVX512" not in torch.backends.cpu.get_cpu_capability()]
+    file.write_text(json.dumps(made, separators=(",", ":")) + "\n", encoding="utf-8")
