@@ -91,18 +91,19 @@ def _check_ranges(final: dict[str, Any]) -> None:
 
 
 def _check_filters(final: dict[str, Any]) -> None:
-    """RecBole only warns of an interval that it cannot read, and then filters nothing."""
+    """RecBole only warns of an interval that it cannot read, and then filters nothing.
+
+    Those of ``val_interval`` are checked when the types of the fields are known, by ``data.filters``.
+    """
     counts = ("user_inter_num_interval", "item_inter_num_interval")
     final.update({name: str(final[name]) for name in counts if isinstance(final[name], list)})  # "[5,9]" is read as one
-    values = {name: final[name] for name in counts}
+    for name in counts:
+        if final[name] is not None and not are_intervals(final[name]):
+            problem = "is not an interval"
+            raise ConfigError(name, final[name], problem, 'for example "[5,inf)", several with semicolons')
     of_fields = final.get("val_interval") or {}
     if not isinstance(of_fields, dict):
         raise ConfigError("val_interval", of_fields, "names no field", 'for example {"rating": "[3,inf)"}')
-    for field, value in of_fields.items():
-        values[f"val_interval of {field}"] = None if isinstance(value, (list, tuple, set)) else value  # of tokens
-    for name, value in values.items():
-        if value is not None and not are_intervals(value):
-            raise ConfigError(name, value, "is not an interval", 'for example "[5,inf)", several with semicolons')
     check_known("rm_dup_inter", final.get("rm_dup_inter") or "first", ("first", "last"))
 
 

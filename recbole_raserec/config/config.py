@@ -37,8 +37,6 @@ from recbole_raserec.runtime.literals import literal
 from recbole_raserec.runtime.plain_yaml import PlainLoader, load_yaml
 from recbole_raserec.runtime.recbole_faults import restore_numpy_names
 
-_NONE = type(None)
-
 
 class _ModelKinds:
     """Replaces the model class. RecBole's Config reads only these two attributes of it."""
@@ -57,10 +55,6 @@ class Config(recbole.config.Config):
     config_dict : parameters.
     arguments : command line arguments, each ``--name=value``. RecBole's Config reads ``sys.argv`` itself.
         This class does not, so a program that imports it can have its own command line.
-
-    Attributes
-    ----------
-    idle : the parameters that were set and change nothing under the others, each with the reason.
 
     Raises
     ------
@@ -94,6 +88,12 @@ class Config(recbole.config.Config):
         RecBole looks for ml-100k in its own installed package.
         """
         return Path(self.external_config_dict.get("data_path", self.internal_config_dict["data_path"]))
+
+    @property
+    def idle(self) -> dict[str, str]:
+        """The parameters that were set and change nothing under the others, each with the reason."""
+        given = self.external_config_dict
+        return idle(self.final_config_dict, (n for n in given if self[n] != self.internal_config_dict.get(n)))
 
     def changed(self, **values: Any) -> Config:
         """A copy with other values. The new values are not checked."""
@@ -147,7 +147,7 @@ class Config(recbole.config.Config):
         for name, value in config_dict.items():
             if isinstance(value, str):
                 found = literal(value)
-                config_dict[name] = value if _is_text(name) and not isinstance(found, (str, _NONE)) else found
+                config_dict[name] = found if found is None or isinstance(found, str) or not _is_text(name) else value
         return config_dict
 
     def _load_cmd_line(self) -> dict[str, Any]:
@@ -227,14 +227,12 @@ class Config(recbole.config.Config):
             self.external_config_dict[name] = check_type(name, value, default)
         final = super()._get_final_config_dict()
         check_values(final, set(self.external_config_dict))
-        changed = (name for name in self.external_config_dict if final[name] != self.internal_config_dict.get(name))
-        self.idle = idle(final, changed)
         return final
 
 
 def _is_text(name: str) -> bool:
     """Whether every value of a parameter is text, so that ``2024_01`` or ``1.10`` is a name and no number."""
-    return name in ("model", "dataset") or (name in PARAMETERS and {*PARAMETERS[name].types} in ({str}, {str, _NONE}))
+    return name in PARAMETERS and {*PARAMETERS[name].types} - {type(None)} == {str}
 
 
 def _plain(value: Any) -> Any:

@@ -50,8 +50,8 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         ),
     ),
     ("data", "RecBole", "rows"): (
-        Parameter("model", None, "RaSeRec."),
-        Parameter("dataset", None, "Name of the data set and of its folder in data_path."),
+        Parameter("model", None, "RaSeRec.", types=_TEXT),
+        Parameter("dataset", None, "Name of the data set and of its folder in data_path.", types=_TEXT),
         Parameter("load_col", _LOAD_COL, "Fields to read; None reads all.", types=_DICT),
         Parameter("unload_col", None, "Fields not to read.", types=_DICT),
         Parameter("user_inter_num_interval", "[0,inf)", "Interactions that a user must have.", types=_INTERVAL),

@@ -21,9 +21,9 @@ def check_val_interval(filters: Mapping[str, Any], types: Mapping[str, FeatureTy
     """
     for field, value in filters.items():
         numbers = types.get(field) in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
-        if value is not None and numbers and not are_intervals(value):
+        if numbers and not are_intervals(value):
             problem = "the field holds numbers, and this is no interval"
-            raise DataError(f"val_interval of {field}", value, problem, 'for example "[3,inf)"')
+            raise DataError(f"val_interval of {field}", value, problem, 'for example "[3,5);[8,inf)"')
         if field in types and not numbers and not isinstance(value, (list, tuple, set)):
             problem = "the field holds tokens, and this is no list of them"
             raise DataError(f"val_interval of {field}", value, problem, 'for example ["1", "2"]')

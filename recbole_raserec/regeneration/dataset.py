@@ -54,7 +54,8 @@ class RegeneratedDataset(SequenceDataset):
 
     def _name_users(self) -> None:
         known = self.field2id_token[self.uid_field]
-        free = [_free_names(part, set(known)) for part in PARTS]
+        taken = set(known)
+        free = [_free_names(part, taken) for part in PARTS]
         names = np.array([next(free[part]) for part in self.rows.part], dtype=object)
         self.field2id_token[self.uid_field] = np.concatenate([known, names])
         self.field2token_id[self.uid_field] = {

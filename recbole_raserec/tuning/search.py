@@ -30,9 +30,6 @@ from recbole_raserec.tuning.strategies import SCHEDULERS, SEARCHES, algorithm, m
 from recbole_raserec.tuning.table import format_trials, write_trials
 from recbole_raserec.tuning.trial import Shared, Sources, Start, is_whole, run_trial, with_whole_numbers
 
-# Ray's own handler ends a search as if it were complete; without it Ctrl-C is an error that ends the command.
-_RAISE_ON_CTRL_C = {"TUNE_DISABLE_SIGINT_HANDLER": "1"}
-
 
 def tune(
     params_file: str,
@@ -196,7 +193,7 @@ def _run_on_ray(
     scratch = ledger.folder.parent / "ray"
     shutil.rmtree(scratch, ignore_errors=True)  # left by a killed search; ended trials are in the ledger
     most = most_reports(config, space, trains_backbone=shared.start is None and config["pretrained"] is None)
-    os.environ.update(_RAISE_ON_CTRL_C)
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # at Ctrl-C Ray would end the search as if it were complete
 
     def as_run(point: dict[str, Any]) -> dict[str, Any]:
         return with_whole_numbers(point, config)

@@ -39,10 +39,10 @@ def most_reports(config: Config, space: list[Dimension], trains_backbone: bool) 
     """The largest number of reports of a trial: one after each validation, and one at its end."""
     tried = {dimension.name: dimension.examples for dimension in space}
 
-    def ends(name: str) -> list[int]:
+    def values(name: str) -> list[int]:
         return [int(value) for value in tried.get(name, [config[name]])]
 
-    step = min(ends("eval_step"))
-    backbone = max(ends("epochs")) // step if trains_backbone else 0
-    finetuning = max(epochs // min(step, epochs) for epochs in ends("finetune_epochs"))
+    step = min(values("eval_step"))
+    backbone = max(values("epochs")) // step if trains_backbone else 0
+    finetuning = max(epochs // min(step, epochs) for epochs in values("finetune_epochs"))
     return backbone + finetuning + 1

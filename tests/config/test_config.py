@@ -114,7 +114,6 @@ def test_defaults_are_recboles_and_ours():
         ("--user_inter_num_interval=[5,)", "is not an interval"),
         ("--user_inter_num_interval=[9,5]", "is not an interval"),
         ("--user_inter_num_interval=[0,5);5-10", "is not an interval"),
-        ("--val_interval={'timestamp':'>3'}", "val_interval of timestamp='>3': is not an interval"),
         ("--val_interval=[0,5]", "names no field"),
         ("--rm_dup_inter=frist", "did you mean 'first'"),
         ("--index_factory=Flatt", "index_factory='Flatt': FAISS knows no such index"),

@@ -94,6 +94,8 @@ def test_a_filter_that_leaves_nothing_is_one_clear_error(make_config):
         ({"additional_feat_suffix": ["x"]}, "dataset='tiny': RecBole cannot load it .*tiny.x.* not found"),
         ({"threshold": {"timestamp": 3}}, "threshold={'timestamp': 3}: RecBole makes labels of the times"),
         ({"val_interval": {"timestamp": [1, 2, 3]}}, r"val_interval of timestamp=\[1, 2, 3\]: .* is no interval"),
+        ({"val_interval": {"timestamp": ">3"}}, "val_interval of timestamp='>3': .* is no interval"),
+        ({"val_interval": {"timestamp": None}}, "val_interval of timestamp: .* is no interval"),
         ({"val_interval": {"timestamp": [3]}}, "the field holds numbers, and this is no interval"),
         ({"val_interval": {"item_id": "[3,inf)"}}, "val_interval of item_id='.3,inf.': .* no list of them"),
         ({"val_interval": {"rating": "[3,inf)"}}, "cannot be filtered .*rating"),

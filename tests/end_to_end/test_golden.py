@@ -1,7 +1,8 @@
 """Figures, ranks and names of checkpoints equal those of commit b0783d2 in every digit (before the package was moved).
 
 Some kernels that cannot be chosen (oneDNN's for GELU) differ from processor to processor, so there are two files.
-golden_avx2.json is of a processor without AVX-512, and of commit 94af5c3, which passed with golden.json on another one.
+golden_avx2.json is of a processor without AVX-512, and of commit 94af5c3, whose ``make test`` passed with golden.json
+on another one.
 ``python tests/end_to_end/test_golden.py FOLDER`` writes this processor's file again from the installed package. Do this
 only in a separate commit that says why the figures change.
 """
