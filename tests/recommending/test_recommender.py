@@ -11,6 +11,7 @@ from recbole_raserec.data.histories import read_histories
 from recbole_raserec.evaluation.significance import unpack_ranks
 from recbole_raserec.recommending import answer
 from recbole_raserec.recommending.answer import View
+from tests.recommending.conftest import HISTORY
 
 
 def lists(frame: pd.DataFrame, count: int) -> list[list[str]]:
@@ -190,3 +191,12 @@ def test_exported_vectors_are_those_of_the_scores(recommender, tmp_path, form):
     assert "owner" not in memories
     with pytest.raises(ConfigError, match="form"):
         recommender.export(tmp_path, "csv")
+
+
+def test_a_history_without_memories_has_no_popularity_as_its_reason(recommender):
+    none = recommender.as_of(-1e9)
+    assert not len(none.view().snapshot)
+    frame = none.recommend([HISTORY, []], k=3, explain=True)
+    assert frame["reason"].tolist() == ["because it fits your history"] * 3 + ["because it is popular"] * 3
+    assert none.explain(HISTORY, "i50").sentence == "because it fits your history"
+    assert none.explain([], "i50").sentence == "because it is popular"

@@ -13,13 +13,7 @@ import pytest
 from recbole_raserec import ConfigError, DataError, Recommender
 from recbole_raserec.data.histories import read_histories
 from recbole_raserec.retrieval.names import PADDING
-
-HISTORY = ["i3", "i4", "i5"]
-
-
-def reopened(recommender: Recommender, trained) -> Recommender:
-    store = recommender._living._store.path
-    return Recommender.load(trained.path, store=store)
+from tests.recommending.conftest import HISTORY, reopened
 
 
 def test_what_is_added_is_used_at_once_and_after_reopening(trained, recommender):
@@ -37,24 +31,6 @@ def test_what_is_added_is_used_at_once_and_after_reopening(trained, recommender)
     assert len(other.memory) == count + 12
 
 
-def test_forgetting_gives_the_lists_from_before(recommender):
-    before = recommender.recommend([HISTORY, ["i20", "i21"]], k=60)
-    recommender.memory.add_many([HISTORY] * 5, ["i50"] * 5, owners=["eve"] * 5, times=[1.0, 2.0, 3.0, None, None])
-    assert not recommender.recommend([HISTORY, ["i20", "i21"]], k=60).equals(before)
-    assert recommender.memory.forget(owner="eve") == 5
-    pd.testing.assert_frame_equal(recommender.recommend([HISTORY, ["i20", "i21"]], k=60), before)
-
-
-def test_forgetting_gives_new_items_the_scores_from_before(recommender):
-    recommender.memory.add(HISTORY, "new1", owner="ann")
-    before = recommender.recommend([HISTORY], k=61, filter_seen=False)
-    assert "new1" in set(before["item"])
-    others = [[f"i{n % 60}", f"i{n % 7}"] for n in range(100)]
-    recommender.memory.add_many(others, [f"i{n % 50}" for n in range(100)], owners=["eve"] * 100)
-    assert recommender.memory.forget(owner="eve") == 100
-    pd.testing.assert_frame_equal(recommender.recommend([HISTORY], k=61, filter_seen=False), before)
-
-
 def test_a_store_stays_where_it_was_opened(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recommender = Recommender.load(trained.path, store="here.memory")
@@ -64,32 +40,6 @@ def test_a_store_stays_where_it_was_opened(trained, tmp_path, monkeypatch):
     recommender.memory.close()
     assert Recommender.load(trained.path, store=tmp_path / "here.memory").memory.forget(owner="ann") == 1
     assert not list((tmp_path / "elsewhere").iterdir())
-
-
-def test_a_history_without_memories_has_no_popularity_as_its_reason(recommender):
-    none = recommender.as_of(-1e9)
-    assert not len(none.view().snapshot)
-    frame = none.recommend([HISTORY, []], k=3, explain=True)
-    assert frame["reason"].tolist() == ["because it fits your history"] * 3 + ["because it is popular"] * 3
-    assert none.explain(HISTORY, "i50").sentence == "because it fits your history"
-    assert none.explain([], "i50").sentence == "because it is popular"
-
-
-def test_what_is_older_than_a_time_is_forgotten(recommender):
-    recommender.memory.add_many([HISTORY] * 5, ["i50"] * 5, owners=["eve"] * 5, times=[1.0, 2.0, 3.0, None, None])
-    assert recommender.memory.expire(before=3.0) >= 2  # of the model's own, too
-    recommender.memory.compact()
-    assert recommender.memory.forget(owner="eve") == 3
-    assert recommender.memory.forget(owner="eve") == 0
-
-
-def test_a_trained_user_can_be_forgotten(trained, recommender):
-    user = max(trained.sequences, key=lambda u: len(trained.sequences[u]))
-    number = len(trained.sequences[user]) - 3
-    count = len(recommender.memory)
-    assert recommender.memory.forget(owner=user) == number
-    assert len(recommender.memory) == count - number
-    assert len(reopened(recommender, trained).memory) == count - number
 
 
 def test_a_new_item_is_recommended_where_it_was_chosen(recommender):
@@ -215,28 +165,6 @@ def test_items_that_came_later_are_no_items_of_an_earlier_moment(recommender):
     for wrong in (lambda: early.explain(HISTORY, "later"), lambda: early.similar_items("later")):
         with pytest.raises(DataError, match="an unknown item"):
             wrong()
-
-
-def test_a_moment_has_nothing_that_was_forgotten_since(recommender):
-    recommender.memory.add(HISTORY, "new", owner="anna", time=5.0)
-    early = recommender.as_of(1e12)
-    assert "new" in early.recommend([HISTORY], k=60)["item"].tolist()
-    count = len(early.view().snapshot)
-    recommender.memory.forget(owner="anna")
-    assert len(early.view().snapshot) == count - 1
-    assert "new" not in early.items
-
-
-def test_a_forgotten_item_is_in_no_answer(trained, recommender):
-    recommender.memory.add(HISTORY, "brand-new", owner="eve")
-    assert recommender.similar_items("brand-new", k=3)["similar"].nunique() == 3
-    recommender.memory.forget(owner="eve")
-    assert recommender.items == [token for token in recommender.items if token != "brand-new"]
-    for wrong in (lambda: recommender.explain(HISTORY, "brand-new"), lambda: recommender.similar_items("brand-new")):
-        with pytest.raises(DataError, match="an unknown item"):
-            wrong()
-    again = reopened(recommender, trained)
-    assert "brand-new" not in again._trained.items
 
 
 def test_answers_do_not_wait_for_an_addition_that_waits_for_another_process(recommender, monkeypatch):

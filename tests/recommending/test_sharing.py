@@ -5,14 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from recbole_raserec import Recommender
-
-HISTORY = ["i3", "i4", "i5"]
+from tests.recommending.conftest import HISTORY, reopened
 
 
 @pytest.fixture
 def other(trained, recommender):
-    found = Recommender.load(trained.path, store=recommender._living._store.path)
+    found = reopened(recommender, trained)
     yield found
     found.memory.close()
 

@@ -1,73 +1,21 @@
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 
-from recbole_raserec import Config, ConfigError, DataError, SequenceDataset, convert, regenerate, run, run_recbole
-from recbole_raserec.cli import main
+from recbole_raserec import Config, SequenceDataset, convert, run
 from recbole_raserec.pipeline import build_model, load, trainer_maker
-from recbole_raserec.regeneration import export
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.decoding import decode_all, decode_block, local_decoder, ray_decoder
-from recbole_raserec.regeneration.export import format_manifest
 from recbole_raserec.regeneration.personalized import PersonalizedTrainer
 from recbole_raserec.regeneration.regenerator import Regenerator
 from recbole_raserec.regeneration.stage import Regeneration
 from recbole_raserec.training import checkpoints
-
-SHORT = {
-    "regenerator_epochs": 2, "regenerator_embedding_epochs": 1, "regenerator_inner_size": 32, "decode_max_length": 6,
-    "epochs": 2, "finetune_epochs": 2, "top_k": 5, "show_progress": False, "hidden_size": 16, "inner_size": 32,
-    "MAX_ITEM_LIST_LENGTH": 8, "cross_inner_size": 32,
-}  # fmt: skip
-
-
-@pytest.fixture
-def short(tiny_data):
-    return {**SHORT, "data_path": str(tiny_data)}
-
-
-def lines(path: Path) -> list[list[str]]:
-    return [line.split("\t") for line in path.read_text().splitlines()[1:]]
-
-
-def test_the_folder_holds_the_original_split_and_the_generated_rows(short, tiny_data, capsys):
-    manifest = json.loads(regenerate("tiny-dr", "tiny", config_dict=short).read_text())
-    folder = tiny_data / "tiny-dr"
-    parts = {part: lines(folder / f"tiny-dr.{part}.inter") for part in ("train", "valid", "test")}
-    dataset = SequenceDataset(Config("RaSeRec", "tiny", config_dict=short))
-    train, valid, test = dataset.build()
-    users, items = dataset.field2id_token["user_id"], dataset.field2id_token["item_id"]
-    for part, built in (("valid", valid), ("test", test), ("train", train)):
-        batch = built[torch.arange(len(built))]
-        expected = [
-            [users[u], " ".join(items[i] for i in row if i), items[target]]
-            for u, row, target in zip(batch["user_id"], batch["item_id_list"].tolist(), batch["item_id"])
-        ]
-        assert parts[part][: len(expected)] == expected
-        assert len(parts[part]) == len(expected) or part == "train"
-    extra = parts["train"][len(train) :]
-    assert {row[0].split("-")[0] for row in extra} == {"patterns", "decoded"}
-    counts = manifest["counts"]
-    assert len({row[0] for row in extra}) == counts["patterns"] + counts["decoded_kept"]
-    assert manifest["source_sha256"] == dataset.sha256
-    assert set(manifest["files"]) == {f"tiny-dr.{part}.inter" for part in parts}
-    assert set(manifest["seconds"]) == {"mining", "pairs", "embedding", "regenerator", "decoding"}
-    assert "decoded kept" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("model", ["SASRec", "GRU4Rec"])
-def test_stock_recbole_trains_on_the_folder(short, tiny_data, model):
-    regenerate("tiny-dr", "tiny", config_dict=short)
-    settings = {"data_path": str(tiny_data), "epochs": 1, "show_progress": False, "hidden_size": 16, "n_heads": 2}
-    result = run_recbole(model, "tiny-dr", config_dict={**settings, "inner_size": 16, "embedding_size": 16})
-    assert 0 <= result["test_result"]["recall@10"] <= 1
+from tests.regeneration.conftest import SHORT
 
 
 def test_the_same_seed_gives_the_same_rows_and_the_second_run_finds_them(make_config):
@@ -157,20 +105,6 @@ def test_learned_weights_are_updated_however_short_an_epoch_is(make_config, monk
     assert updates == [n for n in range(steps + 1, 4 * steps + 1) if n % 5 == 0]
 
 
-def test_items_with_spaces_are_written_with_another_separator(short, tiny_data):
-    path = tiny_data / "tiny" / "tiny.inter"
-    head, *rows = path.read_text().splitlines()
-    named = [[user, f"item {item}", time] for user, item, time in (row.split("\t") for row in rows)]
-    path.write_text("\n".join([head, *map("\t".join, named)]) + "\n")
-    regenerate("tiny-dr", "tiny", config_dict={**short, "regenerate_parts": "original,patterns"})
-    written = lines(tiny_data / "tiny-dr" / "tiny-dr.test.inter")
-    assert all(item.startswith("item ") for _, history, target in written for item in [*history.split(","), target])
-    assert yaml.safe_load((tiny_data / "tiny-dr" / "tiny-dr.yaml").read_text())["seq_separator"] == ","
-    path.write_text("\n".join([head, *map("\t".join, ([user, f"{item},;|", time] for user, item, time in named))]))
-    with pytest.raises(DataError, match="nothing can stand between them"):
-        regenerate("tiny-dr", "tiny", config_dict=short)
-
-
 def test_a_part_that_is_left_out_is_not_trained_on(make_config):
     config = make_config(**{**SHORT, "regenerate": "DR4SR", "regenerate_parts": "patterns"})
     dataset = SequenceDataset(config)
@@ -184,29 +118,6 @@ def test_a_part_that_is_left_out_is_not_trained_on(make_config):
     batch = train[torch.arange(len(train) - 5, len(train))]
     assert [name.split("-")[0] for name in regenerated.id2token("user_id", batch["user_id"])] == ["patterns"] * 5
     assert regenerated.user_num == dataset.user_num + len(made.rows)
-
-
-@pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["--output=tiny-dr", "--decode_gamma=2"], "decode_gamma=2"),
-        (["--output=tiny-dr", "--regenerator_n_heads=3"], "regenerator_n_heads=3: must divide hidden_size="),
-        (["--output=tiny-dr", "--regenerate_parts=pattern"], "did you mean 'patterns'"),
-        (["--output=tiny-dr", "--regenerate=DR5SR"], "did you mean 'DR4SR'"),
-        (["--output=tiny"], "this is the source"),
-        (["--output=a/b"], "not a folder name"),
-        (["--output=other"], "was not written by regenerate"),
-        ([], "--output"),
-        (["--output=tiny-dr", "--pattern_min_support=99"], "lower --pattern_min_support"),
-        (["--output=tiny-dr", "--regenerate=DR4SR+", "--softmax_negatives=8"], "give --softmax_negatives=0"),
-    ],
-)
-def test_wrong_input_is_one_line_before_any_work(tiny_data, words, says, capsys):
-    (tiny_data / "other").mkdir()
-    (tiny_data / "other" / "precious").write_text("")
-    assert main(["regenerate", "--dataset=tiny", f"--data_path={tiny_data}", *words]) == 2
-    assert says in capsys.readouterr().err
-    assert not (tiny_data / "tiny-dr").exists()
 
 
 @pytest.mark.slow  # tests/tuning uses Ray in the fast suite
@@ -229,47 +140,6 @@ def test_decoding_on_ray_is_decoding_here_though_a_worker_is_lost(tiny, own_fold
     assert marker.exists()
     for name in ("items", "offsets", "sequence"):
         assert np.array_equal(getattr(here, name), getattr(there, name))
-
-
-def test_counts_of_a_regeneration():
-    counts = {"sequences": 1234, "patterns": 56, "patterns_by_length": {"2": 50, "3": 6}, "decoded_kept": 7}
-    manifest = {"counts": counts, "seconds": {"mine": 0.4, "write": 12}}
-    assert format_manifest(manifest).splitlines() == [
-        "sequences: 1,234",
-        "patterns: 56 (50 of 2, 6 of 3 items)",
-        "decoded kept: 7",
-        "seconds: mine 0, write 12",
-    ]
-    assert "patterns_by_length" in counts
-
-
-def test_ml_100k_is_written_where_data_path_says(own_folder):
-    """RecBole moves the path of ml-100k into its own installed package."""
-    settings = {"data_path": "mine", "regenerate_parts": "patterns", "pattern_window": 2, "pattern_min_support": 30}
-    path = regenerate("ml-dr", "ml-100k", config_dict={**settings, "show_progress": False})
-    assert path == Path("mine/ml-dr/manifest.json")
-    assert path.is_file()
-
-
-def test_a_stopped_writer_goes_on_with_the_same_command(short, tiny_data, monkeypatch):
-    patterns = {**short, "regenerate_parts": "patterns"}
-    whole = json.loads(regenerate("whole", "tiny", config_dict=patterns).read_text())
-    write = export._write_part
-
-    def full(path, *arguments):
-        if "valid" in path.name:
-            raise ConfigError("output", str(path), "cannot be written", "free some space")
-        return write(path, *arguments)
-
-    monkeypatch.setattr(export, "_write_part", full)
-    for _ in range(2):  # also over what the first one left
-        with pytest.raises(ConfigError, match="free some space"):
-            regenerate("tiny-dr", "tiny", config_dict=patterns)
-        assert "files" not in json.loads((tiny_data / "tiny-dr" / "manifest.json").read_text())
-    monkeypatch.undo()
-    made = json.loads(regenerate("tiny-dr", "tiny", config_dict=patterns).read_text())
-    assert made["parts"] == ["patterns"]
-    assert [file["sha256"] for file in made["files"].values()] == [file["sha256"] for file in whole["files"].values()]
 
 
 def test_a_generated_row_has_no_real_users_name(own_folder):
