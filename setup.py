@@ -97,7 +97,7 @@ setup(
     extras_require={
         "test": [
             "pytest>=7",
-            "pytest-xdist>=3.2",
+            "pytest-xdist>=3.8",
             "hypothesis>=6",
             *REPORT,
             "jsonschema>=4",
@@ -110,7 +110,7 @@ setup(
         "search": SEARCH,
         "onnx": ONNX,
         "all": [*SERVE, *REPORT, *SEARCH, *ONNX],
-        "docs": ["mkdocs-material>=9.5"],
+        "docs": ["mkdocs-material>=9.5,<10"],
         "fuzz": ["atheris>=2.3"],  # benchmarks/fuzz.py follows the coverage with it
         "browser": ["playwright>=1.40"],  # drives a Chromium of the machine in make test-all
     },

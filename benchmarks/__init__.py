@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+from pathlib import Path
 
 from recbole_raserec.config.words import check_known, parse_arguments
 from recbole_raserec.errors import ConfigError
@@ -17,3 +19,11 @@ def read_options(argv: list[str], defaults: dict[str, str]) -> dict[str, str]:
     except ConfigError as error:
         sys.exit(f"error: {error}")
     return {**defaults, **given}
+
+
+def code_sha256() -> str:
+    """SHA-256 of the package's source files."""
+    digest = hashlib.sha256()
+    for path in sorted((Path(__file__).parent.parent / "recbole_raserec").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

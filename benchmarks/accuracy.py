@@ -29,7 +29,7 @@ import torch.nn.functional as F  # noqa: E402
 from recbole.utils import init_seed  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from benchmarks import read_options  # noqa: E402
+from benchmarks import code_sha256, read_options  # noqa: E402
 from benchmarks.bench import beauty  # noqa: E402
 from benchmarks.tables import RESAMPLING  # noqa: E402
 from recbole_raserec import Config, RaSeRec, SequenceDataset  # noqa: E402
@@ -126,13 +126,13 @@ def main(argv: list[str]) -> None:
     if not set(ways) <= set(WAYS):
         sys.exit(f"error: --ways={options['ways']}: use some of {','.join(WAYS)}")
     beauty(folder)
-    kept = Path(options["ranks"])
+    config = Config("RaSeRec", "amazon-beauty", config_dict={"data_path": str(folder)})
+    same: dict[str, Any] = {"seeds": seeds, "data_sha256": SequenceDataset(config).sha256}
+    kept = Path(options["ranks"]) / f"{code_sha256()[:12]}-{same['data_sha256'][:12]}"  # of this code and these data
     kept.mkdir(parents=True, exist_ok=True)
     runs = {way: run(way, seeds, folder, epochs, kept) for way in ways}
     if "plain" not in runs:
         return  # only a part of the work; a later call with all ways reads it
-    config = Config("RaSeRec", "amazon-beauty", config_dict={"data_path": str(folder)})
-    same = {"seeds": seeds, "data_sha256": SequenceDataset(config).sha256}
     metrics = Metrics.of(config)
     rows = [{"way": way, "changed": WAYS[way], **same, **describe(runs[way], runs["plain"], metrics)} for way in ways]
     file = Path(options["output"])

@@ -46,7 +46,7 @@ from recbole_raserec.evaluation.significance import (  # noqa: E402
     unpack_ranks,
 )
 from recbole_raserec.model import RaSeRec  # noqa: E402
-from recbole_raserec.pipeline import build_model, trainer_maker  # noqa: E402
+from recbole_raserec.pipeline import trainer_maker  # noqa: E402
 from recbole_raserec.regeneration.dataset import RegeneratedDataset  # noqa: E402
 from recbole_raserec.regeneration.decoding import decode_all, local_decoder  # noqa: E402
 from recbole_raserec.regeneration.rows import (  # noqa: E402
@@ -57,6 +57,7 @@ from recbole_raserec.regeneration.rows import (  # noqa: E402
 from recbole_raserec.regeneration.stage import Regeneration  # noqa: E402
 from recbole_raserec.runtime.files import json_line  # noqa: E402
 from recbole_raserec.runtime.recbole_faults import quieten  # noqa: E402
+from recbole_raserec.training.build import build_model  # noqa: E402
 from recbole_raserec.training.stage import StageTrainer  # noqa: E402
 
 _SCORED = 4096  # pairs whose logits are held at once
@@ -148,7 +149,7 @@ def measure(options: dict[str, str]) -> dict[str, Any]:
         "changed": {**variant.backbone, **variant.regenerator, **variant.decoding},
         **rows,
         "patterns": len(experiment.patterns),
-        "best_epoch": max(range(len(trainer.curve)), key=trainer.curve.__getitem__) + 1,
+        "best_epoch": max(range(len(trainer.curve)), key=lambda epoch: (trainer.curve[epoch], epoch)) + 1,
         "valid": both_protocols(ranks, metrics),
         "ranks": {p: pack_ranks(ranks.of(p), metrics.depth) for p in PROTOCOLS},
     }

@@ -61,17 +61,19 @@ def measure(trained: TrainedModel, sequences: Any, listed: list[Combination], me
     valid, counts = searched(trained, drawn(sequences.valid_part())), trained.counts
     base = ranks(trained, valid, BACKBONE)
     guard = Safeguard.of(base, valid.prefixes.targets, valid.prefixes.lengths, counts, metrics)
-    rows, passed = [], {}
+    rows = []
     totals: dict[Combination, float] = {}
+    allowed: dict[Combination, Ranks] = {}
     for each in listed:
         found = ranks(trained, valid, each)
         figures = {name: of[metrics.watched] for name, of in both_protocols(found, metrics).items()}
-        totals[each], passed[each] = sum(figures.values()), guard.refusal(found)
-        rows.append({**asdict(each), **figures, "refused": passed[each]})
+        totals[each], refused = sum(figures.values()), guard.refusal(found)
+        if refused is None:
+            allowed[each] = found
+        rows.append({**asdict(each), **figures, "refused": refused})
         print(rows[-1], flush=True)
-    allowed = [each for each in listed if passed[each] is None]
     named = {
-        "chosen": max(allowed, key=totals.__getitem__, default=BACKBONE),
+        "chosen": guard.most_certain(allowed) if allowed else BACKBONE,
         "own": trained.model.combination,
         "unguarded": max(listed, key=totals.__getitem__),
     }
@@ -105,7 +107,8 @@ def main(argv: list[str]) -> None:
     options = read_options(argv, {**defaults, "users": "0", "output": str(HERE / "results" / "combinations.json")})
     trained, state = load_model(options["model_file"]), checkpoints.load(options["model_file"], "cpu", "model_file")
     saved = state["config"]
-    same = {name: saved[name] for name in ("user_inter_num_interval", "item_inter_num_interval", "load_col")}
+    names = ("user_inter_num_interval", "item_inter_num_interval", "load_col", "split", "time_shares")
+    same = {name: saved[name] for name in names if name in saved}
     config = Config("RaSeRec", saved["dataset"], config_dict={**same, "data_path": str(options["data_path"])})
     data = load_dataset(config)
     if data.sha256 != state["data_sha256"]:

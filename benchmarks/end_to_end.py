@@ -60,9 +60,10 @@ class Stages(dict[str, dict[str, float]]):
 def measure(name: str, data_path: Path, folder: Path) -> dict[str, Any]:
     """All stages on the data set ``name``; checkpoints go into ``folder``."""
     from recbole_raserec import Config
-    from recbole_raserec.pipeline import build_model, load
+    from recbole_raserec.pipeline import load
     from recbole_raserec.regeneration.stage import regenerated
     from recbole_raserec.training.backbone import backbone_trainer
+    from recbole_raserec.training.build import build_model
     from recbole_raserec.training.finetune import FinetuneTrainer
     from recbole_raserec.training.rank import rank
     from recbole_raserec.training.remember import Reader

@@ -143,8 +143,8 @@ def guided(name: str, seconds: float, seed: int, report: Path) -> None:
         def step(data: bytes) -> None:
             watch(data)
             now = time.perf_counter()
-            if now - state["at"] > 1:
-                state["at"] = now
+            if now - state["at"] > 1 or len(watch.findings) > state["kinds"]:  # what is not written by the end is lost
+                state.update(at=now, kinds=len(watch.findings))
                 report.write_text(json.dumps({**watch.figures(now - begin), "engine": "atheris"}), encoding="utf-8")
 
         longest = max(LONGEST, *(2 * len(first) for first in watch.target.seeds))
@@ -200,7 +200,7 @@ def main(argv: list[str]) -> None:
         else:
             guided(name, seconds, seed, report)
         return
-    from benchmarks import read_options
+    from benchmarks import code_sha256, read_options
     from recbole_raserec.runtime.files import json_line, write_text
     from recbole_raserec.runtime.machine import versions
 
@@ -209,7 +209,7 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         names = list(targets(Path(folder)))
     chosen = names if options["targets"] == "all" else options["targets"].split(",")
-    output, code = Path(options["output"]), _code()
+    output, code = Path(options["output"]), code_sha256()
     older = json.loads(output.read_text(encoding="utf-8")) if output.is_file() else {}
     rows = older["targets"] if older.get("code_sha256") == code else {}
     for name in chosen:
@@ -229,15 +229,10 @@ def added(older: dict[str, Any] | None, newer: dict[str, Any]) -> dict[str, Any]
     sums = {name: round(older[name] + newer[name], 1) for name in ("executions", "refused", "seconds")}
     most = {name: max(older.get(name, 0), newer.get(name, 0)) for name in
             ("slowest", "grown_mib", "edges", "features", "corpus")}  # fmt: skip
-    return {**newer, **sums, **most, "findings": {**older["findings"], **newer["findings"]}}
-
-
-def _code() -> str:
-    """SHA-256 of the package, for which the figures count."""
-    digest = hashlib.sha256()
-    for path in sorted((HERE.parent / "recbole_raserec").rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    findings = {**newer["findings"], **older["findings"]}  # an input that is known stays
+    times = {kind: sum(one["findings"].get(kind, {}).get("times", 0) for one in (older, newer)) for kind in findings}
+    findings = {kind: {**found, "times": times[kind]} for kind, found in findings.items()}
+    return {**newer, **sums, **most, "findings": findings}
 
 
 if __name__ == "__main__":

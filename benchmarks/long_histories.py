@@ -71,7 +71,7 @@ def measure(options: dict[str, str], folder: Path) -> dict[str, Any]:
         "pairs": int(windows.pairs.sum()),
         "epoch_cpu_s": round(statistics.median(seconds), 2),
         "peak_mib": peak_rss_mib(),
-        "best_epoch": int(max(range(len(trainer.curve)), key=trainer.curve.__getitem__)) + 1,
+        "best_epoch": max(range(len(trainer.curve)), key=lambda epoch: (trainer.curve[epoch], epoch)) + 1,
         "valid": valid["ndcg@10"],
         "ranks": pack_ranks(trainer.rank(valid_part, show_progress=False).unmasked, metrics.depth),
     }

@@ -31,7 +31,7 @@ def poisoning_table(result: dict[str, Any]) -> str:
         f"stronger of two attackers. {NEVER}: not with {most:,} memories, or not with those that are let in. "
         f"{_models(result['models'])}"
     )
-    return "\n".join([data, "", *lines]) + "\n\n" + _cost(result)
+    return "\n".join([data, "", *lines]) + ("\n\n" + _cost(result) if "cost" in result else "")
 
 
 def _models(models: dict[str, Any]) -> str:

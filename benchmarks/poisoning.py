@@ -65,7 +65,7 @@ GUARDS = {name: Guard(**limits) for name, limits in LIMITS.items()}
 
 def main(argv: list[str]) -> None:
     options = read_options(argv, {**OPTIONS, "output": str(HERE / "results" / "poisoning.json")})
-    for name in ("model_file", "data"):
+    for name in ("model_file", "data", *(["added"] if options["added"] else [])):
         if not Path(options[name]).is_file():
             sys.exit(f"error: --{name}={options[name]!r}: there is no such file")
     result = measure(options)

@@ -108,6 +108,7 @@ SENSITIVITY = {
         for value in values
     },
 }
+OUTPUT = os.path.relpath(HERE / "results")  # relative, because files hold their own path
 ALL = {**HEADLINE, **BACKBONES, **RECALL, **SAFEGUARD, **SENSITIVITY}
 RUNS = {**ALL, **OWN}
 GROUPS = {
@@ -122,8 +123,7 @@ GROUPS = {
 
 
 def main(argv: list[str]) -> None:
-    output = os.path.relpath(HERE / "results")  # relative, because files hold their own path
-    defaults = {"runs": "all", "seeds": "2020,2021,2022", "data_path": "dataset", "output": output, "jobs": "1"}
+    defaults = {"runs": "all", "seeds": "2020,2021,2022", "data_path": "dataset", "output": OUTPUT, "jobs": "1"}
     options = read_options(argv, defaults)
     chosen: dict[str, None] = {}
     for word in options["runs"].split(","):
@@ -165,6 +165,8 @@ def _check_data(name: str, folder: Path) -> None:
 def _run(name: str, seed: str, alone: Lock, stopped: Event, options: dict[str, str]) -> int:
     """Run one training, unless the program is to stop by the time it may begin. Return its exit code."""
     places = [f"--data_path={options['data_path']}", f"--result_file={_result(name, seed, options)}"]
+    if options["output"] != OUTPUT:  # another place is for training anew, not for what was trained before
+        places.append(f"--checkpoint_dir={Path(options['output']) / 'saved'}")
     words = [*RUNS[name].split(), f"--seed={seed}", *places]
     command = ["run", "--model=RaSeRec", *words, "--resume=True", "--show_progress=False"]
     environment = {"OMP_NUM_THREADS": "1", **os.environ}

@@ -63,7 +63,7 @@ def paths_table(rows: list[dict]) -> str:
 
 
 def rectools_table(result: dict) -> str:
-    """SASRec by RecTools and ours, on the same pairs for the same number of epochs."""
+    """SASRec by RecTools and ours, on the same data for the same number of epochs."""
     lines = ["| package | an epoch, s | pairs | peak, MiB | test N@10 |", "|---" * 5 + "|"]
     for row in result["rows"]:
         lines.append(

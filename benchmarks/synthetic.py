@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_raserec.runtime.files import replacing
+
 BEAUTY_USERS, BEAUTY_ITEMS, BEAUTY_INTERACTIONS = 22_363, 12_101, 198_502
 
 
@@ -25,7 +27,7 @@ def write_synthetic(data_path: Path, interactions: int, items: int = BEAUTY_ITEM
     time = np.arange(len(user)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     item = (items * rng.random(len(user)) ** 2).astype(int) + 1
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
+    with replacing(path) as draft, open(draft, "w", encoding="utf-8") as file:
         file.write("user_id:token\titem_id:token\ttimestamp:float\n")
         np.savetxt(file, np.c_[user, item, time], fmt="%d", delimiter="\t")
     return name
@@ -46,7 +48,7 @@ def write_long_histories(data_path: Path, interactions: int = 52_551, seed: int 
     users = round(interactions / 48)
     lengths = _lengths(rng, users, interactions)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
+    with replacing(path) as draft, open(draft, "w", encoding="utf-8") as file:
         file.write("user_id:token\titem_id:token\ttimestamp:float\n")
         for user, length in enumerate(lengths):
             for time, song in enumerate(_listen(rng, length)):

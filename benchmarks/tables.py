@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from recbole_raserec.config.parameters import NEWER, affects
 from recbole_raserec.evaluation.metrics import Metrics
 from recbole_raserec.evaluation.ranking import PROTOCOLS, Ranks
 from recbole_raserec.evaluation.significance import Resampling, paired_improvement, unpack_ranks
@@ -31,7 +32,19 @@ METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20")
 def seeds(runs: list[Run]) -> str:
     number = len({run["seed"] for run in runs})
     assert number == len(runs), "two of these runs have the same seed"
+    assert not (names := _differing(runs)), f"these runs are no row, because they differ in {', '.join(names)}"
     return f"{number} seeds" if number > 1 else f"seed {runs[0]['seed']}"
+
+
+def _differing(runs: list[Run]) -> list[str]:
+    """The parameters that change figures, but for the seed, and whose values differ among the runs that have them."""
+    found = ["the data"] if len({run["dataset"]["sha256"] for run in runs}) > 1 else []
+    configs = [{**NEWER, **run["config"]} for run in runs]
+    names = {name for config in configs for name in config if affects(name) != "nothing"} - {"seed", "preset"}
+    for name in sorted(names):
+        values = [config[name] for config in configs if name in config]
+        found += [name] if any(value != values[0] for value in values) else []
+    return found
 
 
 def ranks_sha256(runs: list[Run]) -> str:

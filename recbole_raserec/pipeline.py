@@ -6,30 +6,26 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from recbole.utils import init_seed
-
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset, load_dataset
 from recbole_raserec.errors import RaSeRecError
-from recbole_raserec.model import RaSeRec
-from recbole_raserec.regeneration.personalized import personalized_trainer
+from recbole_raserec.regeneration.personalized import PersonalizedTrainer
 from recbole_raserec.regeneration.stage import regenerated
 from recbole_raserec.reporting.build import build_result
 from recbole_raserec.reporting.portrait import portrait
 from recbole_raserec.reporting.result import Result, write_result
 from recbole_raserec.reporting.text import format_result
 from recbole_raserec.runtime import processes
-from recbole_raserec.runtime.files import check_files, check_writable
+from recbole_raserec.runtime.files import check_files
 from recbole_raserec.runtime.progress import timed
 from recbole_raserec.runtime.ray import connected
 from recbole_raserec.runtime.recbole_faults import init_logger, quieten
-from recbole_raserec.runtime.room import out_of_memory
 from recbole_raserec.training.backbone import MakeTrainer, backbone_trainer, pretrain
+from recbole_raserec.training.build import build_model, check_model
 from recbole_raserec.training.finetune import finetune
-from recbole_raserec.training.model_file import checkpoints_mib, save_model
-from recbole_raserec.training.needs import check_memory
+from recbole_raserec.training.model_file import save_model
 from recbole_raserec.training.rank import rank, rank_drift
-from recbole_raserec.training.remember import BankSettings, Reader, check_bank, remember
+from recbole_raserec.training.remember import BankSettings, Reader, remember
 
 
 def run(
@@ -97,23 +93,20 @@ def load(config: Config, seconds: dict[str, float] | None = None) -> tuple[Seque
     seconds = {} if seconds is None else seconds
     with timed(seconds, "load"):
         data = load_dataset(config)
+    return with_generated(config, data, seconds)
+
+
+def with_generated(
+    config: Config, data: SequenceDataset, seconds: dict[str, float] | None = None
+) -> tuple[SequenceDataset, dict[str, Any] | None]:
+    """The data set with its generated rows and their manifest; without ``regenerate`` the data set itself and None."""
     if config["regenerate"] is None:
         return data, None
-    with timed(seconds, "regenerate"):
+    check_model(config, data)  # so that the regenerator is not trained in vain
+    with timed({} if seconds is None else seconds, "regenerate"):
         return regenerated(config, data)
-
-
-def build_model(config: Config, data: SequenceDataset) -> RaSeRec:
-    """A new model with seeded weights. Raise ConfigError or DataError if it, or what follows, cannot be."""
-    check_bank(data.sequences, BankSettings.of(config))
-    init_seed(config["seed"], config["reproducibility"])  # here, because regeneration may have used random numbers
-    with out_of_memory("model"):
-        model = RaSeRec(config, data).to(config["device"])
-    check_writable("checkpoint_dir", config["checkpoint_dir"], checkpoints_mib(model, data))
-    check_memory(config, model, data)
-    return model
 
 
 def trainer_maker(config: Config) -> MakeTrainer:
     """The function that creates the backbone's trainer. DR4SR+ has its own trainer."""
-    return personalized_trainer if config["regenerate"] == "DR4SR+" else backbone_trainer
+    return PersonalizedTrainer if config["regenerate"] == "DR4SR+" else backbone_trainer

@@ -11,11 +11,11 @@ from recbole.trainer import Trainer
 
 from recbole_raserec import RaSeRec, SequenceDataset
 from recbole_raserec.evaluation.metrics import Metrics, recbole_metrics
-from recbole_raserec.pipeline import build_model
 from recbole_raserec.retrieval.memory import MemoryBank
 from recbole_raserec.runtime import processes
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.backbone import pretrain
+from recbole_raserec.training.build import build_model
 from recbole_raserec.training.finetune import finetune
 from recbole_raserec.training.rank import rank
 from recbole_raserec.training.remember import BankSettings, Reader, Remembered, remember

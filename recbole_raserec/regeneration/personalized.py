@@ -14,7 +14,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from recbole_raserec.backbones.protocol import PackedPairs
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset
-from recbole_raserec.errors import ConfigError
 from recbole_raserec.model import RaSeRec
 from recbole_raserec.regeneration.personalizer import Personalizer, implicit_gradient
 from recbole_raserec.training.backbone import BackboneTrainer, packed_loader
@@ -99,16 +98,3 @@ class PersonalizedTrainer(BackboneTrainer):
         super()._restore(last)
         self.personalizer.load_state_dict(last["personalizer"]["weights"])
         self.outer_optimizer.load_state_dict(last["personalizer"]["optimizer"])
-
-
-def personalized_trainer(config: Config, model: RaSeRec, dataset: SequenceDataset) -> PersonalizedTrainer:
-    """The trainer of the configured backbone under DR4SR+.
-
-    Raises
-    ------
-    ConfigError : the backbone's own loss does not support weights.
-    """
-    if model.backbone.causal:
-        return PersonalizedTrainer(config, model, dataset)
-    mend = "use DR4SR, or a backbone that trains on whole windows (docs/backbones.md)"
-    raise ConfigError("regenerate", "DR4SR+", f"{config['backbone']} trains prefix by prefix, without weights", mend)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -37,6 +38,9 @@ def write_report(results: Sequence[str | Path], output: str | Path) -> Path:
             if _metrics(run) != _metrics(runs[0]):
                 problem = f"it has other metrics than {results[0]}: {', '.join(_metrics(run))}"
                 raise DataError("result", path, problem, "report runs of the same metrics and topk together")
+            if _watched(run) != _watched(runs[0]):
+                problem = f"its valid_metric is {_watched(run)}, and that of {results[0]} is {_watched(runs[0])}"
+                raise DataError("result", path, problem, "report runs of the same valid_metric together")
         page = build_page(runs)
     except RaSeRecError:
         raise
@@ -49,6 +53,10 @@ def write_report(results: Sequence[str | Path], output: str | Path) -> Path:
 
 def _metrics(run: dict[str, Any]) -> list[str]:
     return list(run["backbone"]["test"][PROTOCOLS[0]])
+
+
+def _watched(run: dict[str, Any]) -> str:
+    return str(run["config"]["valid_metric"]).lower()
 
 
 def build_page(runs: list[dict[str, Any]]) -> str:
@@ -66,7 +74,7 @@ def build_page(runs: list[dict[str, Any]]) -> str:
         runs=runs,
         shown=shown,
         swept=swept,
-        metric=str(runs[0]["config"]["valid_metric"]).lower(),
+        metric=_watched(runs[0]),
         verdict=_verdict,
         protocols=PROTOCOLS,
         metrics=_metrics(runs[0]),
@@ -96,6 +104,11 @@ def labels(runs: list[dict[str, Any]]) -> list[str]:
         alike = [_whole(other) for other, of_other in zip(runs, short) if of_other == name]
         differing = sorted({key for config in alike for key in config if _differs(key, alike)})
         found.append(", ".join([name, *(f"{key} {_shown(_whole(run).get(key))}" for key in differing)]))
+    times, seen = Counter(found), Counter[str]()
+    for place, label in enumerate(found):
+        if times[label] > 1:  # runs with equal parameters, for example of two machines
+            seen[label] += 1
+            found[place] = f"{label}, run {seen[label]}"
     return found
 
 
@@ -121,7 +134,7 @@ def _shown(value: Any) -> str:
 
 
 def _verdict(run: dict[str, Any], protocol: str) -> str:
-    return verdict(_interval(run, protocol, str(run["config"]["valid_metric"]).lower()), run["test_users"])
+    return verdict(_interval(run, protocol, _watched(run)), run["test_users"])
 
 
 def _interval(run: dict[str, Any], protocol: str, metric: str) -> list[float | None]:
@@ -137,7 +150,6 @@ def _gain(run: dict[str, Any], protocol: str, metric: str) -> list[str]:
 
 
 def _curves(runs: list[dict[str, Any]]) -> dict[str, str]:
-    metric = runs[0]["config"]["valid_metric"]
     pictures = {}
     for stage in ("pretrain", "finetune"):
         series: dict[str, Sequence[tuple[int, float]]] = {}
@@ -147,7 +159,7 @@ def _curves(runs: list[dict[str, Any]]) -> dict[str, str]:
             if curve and curve not in series.values():  # runs of a sweep share their backbone
                 series[run["label"]] = curve
         if series:
-            pictures[stage] = figures.curves(series, metric)
+            pictures[stage] = figures.curves(series, _watched(runs[0]))
     return pictures
 
 
@@ -191,7 +203,7 @@ def _with_equal_seeds(series: list[dict[str, Any]], name: str) -> list[list[dict
 
 def sensitivity(name: str, series: list[dict[str, Any]], protocol: str) -> dict[str, str]:
     """The picture of a sweep: the test metric over the parameter, with each of the two memory banks."""
-    metric = series[0]["config"]["valid_metric"].lower()
+    metric = _watched(series[0])
     points = {
         f"RaSeRec, {memory}": [
             (run["config"][name], run["raserec"]["test_by_memory"][memory]["test"][protocol][metric]) for run in series
@@ -207,7 +219,7 @@ def sensitivity(name: str, series: list[dict[str, Any]], protocol: str) -> dict[
 
 def _drift(run: dict[str, Any], protocol: str) -> dict[str, str]:
     """The picture of the test metric over the fraction of training pairs in the memory. At 1 it is the run's own."""
-    metric = run["config"]["valid_metric"].lower()
+    metric = _watched(run)
     points = [(part["share"], part["test"][protocol][metric]) for part in run["drift"]]
     points.append((1.0, run["raserec"]["test_by_memory"]["train"]["test"][protocol][metric]))
     base, axis = run["backbone"]["test"][protocol][metric], "share of the training pairs, older first"
@@ -216,7 +228,7 @@ def _drift(run: dict[str, Any], protocol: str) -> dict[str, str]:
 
 
 def _groups(run: dict[str, Any]) -> dict[str, str]:
-    metric = run["config"]["valid_metric"].lower()
+    metric = _watched(run)
     popularity = run["groups"]["item_popularity"]
     quintiles = {name: group for name, group in popularity.items() if name.startswith("quintile")}
     titles = {

@@ -171,18 +171,5 @@ def packed_loader(config: Config, model: RaSeRec, sequences: Sequences) -> Packe
 
 
 def backbone_trainer(config: Config, model: RaSeRec, dataset: SequenceDataset) -> StageTrainer:
-    """The trainer of the configured backbone on this data set.
-
-    Raises
-    ------
-    ConfigError : pairs have weights, but the backbone's own loss does not support weights.
-    """
-    if config["regenerate"] == "DR4SR+":
-        raise ValueError("DR4SR+ has a trainer of its own: recbole_raserec.regeneration.personalized")
-    if model.backbone.causal:
-        return BackboneTrainer(config, model, dataset)
-    for name in ("pattern_weight", "decode_weight"):
-        if config["regenerate"] is not None and config[name] != 1:
-            problem = f"{config['backbone']} trains prefix by prefix, without weights"
-            raise ConfigError(name, config[name], problem, "leave it out, or leave the part out of regenerate_parts")
-    return PrefixTrainer(config, model, dataset)
+    """The trainer of the configured backbone on this data set. DR4SR+ has a trainer of its own."""
+    return (BackboneTrainer if model.backbone.causal else PrefixTrainer)(config, model, dataset)

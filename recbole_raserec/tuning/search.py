@@ -18,12 +18,12 @@ from recbole_raserec.config.parameters import affects, is_of
 from recbole_raserec.config.words import check_known, parse_arguments
 from recbole_raserec.data.dataset import SequenceDataset, load_dataset
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.pipeline import build_model
-from recbole_raserec.regeneration.stage import regenerated
+from recbole_raserec.pipeline import with_generated
 from recbole_raserec.runtime.files import check_files, only_writer
 from recbole_raserec.runtime.ray import connected
 from recbole_raserec.runtime.recbole_faults import init_logger, quieten
 from recbole_raserec.training import checkpoints
+from recbole_raserec.training.build import build_model
 from recbole_raserec.tuning.ledger import Ledger
 from recbole_raserec.tuning.space import Dimension, read_space
 from recbole_raserec.tuning.strategies import SCHEDULERS, SEARCHES, algorithm, most_reports, scheduler
@@ -154,15 +154,15 @@ def _share(
     config: Config, data: SequenceDataset, space: list[Dimension], sources: Sources, known: dict[str, dict[str, Any]]
 ) -> Shared:
     """What the trials share. If only stage three is searched, train the backbone and search its memory."""
-    start = None
+    others = Path.cwd(), torch.get_num_threads(), known
     names = {dimension.name for dimension in space}
     if all(checkpoints.is_stage_three(name) for name in names):
-        if config["regenerate"] is not None:
-            data, _ = regenerated(config, data)
+        generated, _ = with_generated(config, data)
         deepest = config.changed(**_deepest(config, space))
-        made = Start.made(deepest, build_model(deepest, data), data)
-        start = made if all(affects(name) != "memory" for name in names) else None
-    return Shared(sources, data, start, Path.cwd(), torch.get_num_threads(), known)
+        start = Start.made(deepest, build_model(deepest, generated), generated)
+        if all(affects(name) != "memory" for name in names):
+            return Shared(sources, generated, start, *others)
+    return Shared(sources, data, None, *others)
 
 
 def _deepest(config: Config, space: list[Dimension]) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from torch import Tensor
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.model import RaSeRec
-from recbole_raserec.pipeline import build_model, trainer_maker
-from recbole_raserec.regeneration.stage import regenerated
+from recbole_raserec.pipeline import trainer_maker, with_generated
 from recbole_raserec.runtime.recbole_faults import quieten
 from recbole_raserec.training.backbone import Pretrained, pretrain
+from recbole_raserec.training.build import build_model
 from recbole_raserec.training.course import OnEpoch
 from recbole_raserec.training.finetune import finetune
 from recbole_raserec.training.remember import BankSettings, Reader, Remembered, remember
@@ -92,9 +92,7 @@ def run_trial(point: dict[str, Any], shared: Shared) -> None:
     torch.set_num_threads(shared.threads)
     sources = shared.sources.on_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"))
     config = sources.config(with_whole_numbers(point, sources.config({}))).changed(show_progress=False)
-    data = shared.data
-    if config["regenerate"] is not None and shared.start is None:
-        data, _ = regenerated(config, data)
+    data = shared.data if shared.start is not None else with_generated(config, shared.data)[0]
     model = build_model(config, data)
     seen: list[float] = []
 

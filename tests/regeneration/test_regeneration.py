@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from recbole_raserec import Config, SequenceDataset, convert, run
-from recbole_raserec.pipeline import build_model, load, trainer_maker
+from recbole_raserec.pipeline import load, trainer_maker
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.decoding import decode_all, decode_block, local_decoder, ray_decoder
 from recbole_raserec.regeneration.personalized import PersonalizedTrainer
 from recbole_raserec.regeneration.regenerator import Regenerator
 from recbole_raserec.regeneration.stage import Regeneration
 from recbole_raserec.training import checkpoints
+from recbole_raserec.training.build import build_model
 from tests.regeneration.conftest import SHORT
 
 

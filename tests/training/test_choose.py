@@ -15,11 +15,11 @@ import torch
 from recbole_raserec import Recommender, SequenceDataset, run
 from recbole_raserec.evaluation.metrics import Metrics
 from recbole_raserec.evaluation.safeguard import Safeguard
-from recbole_raserec.pipeline import build_model
 from recbole_raserec.reporting.result import Result
 from recbole_raserec.reporting.text import format_result
 from recbole_raserec.retrieval.combination import BACKBONE, FULL, Combination
 from recbole_raserec.retrieval.mixture import Mixture
+from recbole_raserec.training.build import build_model
 from recbole_raserec.training.choose import candidates, choose
 from recbole_raserec.training.finetune import finetune, popularity_weights
 from recbole_raserec.training.queries import rank_queries
