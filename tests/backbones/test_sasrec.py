@@ -63,14 +63,6 @@ def test_a_batch_is_divided_by_its_budget(twins):
     assert ours.packed_loss(batch, 64).item() == pytest.approx(ours.packed_loss(batch, 1).item() / 64, rel=1e-6)
 
 
-def test_encoding_many_prefixes_is_encoding_each(twins):
-    ours, _, _, train, _ = twins
-    vectors = encode_prefixes(ours, train.prefixes)
-    batch = train[torch.arange(len(train))]
-    alone = ours(batch["item_id_list"], batch["item_length"])
-    torch.testing.assert_close(torch.from_numpy(vectors), alone, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("backbone", [SASRec, DuoRec])
 def test_score_tau_makes_scores_cosines_wherever_they_are_taken(make_config, backbone):
     config = make_config(backbone=backbone.__name__, score_tau=0.2, **NO_DROPOUT)

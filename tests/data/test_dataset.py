@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,28 @@ def test_no_network_says_what_to_run(make_config, monkeypatch, tiny_data):
     with pytest.raises(DataError, match=r"recbole-raserec convert .*--dataset=amazon-beauty"):
         SequenceDataset(config)
     assert [path.name for path in tiny_data.iterdir()] == ["tiny"]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_download_is_there_as_a_whole_or_not_at_all(make_config, monkeypatch, tiny_data, whole):
+    from recbole_raserec import Config
+
+    rows = (tiny_data / "tiny" / "tiny.inter").read_bytes()
+
+    def fetched(url, folder):
+        path = Path(folder) / "Amazon_Beauty.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("Amazon_Beauty.inter", rows)
+        path.write_bytes(path.read_bytes()[: None if whole else 40])
+        return str(path)
+
+    monkeypatch.setattr("recbole_raserec.data.dataset.download_url", fetched)
+    config = Config("RaSeRec", "amazon-beauty", config_dict={"data_path": str(tiny_data)})
+    if whole:
+        assert SequenceDataset(config).inter_num > 600  # a few users are too short for this data set's filter
+        assert [path.name for path in (tiny_data / "amazon-beauty").iterdir()] == ["amazon-beauty.inter"]
+        assert (tiny_data / "amazon-beauty" / "amazon-beauty.inter").read_bytes() == rows
+    else:
+        with pytest.raises(DataError, match="the download failed"):
+            SequenceDataset(config)
+        assert [path.name for path in tiny_data.iterdir()] == ["tiny"]

@@ -11,6 +11,7 @@ import torch
 from recbole_raserec import Config, Recommender, SequenceDataset, run
 from recbole_raserec.cli import main
 from recbole_raserec.evaluation.significance import unpack_ranks
+from recbole_raserec.runtime.machine import peak_rss_mib
 
 # The paper's form: memories always have their full part in the scores.
 EXACT = {"safeguard": False, "retrieval_strength": 1.0, "popularity_adjustment": 0.0, "mixture_weight": 0.0}
@@ -55,7 +56,7 @@ def test_the_result_file_has_every_field(ml100k):
     assert result["config"]["alpha"] == 0.5
     assert result["versions"]["recbole"] == "1.2.1"
     assert result["seed"] == 2020
-    assert 100 < result["peak_rss_mib"] < 4096
+    assert 100 < result["peak_rss_mib"] <= peak_rss_mib()
     assert set(result["raserec"]["test_by_memory"]) == {"train", "train+valid"}
 
 

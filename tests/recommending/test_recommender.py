@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,7 +106,6 @@ def test_what_may_be_recommended(recommender):
 
 
 def test_frames_and_arrow_tables_are_lists(recommender):
-    pa = pytest.importorskip("pyarrow")
     frame = pd.DataFrame(
         {"user": ["b", "a", "b", "a"], "item": ["i5", "i2", "i4", "i1"], "timestamp": [9, 7, 3, 5]},
     )

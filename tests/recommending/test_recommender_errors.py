@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from recbole_raserec import ConfigError, DataError, Recommender
+from recbole_raserec.training import checkpoints
 
 
 def test_unknown_items(recommender):
@@ -94,3 +95,23 @@ def test_a_file_of_another_kind_is_a_clear_error(trained, tmp_path):
     other = next(trained.path.parent.glob("*-pretrain-*.pth"))
     with pytest.raises(ConfigError, match="pretrain"):
         Recommender.load(other)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda state: state.pop("item_counts"), "its parts do not fit together"),
+        (lambda state: state.update(item_tokens=state["item_tokens"][:-3]), "its parts do not fit together"),
+        (lambda state: state["memory"].pop("keys"), "its parts do not fit together"),
+        (lambda state: state.update(config={}), "its parts do not fit together"),
+        (lambda state: state.pop("user_tokens"), "an earlier version wrote it, without the users' names"),
+        (lambda state: state.update(stage="pretrain"), "it holds stage pretrain"),
+    ],
+)
+def test_a_model_file_whose_parts_do_not_fit_is_a_clear_error(trained, tmp_path, damage, says):
+    state = checkpoints.load(trained.path, "cpu")
+    damage(state)
+    checkpoints.save(tmp_path / "damaged.pth", state)
+    with pytest.raises(ConfigError, match=says) as caught:
+        Recommender.load(tmp_path / "damaged.pth")
+    assert caught.value.field == "model_file"

@@ -175,7 +175,7 @@ def test_answers_do_not_wait_for_an_addition_that_waits_for_another_process(reco
     other.execute("BEGIN IMMEDIATE")
     addition = threading.Thread(target=recommender.memory.add, args=(HISTORY, "i8"))
     addition.start()
-    while recommender._living._store.writing.acquire(blocking=False):  # it has not begun
+    while addition.is_alive() and recommender._living._store.writing.acquire(blocking=False):  # it has not begun
         recommender._living._store.writing.release()
     assert len(recommender.recommend([HISTORY], k=3)) == 3
     assert addition.is_alive()

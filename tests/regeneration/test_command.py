@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from recbole.data import data_preparation
 
 from recbole_raserec import Config, ConfigError, DataError, SequenceDataset, regenerate, run_recbole
 from recbole_raserec.cli import main
 from recbole_raserec.regeneration import export
 from recbole_raserec.regeneration.export import format_manifest
+from recbole_raserec.runtime import stock
 
 
 def lines(path: Path) -> list[list[str]]:
@@ -45,11 +47,22 @@ def test_the_folder_holds_the_original_split_and_the_generated_rows(short, tiny_
 
 
 @pytest.mark.parametrize("model", ["SASRec", "GRU4Rec"])
-def test_stock_recbole_trains_on_the_folder(short, tiny_data, model):
-    regenerate("tiny-dr", "tiny", config_dict=short)
+def test_stock_recbole_trains_on_the_folder(short, tiny_data, model, monkeypatch):
+    manifest = json.loads(regenerate("tiny-dr", "tiny", config_dict=short).read_text())
+    prepared = []
+    monkeypatch.setattr(stock, "data_preparation", lambda *of: prepared.extend(data_preparation(*of)) or prepared)
     settings = {"data_path": str(tiny_data), "epochs": 1, "show_progress": False, "hidden_size": 16, "n_heads": 2}
-    result = run_recbole(model, "tiny-dr", config_dict={**settings, "inner_size": 16, "embedding_size": 16})
-    assert 0 <= result["test_result"]["recall@10"] <= 1
+    settings |= {"inner_size": 16, "embedding_size": 16}
+    assert "recall@10" in run_recbole(model, "tiny-dr", config_dict=settings)["test_result"]
+    for part, loader in zip(("train", "valid", "test"), prepared):
+        data = loader.dataset
+        histories, targets = data.inter_feat["item_id_list"], data.inter_feat["item_id"]
+        read = [
+            [" ".join(data.id2token("item_id", row[row > 0])), data.id2token("item_id", target)]
+            for row, target in zip(histories.numpy(), targets.numpy())
+        ]
+        assert sorted(read) == sorted(row[1:] for row in lines(tiny_data / "tiny-dr" / f"tiny-dr.{part}.inter"))
+        assert len(read) == manifest["files"][f"tiny-dr.{part}.inter"]["lines"]
 
 
 def test_items_with_spaces_are_written_with_another_separator(short, tiny_data):

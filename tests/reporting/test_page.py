@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from recbole_raserec.cli import main
 from recbole_raserec.reporting import figures
-from recbole_raserec.reporting.page import _curves, build_page, sensitivity, sweeps
+from recbole_raserec.reporting.page import _curves, build_page, labels, sensitivity, sweeps
 from recbole_raserec.reporting.portrait import neighbourhood
 from recbole_raserec.retrieval.memory import NO_MEMORY, MemoryBank
 
@@ -159,3 +159,20 @@ def test_the_neighbourhood_counts_what_is_there():
     assert sum(seen["nearest"]) == sum(seen["last"]) == 2
     assert seen["retrieved_share"] == 1
     assert seen["target_among_memories"] == 0.5
+
+
+def test_runs_that_watch_other_metrics_are_no_report(results, capsys):
+    other = json.loads(Path(results[0]).read_text())
+    other["config"]["valid_metric"] = "Recall@10"
+    Path("other.json").write_text(json.dumps(other))
+    assert main(["report", results[0], "other.json", "--output=page.html"]) == 2
+    assert "its valid_metric is recall@10, and that of" in capsys.readouterr().err
+    assert not Path("page.html").exists()
+
+
+def test_runs_of_equal_parameters_have_numbers(results):
+    runs = [json.loads(Path(path).read_text()) for path in (results[0], results[0])]
+    first, second = labels(runs)
+    assert (first[-7:], second[-7:]) == (", run 1", ", run 2")
+    assert labels(runs[:1]) == [first[:-7]]
+    assert len(labels([json.loads(Path(path).read_text()) for path in results])) == len(set(results))

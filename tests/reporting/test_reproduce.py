@@ -62,7 +62,7 @@ def test_runs_what_has_no_file_on_one_thread_each(folder, started):
     (folder / "results" / "amazon-beauty-sasrec-1.json").write_text("{}")
     assert reproduce_runs(folder) == 1, "a run of seed 2 failed"
     words = [" ".join(words) for words, _ in started]
-    assert sorted(word.rpartition("results/")[2].split()[0] for word in words) == [
+    assert sorted(re.search(r"results/(amazon\S+)", word)[1] for word in words) == [
         "amazon-beauty-sasrec-2.json",
         "amazon-beauty-sasrec-full-1.json",
         "amazon-beauty-sasrec-full-2.json",
@@ -133,3 +133,11 @@ def test_data_of_others_have_runs_of_their_own(own, started, capsys):
     assert "--user_inter_num_interval=[5,inf)" in started[0][0]
     assert "'--user_inter_num_interval=[5,inf)'" in capsys.readouterr().out, "the printed command can be pasted"
     assert "convert --input=ratings.csv --user=userId" in reproduce_runs(own, ["own/ml-small"])
+
+
+def test_another_place_for_the_results_has_checkpoints_of_its_own(folder, started, monkeypatch):
+    reproduce_runs(folder, NAMES[:1], "1")
+    assert f"--checkpoint_dir={folder / 'results' / 'saved'}" in started[0][0]
+    monkeypatch.setattr(reproduce, "OUTPUT", str(folder / "results"))
+    reproduce_runs(folder, NAMES[:1], "3")
+    assert not [word for word in started[1][0] if word.startswith("--checkpoint_dir")]

@@ -37,21 +37,6 @@ def test_auto_builds_what_it_chose(monkeypatch, size, kind):
     assert index.ntotal == size
 
 
-@given(st.integers(1, 200), st.integers(1, 30), st.integers(0, 10**6))
-def test_a_bank_with_auto_finds_what_an_exact_one_finds(size, k, seed):
-    """Also if so many keys are equal that the first search is not deep enough to tell which come first."""
-    rng = np.random.default_rng(seed)
-    keys, queries = (rng.integers(-1, 2, (n, 3)).astype(np.float32) for n in (size, 5))
-    query = queries, rng.integers(1, 4, 5), rng.integers(1, 9, 5)
-    auto, exact = (bank_of(keys, seed, index_factory=factory) for factory in ("auto", "Flat"))
-    assert np.array_equal(auto.search(*query, k), exact.search(*query, k))
-    cosines = exact.cosines(queries, np.tile(np.arange(size), (5, 1)))
-    for row, who, length, cosine in zip(auto.search(*query, k), *query[1:], cosines):
-        allowed = [n for n in range(size) if auto.owners[n] != who or auto.lengths[n] < length]
-        expected = sorted(allowed, key=lambda n: -cosine[n])[:k]
-        assert row.tolist() == expected + [-1] * (k - len(expected))
-
-
 @given(st.sampled_from(["IVF4,SQ8", "IVF4,Flat", "HNSW8", "SQ4"]), st.integers(1, 40), st.integers(0, 10**6))
 def test_approximate_indices_return_no_leaks(factory, k, seed):
     rng = np.random.default_rng(seed)

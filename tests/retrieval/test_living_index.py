@@ -78,7 +78,7 @@ def test_a_damaged_index_is_built_anew(tmp_path, builds, damage):
     assert not builds
 
 
-@pytest.mark.parametrize("field", ["model", "epoch", "generation", "factory", "faiss", "rows", "watermark"])
+@pytest.mark.parametrize("field", ["model", "epoch", "generation", "factory", "recall", "faiss", "rows", "watermark"])
 def test_an_index_of_another_state_is_built_anew(tmp_path, builds, field):
     indexed(tmp_path, np.random.default_rng(0))
     header = json.loads((tmp_path / "m.index.json").read_text())

@@ -13,7 +13,8 @@ import pytest
 from recbole_raserec.errors import ConfigError, DataError
 from recbole_raserec.retrieval.rows import Mark, Rows
 from recbole_raserec.retrieval.store import MemoryStore
-from tests.retrieval.stores import D, add, content, new_store
+from tests.retrieval.living import open_living
+from tests.retrieval.stores import D, add, content, every_byte, new_store
 
 
 @pytest.mark.parametrize(
@@ -149,3 +150,44 @@ def test_a_creation_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(ConfigError, match="key_type='int8'"):
         store.create(Rows.empty(0, D), [], [], "int8")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("table", ["items", "owners"])
+def test_a_memory_whose_token_is_lost_is_an_error_and_not_another_items(tmp_path, table):
+    living = open_living(tmp_path / "m", [])
+    living.add(np.ones((2, 3)), ["i1", "i2"], ["u1", "u2"], [1, 1], [0.0, 1.0])
+    living.close()
+    change(tmp_path / "m", f"DELETE FROM {table} WHERE number = 1")
+    with pytest.raises(DataError, match=r"is damaged \(a token is missing\)"):
+        open_living(tmp_path / "m", []).snapshot()
+
+
+def test_what_a_reader_still_sees_is_told_and_is_gone_after_the_next_deletion(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("recbole_raserec.retrieval.database.WAIT", 0.02)
+    store = new_store(tmp_path / "m")
+    key = add(store, ["u"])[0].tobytes()
+    add(store, ["v"], seed=1)
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT COUNT(*) FROM memories").fetchone()
+        assert store.forget(owner="u") == 1
+        assert "still has deleted bytes: a reader is active" in caplog.text
+        reader.execute("ROLLBACK")
+    assert store.forget(owner="nobody") == 0
+    assert key not in every_byte(tmp_path)
+    assert [owner for _, owner, _ in content(store)] == ["v"]
+
+
+def test_a_store_that_another_process_writes_for_too_long_is_a_clear_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("recbole_raserec.retrieval.database.WAIT", 0.02)
+    store = new_store(tmp_path / "m")
+    add(store, ["u"])
+    before = content(store)
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        with pytest.raises(ConfigError, match="was in use by another process"):
+            add(store, ["v"])
+        writer.execute("ROLLBACK")
+    assert content(store) == before
+    add(store, ["v"])
+    assert len(content(store)) == 2

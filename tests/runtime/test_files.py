@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import errno
+import fcntl
+import logging
 import os
 import shutil
+import threading
 from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
 from recbole_raserec.errors import ConfigError
-from recbole_raserec.runtime.files import before, check_files, check_writable, replacing, write_text
+from recbole_raserec.runtime.files import before, check_files, check_writable, only_writer, replacing, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_folder(own_folder):
@@ -81,3 +85,45 @@ def test_a_kept_file_leaves_nothing_beside_it_whatever_fails(fails, tmp_path, mo
     assert getattr(os, fails) is system
     assert sorted(each.name for each in tmp_path.iterdir()) == ["x", "x.before"]
     assert (path.read_text(), before(path).read_text()) == ("4", "3")
+
+
+def test_two_writers_of_one_file_do_not_disturb_each_other(own_folder):
+    path = Path("kept")
+    with replacing(path) as first:
+        first.write_text("first")
+        with replacing(path) as second:
+            assert first.exists(), "a living writer's draft was taken for a dead one's"
+            second.write_text("second")
+        assert path.read_text() == "second"
+    assert path.read_text() == "first"
+    assert [each.name for each in own_folder.iterdir()] == ["kept"]
+
+
+def test_a_second_run_that_may_wait_goes_on_when_the_first_ends(monkeypatch):
+    waits, order = threading.Event(), []
+    monkeypatch.setattr(
+        logging.getLogger(), "warning", lambda text: waits.set() if "waiting for another" in text else 0
+    )
+
+    def second():
+        with only_writer(Path("saved/x.pth"), wait=True):
+            order.append("second")
+
+    other = threading.Thread(target=second)
+    with only_writer(Path("saved/x.pth"), wait=False):
+        other.start()
+        assert waits.wait(60)
+        order.append("first")
+    other.join(60)
+    assert order == ["first", "second"]
+
+
+def test_a_folder_without_locks_is_told_and_used(monkeypatch, caplog):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with only_writer(Path("saved/x.pth"), wait=False):
+        write_text(Path("saved/x.pth"), "new")
+    assert "has no locks (No locks available)" in caplog.text
+    assert Path("saved/x.pth").read_text() == "new"

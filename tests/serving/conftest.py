@@ -74,7 +74,6 @@ class Client:
 @pytest.fixture
 def serve_in_thread(trained, tmp_path, monkeypatch) -> Iterator[Callable[..., Client]]:
     """Starts services of the trained model, and stops them after the test."""
-    pytest.importorskip("uvicorn")
     from recbole_raserec.serving.settings import Limits, Settings
     from recbole_raserec.serving.workers import make_server
 
@@ -146,7 +145,6 @@ class Process:
 
 @pytest.fixture
 def serve_in_process(trained, tmp_path) -> Iterator[Callable[..., Process]]:
-    pytest.importorskip("uvicorn")
     running = []
 
     def start(*words: str, model_file: Any = None, **more: Any) -> Process:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 
 import numpy as np
 import pandas as pd
@@ -88,9 +89,17 @@ def test_after_a_call_for_several_the_next_waits_for_as_many(make, slow, monkeyp
         slow.go.put(None)
     assert slow.calls.get(timeout=60)[0] == [["b"], ["c"], ["d"]]
     assert items(several) == [["b"], ["c"], ["d"]]  # the thread is free
+    waits, wait_for = threading.Event(), batcher._changed.wait_for
+
+    def told(predicate, timeout=None):
+        if timeout is not None:
+            waits.set()
+        return wait_for(predicate, timeout)
+
+    monkeypatch.setattr(batcher._changed, "wait_for", told)
     futures = [submit(batcher, "e")]
-    with pytest.raises(queue.Empty):
-        slow.calls.get(timeout=0.3)
+    assert waits.wait(60)
+    assert slow.calls.empty()
     futures += [submit(batcher, letter) for letter in "fg"]
     slow.go.put(None)
     assert slow.calls.get(timeout=60)[0] == [["e"], ["f"], ["g"]]

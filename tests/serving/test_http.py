@@ -7,13 +7,12 @@ import logging
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
+import jsonschema
 import pytest
 
 from recbole_raserec import Recommender
 from tests.serving.conftest import TOKEN
 
-pytest.importorskip("uvicorn")
-pytest.importorskip("prometheus_client")
 pytestmark = pytest.mark.parametrize("trained", ["attention"], indirect=True)
 
 
@@ -140,7 +139,6 @@ def test_metrics_count(service):
 
 
 def test_the_examples_of_the_openapi_page_run_and_fit_it(serve_in_thread):
-    jsonschema = pytest.importorskip("jsonschema")
     service = serve_in_thread(token=TOKEN)
     _, page = service.ask("GET", "/openapi.json")
     ran = 0

@@ -15,7 +15,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.parametrize("trained", ["attention"]
 
 
 def test_no_acknowledged_change_is_lost(trained, tmp_path):
-    pytest.importorskip("uvicorn")
     words = [f"--model_file={trained.path}", "--kills=200", f"--output={tmp_path / 'kills.json'}"]
     program = [sys.executable, str(HERE / "benchmarks" / "kills_http.py"), *words]
     done = subprocess.run(program, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})

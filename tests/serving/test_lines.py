@@ -108,7 +108,6 @@ def test_remember_and_forget(command, trained, tmp_path, capsys):
         ("recommend", '{"history": ["i1"], "user": [1]}', "line 2"),
         ("recommend", "[" * 100_000, "not JSON"),
         ("remember", '{"history": ["i1"]}', "no next_item"),
-        ("remember", '{"history": ["x9"], "next_item": "i1"}', "x9"),
         ("remember", '{"history": ["i1"], "next_item": "i1", "time": "soon"}', "time"),
         ("remember", '{"history": ["i1"], "next_item": " "}', "line 2: next_item=' ': no name of a new item"),
         ("remember", '{"history": ["i1"], "next_item": null}', "line 2: next_item: NoneType is not a token"),

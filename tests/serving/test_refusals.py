@@ -9,8 +9,6 @@ import pytest
 
 from tests.serving.conftest import TOKEN
 
-pytest.importorskip("uvicorn")
-pytest.importorskip("prometheus_client")
 pytestmark = pytest.mark.parametrize("trained", ["attention"], indirect=True)
 
 DEEP = b"[" * 100_000

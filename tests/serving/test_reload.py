@@ -12,7 +12,6 @@ import torch
 from recbole_raserec import Recommender
 from tests.serving.conftest import TOKEN, Client
 
-pytest.importorskip("uvicorn")
 pytestmark = pytest.mark.parametrize("trained", ["attention"], indirect=True)
 BODY = {"histories": [["i1", "i2"], ["i30"], []]}
 

@@ -20,7 +20,6 @@ from recbole_raserec import Recommender
 from recbole_raserec.cli import main
 from tests.serving.conftest import Client
 
-pytest.importorskip("uvicorn")
 pytestmark = pytest.mark.parametrize("trained", ["attention"], indirect=True)
 ADD = '{"history": ["i1"], "next_item": "i2", "owner": "%s"}'
 MANY = json.dumps(

@@ -51,7 +51,10 @@ def test_a_run_whose_weights_were_in_another_order_goes_on_exactly(make_config):
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
-@pytest.mark.parametrize(("more", "lazy"), [({}, True), ({"weight_decay": 0.1}, False), ({"learner": "sgd"}, False)])
+@pytest.mark.parametrize(
+    ("more", "lazy"),
+    [({}, True), ({"weight_decay": 0.1}, False), ({"learner": "sgd"}, False)],
+)
 def test_with_a_sampled_softmax_a_step_moves_only_the_rows_it_used(make_config, more, lazy):
     config = make_config(softmax_negatives=2, train_batch_size=4, **more)
     dataset, model = build(config)
@@ -63,6 +66,19 @@ def test_with_a_sampled_softmax_a_step_moves_only_the_rows_it_used(make_config, 
     assert moved.sum() > 0
     assert (moved.sum() < len(moved) - 3) == (lazy or more.get("learner") == "sgd")
     assert isinstance(stage.optimizer, DenseAndSparse) == lazy
+
+
+@pytest.mark.parametrize("negatives", [0, 2])
+def test_gradients_are_clipped_to_their_norm(make_config, negatives):
+    config = make_config(
+        softmax_negatives=negatives, clip_grad_norm={"max_norm": 1e-3}, learner="sgd", learning_rate=1.0
+    )
+    dataset, model = build(config)
+    stage = BackboneTrainer(config, model, dataset)
+    before = [parameter.detach().clone() for parameter in stage.model.parameters()]
+    stage._step(next(iter(stage.batches(0))))
+    moved = [parameter.detach() - old for parameter, old in zip(stage.model.parameters(), before)]
+    assert torch.cat([step.flatten() for step in moved]).norm().item() == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_every_epoch_of_every_stage_has_its_own_seed():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import signal
 import subprocess
@@ -161,3 +162,33 @@ def test_a_wrong_search_is_refused_before_any_work(text, more, says, tiny_data, 
     assert main([*TUNE.split(), *more.split()]) == 2
     assert says in capsys.readouterr().err
     assert not (own_folder / "tune").exists()
+
+
+def test_a_search_without_trials_is_refused(space, own_folder, capsys):
+    assert main(TUNE.replace("--num_samples=4", "--num_samples=0").split()) == 2
+    assert "no trial would run" in capsys.readouterr().err
+    assert not (own_folder / "tune").exists()
+
+
+def test_a_search_by_optuna_without_optuna_says_what_to_install(space, own_folder, monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "optuna" else find(name, *more)
+    )
+    assert main([*TUNE.split(), "--search=optuna"]) == 2
+    assert "pip install optuna" in capsys.readouterr().err
+    assert not (own_folder / "tune").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("space", ["top_k: {choice: [3, 5]}", "memory: {choice: [pairs, 'pairs,patterns']}"])
+def test_trials_on_generated_rows_share_the_backbone_and_the_best_is_what_run_gives(tiny_data, own_folder, space):
+    Path("space.yaml").write_text(space + "\n")
+    grid = TUNE.replace("--num_samples=4", "--num_samples=1 --search=grid").split()
+    assert main([*grid, "--regenerate=DR4SR", "--regenerate_parts=original,patterns"]) == 0
+    trials = json.loads(Path("tune/trials.json").read_text())
+    assert [trial["status"] for trial in trials] == ["finished", "finished"]
+    assert trials[0]["point"] != trials[1]["point"]
+    assert trials[0]["backbone"] == trials[1]["backbone"]
+    assert len(list(Path("tune/checkpoints").glob("*pretrain*.last.pth"))) == 1
+    assert run(None, config_file_list=["tune/best.yaml"])["raserec"]["valid"] == trials[0]["valid"]
