@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_raserec import Config, SequenceDataset, convert, run
+from recbole_raserec import Config, ConfigError, SequenceDataset, convert, run
 from recbole_raserec.pipeline import load, trainer_maker
 from recbole_raserec.regeneration.dataset import RegeneratedDataset
 from recbole_raserec.regeneration.decoding import decode_all, decode_block, local_decoder, ray_decoder
@@ -18,6 +18,7 @@ from recbole_raserec.training import checkpoints
 from recbole_raserec.training.build import build_model
 from recbole_raserec.training.model_file import load_model
 from tests.regeneration.conftest import SHORT
+from tests.training.stages import pretrain
 
 
 def test_the_same_seed_gives_the_same_rows_and_the_second_run_finds_them(make_config):
@@ -158,3 +159,22 @@ def test_a_generated_row_has_no_real_users_name(own_folder):
     assert len(set(names)) == len(names) > 5
     ids = data.field2token_id["user_id"]
     assert [ids[name] for name in names] == list(range(len(names)))
+
+
+def test_a_regenerator_begins_with_the_vectors_of_a_pretrained_backbone_of_these_data(make_config, tiny_data):
+    trained, _ = pretrain(make_config(**SHORT))
+    files, rows = set(), set()
+    for start in (None, str(trained.saved_model_file)):
+        config = make_config(**SHORT, regenerate="DR4SR", regenerator_pretrained=start)
+        dataset = SequenceDataset(config)
+        dataset.build()
+        stage = Regeneration(config, dataset)
+        made = stage.run()
+        files.add(stage.path)
+        rows.add(made.rows.digest())
+    assert len(files) == len(rows) == 2
+    inter = tiny_data / "tiny" / "tiny.inter"
+    inter.write_text(inter.read_text() + "40\t3\t99\n")
+    config = make_config(**SHORT, regenerate="DR4SR", regenerator_pretrained=str(trained.saved_model_file))
+    with pytest.raises(ConfigError, match="trained on other data"):
+        load(config)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 
 import pytest
 
+from recbole_raserec.serving import workers
+from recbole_raserec.serving.settings import Settings
 from tests.serving.conftest import TOKEN
 
 pytestmark = pytest.mark.parametrize("trained", ["attention"], indirect=True)
@@ -193,3 +196,34 @@ def test_a_store_that_fails_is_not_the_clients_fault(service, tmp_path):
     assert (status, answer["field"], answer["value"]) == (503, "memory store", None)
     assert headers["Retry-After"] == "1"
     assert service.ask("GET", "/health/live")[0] == 200
+
+
+def test_too_many_requests_at_once_are_told_to_come_again(service, monkeypatch):
+    body = {"history": ["i1"], "item": "i2"}
+    assert service.ask("POST", "/explain", body)[0] == 200
+    monkeypatch.setattr("recbole_raserec.serving.service._MOST_TASKS", 0)
+    status, answer, headers = service.whole("POST", "/explain", body)
+    assert (status, answer["field"], headers["Retry-After"]) == (503, "service", "1")
+    assert service.ask("GET", "/health/live")[0] == 200
+
+
+def test_a_service_that_stops_is_not_ready_and_keeps_no_connection(service):
+    service.server.stopping = True
+    status, answer, headers = service.whole("GET", "/health/ready")
+    assert (status, answer["problem"], headers["Connection"]) == (503, "it is stopping", "close")
+    service.server.stopping = False
+    assert service.ask("GET", "/health/ready")[0] == 200
+
+
+@pytest.mark.parametrize(("host", "token", "warned"), [("0.0.0.0", "", 1), ("0.0.0.0", TOKEN, 0), ("localhost", "", 0)])
+def test_an_open_address_without_a_token_is_told(trained, tmp_path, monkeypatch, host, token, warned):
+    logged = []
+    monkeypatch.setattr(workers, "work", lambda settings, listening, started: listening.close())
+    monkeypatch.setattr(workers, "start_logging", lambda: None)
+    monkeypatch.setattr(workers, "log", lambda event, level, **facts: logged.append((event, facts)))
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        workers.serve(Settings(str(trained.path), str(tmp_path / "m"), host=host, port=0, token=token))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert [facts for event, facts in logged if event.startswith("no token")] == [{"host": host}] * warned
