@@ -109,7 +109,8 @@ def test_a_report_tells_runs_apart_by_what_changes_their_figures():
         config = {"top_k": 20, "alpha": 0.5, "nproc": 1, "eval_batch_size": 512, **changed}
         return {"dataset": {"name": "d", "sha256": "s"}, "backbone": {"name": "b"}, "seed": 1, "config": config}
 
-    assert len(set(labels([run(), run(nproc=2, eval_batch_size=64, gpu_id="1")]))) == 1
+    same = labels([run(), run(nproc=2, eval_batch_size=64, gpu_id="1")])
+    assert same == ["d, b, seed 1, run 1", "d, b, seed 1, run 2"]
     assert len(set(labels([run(), run(memory_include_valid=True)]))) == 2
     assert [(name, len(series)) for name, series in sweeps([run(), run(alpha=0.1, nproc=2)])] == [("alpha", 2)]
 
@@ -127,7 +128,7 @@ def test_a_newer_parameter_at_its_earlier_value_changes_no_name_and_no_label():
         {"dataset": {"name": "d", "sha256": "s"}, "backbone": {"name": "b"}, "seed": 1, "config": config}
         for config in (old, now, {**now, "alpha": 0.1})
     ]
-    assert labels(runs[:2]) == ["d, b, seed 1"] * 2
+    assert labels(runs[:2]) == ["d, b, seed 1, run 1", "d, b, seed 1, run 2"]
     assert [(name, len(series)) for name, series in sweeps(runs)] == [("alpha", 3)]
 
 

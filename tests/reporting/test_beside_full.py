@@ -18,6 +18,7 @@ def run(seed: int, backbone: int, raserec: int) -> dict:
     return {
         "seed": seed,
         "config": CONFIG,
+        "dataset": {"name": "data", "sha256": "s"},
         "backbone": {"name": "SASRec", "test": test["backbone"]},
         "raserec": {"test_by_memory": {"train": {"test": test["train"]}}},
         "test_ranks": {side: {p: pack_ranks(np.full(40, rank), 20) for p in PROTOCOLS} for side, rank in ranks.items()},

@@ -24,7 +24,7 @@ def run(seed, choice, falls=()):
     return {
         "seed": seed,
         "config": {**CONFIG, "preset": "full"},
-        "dataset": {"name": "data"},
+        "dataset": {"name": "data", "sha256": "s"},
         "backbone": {"name": "SASRec", "test": test},
         "raserec": {
             "test_by_memory": {"train": {"test": test}},
@@ -112,7 +112,11 @@ def test_a_fall_in_another_metric_alone_is_in_the_last_column():
 
 
 def test_the_default_settings_have_a_row_for_each_data_set():
-    runs = [{**run(1, CHOSEN), "dataset": {"name": "b"}}, run(1, NONE), {**run(2, NONE), "dataset": {"name": "b"}}]
+    runs = [
+        {**run(1, CHOSEN), "dataset": {"name": "b", "sha256": "s"}},
+        run(1, NONE),
+        {**run(2, NONE), "dataset": {"name": "b", "sha256": "s"}},
+    ]
     rows = [line.strip("| ").split(" | ") for line in own_table(runs).splitlines()[2:]]
     assert [row[:3] for row in rows] == [
         ["b", "2 seeds", "strength 0.5, adjustment 0.2, mixture 0.1; no retrieval"],

@@ -26,7 +26,7 @@ def result(seed, recall, backbone="SASRec", preset=None):
     return {
         "seed": seed,
         "config": {**CONFIG, **extra},
-        "dataset": {"name": "data"},
+        "dataset": {"name": "data", "sha256": "s"},
         "backbone": {"name": backbone, "test": tests["backbone"]},
         "raserec": {"test_by_memory": {side: {"test": tests[side]} for side in SIDES[1:]}},
         "test_ranks": ranks,
@@ -218,3 +218,15 @@ def test_no_result_file_names_a_folder_of_the_machine_that_made_it():
         file.name for file in render.RESULTS.rglob("*.json") if re.search(r'"/\w', file.read_text(encoding="utf-8"))
     ]
     assert found == []
+
+
+def test_runs_of_other_data_or_parameters_are_no_row():
+    one, two = (result(seed, dict.fromkeys(SIDES, 0.03)) for seed in (1, 2))
+    assert tables.seeds([one, two]) == "2 seeds"
+    newer = {**two, "config": {**two["config"], "score_tau": 0.0, "result_file": "x"}}
+    assert tables.seeds([one, newer]) == "2 seeds", "the first is older than this parameter"
+    changed = {**one, "config": {**one["config"], "score_tau": 0.1}}
+    with pytest.raises(AssertionError, match="because they differ in score_tau"):
+        tables.seeds([changed, newer])
+    with pytest.raises(AssertionError, match="because they differ in the data"):
+        tables.seeds([one, {**two, "dataset": {"name": "data", "sha256": "other"}}])
