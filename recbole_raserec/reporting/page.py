@@ -18,6 +18,7 @@ from recbole_raserec.reporting import figures
 from recbole_raserec.reporting.result import read_result
 from recbole_raserec.reporting.text import verdict
 from recbole_raserec.runtime.files import write_text
+from recbole_raserec.training.course import validated_every
 
 SWEPT = ("top_k", "alpha")  # the parameters of the paper's Figure 2, in its order
 
@@ -151,22 +152,16 @@ def _gain(run: dict[str, Any], protocol: str, metric: str) -> list[str]:
 
 def _curves(runs: list[dict[str, Any]]) -> dict[str, str]:
     pictures = {}
-    for stage in ("pretrain", "finetune"):
+    for stage, epochs in (("pretrain", "epochs"), ("finetune", "finetune_epochs")):
         series: dict[str, Sequence[tuple[int, float]]] = {}
         for run in runs:
-            step = _validated_every(run["config"], stage)
+            step = validated_every(run["config"].get("eval_step", 1), run["config"][epochs])
             curve = [(n * step, score) for n, score in enumerate(run["valid_curves"].get(stage, ()), 1)]
             if curve and curve not in series.values():  # runs of a sweep share their backbone
                 series[run["label"]] = curve
         if series:
             pictures[stage] = figures.curves(series, _watched(runs[0]))
     return pictures
-
-
-def _validated_every(config: dict[str, Any], stage: str) -> int:
-    """Epochs between two validations of a stage: fine-tuning has one after its last epoch at the latest."""
-    step: int = config.get("eval_step", 1)
-    return min(step, config["finetune_epochs"]) if stage == "finetune" else step
 
 
 def sweeps(runs: list[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:

@@ -35,6 +35,11 @@ def seed_of(seed: int, stage: str, epoch: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{stage}/{epoch}".encode()).digest()[:4], "little") >> 1
 
 
+def validated_every(eval_step: int, epochs: int) -> int:
+    """Epochs between two validations of a stage, as in RecBole: a stage shorter than ``eval_step`` has one, at its end."""
+    return min(eval_step, epochs)
+
+
 def check_finite(loss: float, model: nn.Module, place: str, rate: str, value: float) -> None:
     """Raise ConfigError if an epoch's loss or a weight is not finite, so that the epoch is not saved.
 

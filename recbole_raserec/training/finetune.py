@@ -16,7 +16,7 @@ from recbole_raserec.retrieval.combination import FULL
 from recbole_raserec.runtime import processes
 from recbole_raserec.training import checkpoints
 from recbole_raserec.training.choose import Choice, candidates, choose
-from recbole_raserec.training.course import Course, OnEpoch
+from recbole_raserec.training.course import Course, OnEpoch, validated_every
 from recbole_raserec.training.queries import Queries, rank_queries
 from recbole_raserec.training.remember import Remembered
 from recbole_raserec.training.stage import StageTrainer
@@ -42,7 +42,7 @@ class FinetuneTrainer(StageTrainer):
         )
         self.raserec, self.queries = model, queries
         self.epochs = config["finetune_epochs"]
-        self.eval_step = min(config["eval_step"], self.epochs)
+        self.eval_step = validated_every(config["eval_step"], self.epochs)
         self.stopping_step = config["finetune_stopping_step"]
         self.learning_rate = config["finetune_learning_rate"]
         self.optimizer = self._build_optimizer(weight_decay=0.0)

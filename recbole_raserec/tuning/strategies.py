@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from recbole_raserec.config.config import Config
+from recbole_raserec.training.course import validated_every
 from recbole_raserec.tuning.space import Dimension
 
 SCHEDULERS = ("fifo", "asha")
@@ -42,7 +43,7 @@ def most_reports(config: Config, space: list[Dimension], trains_backbone: bool) 
     def values(name: str) -> list[int]:
         return [int(value) for value in tried.get(name, [config[name]])]
 
-    step = min(values("eval_step"))
-    backbone = max(values("epochs")) // step if trains_backbone else 0
-    finetuning = max(epochs // min(step, epochs) for epochs in values("finetune_epochs"))
-    return backbone + finetuning + 1
+    def validations(name: str) -> int:
+        return max(epochs // validated_every(min(values("eval_step")), epochs) for epochs in values(name))
+
+    return (validations("epochs") if trains_backbone else 0) + validations("finetune_epochs") + 1

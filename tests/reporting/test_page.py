@@ -143,9 +143,12 @@ def test_what_is_no_result_is_refused(content, own_folder, capsys):
 def test_a_curve_has_the_epochs_that_were_validated(monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "curves", lambda series, metric: drawn.append(series) or "")
-    config = {"valid_metric": "NDCG@10", "eval_step": 10, "finetune_epochs": 5}
+    config = {"valid_metric": "NDCG@10", "eval_step": 10, "epochs": 25, "finetune_epochs": 5}
     _curves([{"label": "a", "config": config, "valid_curves": {"pretrain": [0.1, 0.2], "finetune": [0.3]}}])
     assert drawn == [{"a": [(10, 0.1), (20, 0.2)]}, {"a": [(5, 0.3)]}]
+    drawn.clear()
+    _curves([{"label": "a", "config": {**config, "epochs": 4}, "valid_curves": {"pretrain": [0.1]}}])
+    assert drawn == [{"a": [(4, 0.1)]}]
 
 
 def test_the_neighbourhood_counts_what_is_there():

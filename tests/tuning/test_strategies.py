@@ -15,6 +15,7 @@ from recbole_raserec.tuning.strategies import most_reports
         ({"epochs": 5, "finetune_epochs": 2}, {"finetune_epochs": (2, 20)}, True, 26),
         ({"epochs": 5, "finetune_epochs": 2}, {"epochs": (4, 8), "finetune_epochs": (1, 3)}, True, 12),
         ({"epochs": 25, "finetune_epochs": 7, "eval_step": 10}, {}, True, 4),
+        ({"epochs": 5, "finetune_epochs": 7, "eval_step": 10}, {}, True, 3),
         ({"epochs": 25, "finetune_epochs": 7}, {"eval_step": (10, 5)}, True, 7),
     ],
 )
