@@ -138,7 +138,7 @@ def main(argv: list[str]) -> None:
     file = Path(options["output"])
     result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     file.write_text(json_line({**result, "accuracy": rows}) + "\n", encoding="utf-8")
-    for way in ways:  # so a later call measures its own code
+    for way in ways:  # so a later call trains anew
         for seed in seeds:
             _kept(kept, way, seed, epochs).unlink()
 

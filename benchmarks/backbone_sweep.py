@@ -30,7 +30,7 @@ import torch  # noqa: E402
 
 from benchmarks import read_options  # noqa: E402
 from benchmarks.backbone_variants import GROUPS, PRESET, VARIANTS, Variant  # noqa: E402
-from benchmarks.children import add_row, conditions, of_child  # noqa: E402
+from benchmarks.children import add_row, best_epoch, conditions, of_child  # noqa: E402
 from recbole_raserec.backbones.encode import encode_prefixes  # noqa: E402
 from recbole_raserec.config.checks import PARTS  # noqa: E402
 from recbole_raserec.config.config import Config  # noqa: E402
@@ -149,7 +149,7 @@ def measure(options: dict[str, str]) -> dict[str, Any]:
         "changed": {**variant.backbone, **variant.regenerator, **variant.decoding},
         **rows,
         "patterns": len(experiment.patterns),
-        "best_epoch": max(range(len(trainer.curve)), key=lambda epoch: (trainer.curve[epoch], epoch)) + 1,
+        "best_epoch": best_epoch(trainer.curve),
         "valid": both_protocols(ranks, metrics),
         "ranks": {p: pack_ranks(ranks.of(p), metrics.depth) for p in PROTOCOLS},
     }

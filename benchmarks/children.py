@@ -33,6 +33,11 @@ def conditions() -> dict[str, Any]:
     return {"date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": where, "versions": versions()}
 
 
+def best_epoch(curve: list[float]) -> int:
+    """The epoch whose weights training keeps: the last of equally good ones, counted from 1."""
+    return max(range(len(curve)), key=lambda epoch: (curve[epoch], epoch)) + 1
+
+
 def add_row(
     output: Path, row: dict[str, Any], identity: Callable[[dict[str, Any]], Any], place: Callable[[dict[str, Any]], Any]
 ) -> None:

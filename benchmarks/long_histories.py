@@ -35,6 +35,7 @@ def measure(options: dict[str, str], folder: Path) -> dict[str, Any]:
     """Train with one stride."""
     from time import process_time
 
+    from benchmarks.children import best_epoch
     from benchmarks.ours import load
     from recbole_raserec import RaSeRec
     from recbole_raserec.evaluation.metrics import Metrics
@@ -71,7 +72,7 @@ def measure(options: dict[str, str], folder: Path) -> dict[str, Any]:
         "pairs": int(windows.pairs.sum()),
         "epoch_cpu_s": round(statistics.median(seconds), 2),
         "peak_mib": peak_rss_mib(),
-        "best_epoch": max(range(len(trainer.curve)), key=lambda epoch: (trainer.curve[epoch], epoch)) + 1,
+        "best_epoch": best_epoch(trainer.curve),
         "valid": valid["ndcg@10"],
         "ranks": pack_ranks(trainer.rank(valid_part, show_progress=False).unmasked, metrics.depth),
     }

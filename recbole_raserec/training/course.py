@@ -36,7 +36,7 @@ def seed_of(seed: int, stage: str, epoch: int) -> int:
 
 
 def validated_every(eval_step: int, epochs: int) -> int:
-    """Epochs between two validations of a stage, as in RecBole: a stage shorter than ``eval_step`` has one, at its end."""
+    """Epochs between two validations, as in RecBole: a stage shorter than ``eval_step`` has one, at its end."""
     return min(eval_step, epochs)
 
 

@@ -17,6 +17,7 @@ from recbole_raserec.training.build import build_model
 from recbole_raserec.training.remember import BankSettings, Reader, remember
 from tests.data.test_patterns import mined_by_hand
 from tests.regeneration.conftest import SHORT
+from tests.training.stages import run_until
 
 PATTERNS = {**SHORT, "regenerate": "DR4SR", "regenerate_parts": "original,patterns", "pattern_min_support": 6}
 PLAIN = {"attn_dropout_prob": 0.0, "hidden_dropout_prob": 0.0, "softmax_negatives": 0}
@@ -124,15 +125,7 @@ def test_learned_weights_are_those_of_generated_pairs_and_every_part_of_the_pers
 def test_a_training_with_learned_weights_goes_on_where_it_was_stopped(make_config):
     def trained(folder, stop_after=None, **more):
         trainer, model, data = trainer_of(personalized(make_config, checkpoint_dir=folder, **more))
-        save = trainer._save_last
-
-        def killed(epoch, **how):
-            save(epoch, **how)
-            if epoch + 1 == stop_after:
-                raise KeyboardInterrupt
-
-        trainer._save_last = killed
-        trainer.run(data.sequences.valid_part(), False)
+        run_until(trainer, data, stop_after)
         return trainer, model
 
     straight, model = trained("a")

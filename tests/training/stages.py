@@ -17,17 +17,21 @@ def build(config):
 def pretrain(config, stop_after=None):
     dataset, model = build(config)
     stage = BackboneTrainer(config, model, dataset)
-    if stop_after is not None:
-        save = stage._save_last
-
-        def killed(epoch, **more):
-            save(epoch, **more)
-            if epoch + 1 == stop_after:
-                raise KeyboardInterrupt
-
-        stage._save_last = killed
-    stage.run(dataset.sequences.valid_part(), False)
+    run_until(stage, dataset, stop_after)
     return stage, model.backbone.state_dict()
+
+
+def run_until(stage, dataset, stop_after=None):
+    """Run a stage. After ``stop_after`` epochs it is interrupted, as soon as the epoch is kept."""
+    save = stage._save_last
+
+    def save_and_stop(epoch, **more):
+        save(epoch, **more)
+        if epoch + 1 == stop_after:
+            raise KeyboardInterrupt
+
+    stage._save_last = save_and_stop
+    stage.run(dataset.sequences.valid_part(), False)
 
 
 def load_into(config):

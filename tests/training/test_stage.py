@@ -51,10 +51,7 @@ def test_a_run_whose_weights_were_in_another_order_goes_on_exactly(make_config):
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
-@pytest.mark.parametrize(
-    ("more", "lazy"),
-    [({}, True), ({"weight_decay": 0.1}, False), ({"learner": "sgd"}, False)],
-)
+@pytest.mark.parametrize(("more", "lazy"), [({}, True), ({"weight_decay": 0.1}, False), ({"learner": "sgd"}, False)])
 def test_with_a_sampled_softmax_a_step_moves_only_the_rows_it_used(make_config, more, lazy):
     config = make_config(softmax_negatives=2, train_batch_size=4, **more)
     dataset, model = build(config)

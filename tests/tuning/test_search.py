@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +33,20 @@ def writes(self, *trial):
         os.kill(os.getpid(), signal.SIGKILL)
 Ledger.write = writes
 main(sys.argv[1:])
+"""
+
+
+# Says when a trial has reported.
+TOLD = """
+from recbole_raserec.cli import script
+from recbole_raserec.tuning.ledger import Ledger
+callback = Ledger.callback
+def told(self, as_run):
+    found = callback(self, as_run)
+    found.on_trial_result = lambda *_, **__: print("a trial runs", flush=True)
+    return found
+Ledger.callback = told
+script()
 """
 
 
@@ -98,14 +111,14 @@ def test_a_grid_goes_on_after_a_failure_and_tells_it(tiny_data, own_folder, caps
 @pytest.mark.slow
 def test_ctrl_c_ends_a_search_with_its_code_and_without_a_best(space, own_folder):
     words = TUNE.replace("--finetune_epochs=3", "--finetune_epochs=100000 --finetune_stopping_step=100000").split()
-    program = [sys.executable, "-c", "from recbole_raserec.cli import script; script()", *words]
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(program, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as searching:
+    more = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "preexec_fn": heed}
+    with subprocess.Popen([sys.executable, "-c", TOLD, *words], **more) as searching:
         try:
-            while searching.poll() is None and not list(own_folder.glob("tune/checkpoints/*finetune*.last.pth")):
-                time.sleep(0.05)  # until the first trial runs
+            assert any(line.startswith("a trial runs") for line in searching.stdout), "it ended before a trial ran"
             searching.send_signal(signal.SIGINT)
-            _, error = searching.communicate(timeout=120)
+            error = searching.stdout.read()
+            searching.wait(120)
         finally:
             searching.kill()
     assert searching.returncode == 130, error[-2000:]
