@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -71,17 +71,16 @@ class Client:
             return b"".join(parts)
 
 
-@pytest.fixture
-def serve_in_thread(trained, tmp_path, monkeypatch) -> Iterator[Callable[..., Client]]:
-    """Starts services of the trained model, and stops them after the test."""
+@contextmanager
+def threads(model_file: Any, store: Path) -> Iterator[Callable[..., Client]]:
+    """Starts services of a trained model, and stops them at the end."""
     from recbole_raserec.serving.settings import Limits, Settings
     from recbole_raserec.serving.workers import make_server
 
-    monkeypatch.setattr("recbole_raserec.serving.protocol._GRACE", 0.0)  # the stop is tested in processes
     running = []
 
-    def start(model_file: Any = None, limits: dict[str, int] | None = None, **more: Any) -> Client:
-        given = {"model_file": str(model_file or trained.path), "store": str(tmp_path / "http.memory"), **more}
+    def start(limits: dict[str, int] | None = None, **more: Any) -> Client:
+        given = {"model_file": str(more.pop("model_file", model_file)), "store": str(store), **more}
         server = make_server(Settings(limits=Limits(**(limits or {})), **given))
         listening = socket.create_server(("127.0.0.1", 0))
         listening.setblocking(False)
@@ -93,12 +92,20 @@ def serve_in_thread(trained, tmp_path, monkeypatch) -> Iterator[Callable[..., Cl
         assert started.wait(60)
         return Client(port, more.get("token", ""), server, thread)
 
-    yield start
-    for server, _ in running:
-        server.should_exit = True
-    for _, thread in running:
-        thread.join(60)
-        assert not thread.is_alive()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recbole_raserec.serving.protocol._GRACE", 0.0)  # the stop is tested in processes
+        yield start
+        for server, _ in running:
+            server.should_exit = True
+        for _, thread in running:
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def serve_in_thread(trained, tmp_path) -> Iterator[Callable[..., Client]]:
+    with threads(trained.path, tmp_path / "http.memory") as start:
+        yield start
 
 
 @pytest.fixture

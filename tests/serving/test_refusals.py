@@ -10,7 +10,7 @@ import pytest
 
 from recbole_raserec.serving import workers
 from recbole_raserec.serving.settings import Settings
-from tests.serving.conftest import TOKEN
+from tests.serving.conftest import TOKEN, threads
 
 pytestmark = pytest.mark.parametrize("trained", ["attention"], indirect=True)
 
@@ -54,8 +54,17 @@ BAD = [
 ]
 
 
+@pytest.fixture(scope="module")
+def standing(trained, tmp_path_factory):
+    """One service for all tests whose requests may change nothing, and the file of its memories."""
+    store = tmp_path_factory.mktemp("standing") / "http.memory"
+    with threads(trained.path, store) as start:
+        yield start(), store
+
+
 @pytest.mark.parametrize(("body", "status", "field"), BAD, ids=range(len(BAD)))
-def test_bad_input_is_named(service, body, status, field):
+def test_bad_input_is_named(standing, body, status, field):
+    service, _ = standing
     found, answer = service.ask("POST", "/recommend", body)
     assert (found, answer["field"]) == (status, field), answer
     assert answer.keys() == {"field", "value", "problem", "mend"}
@@ -84,10 +93,11 @@ def test_bad_input_is_named(service, body, status, field):
         ("/similar", {"items": ["i1"], "k": 0}, "k"),
     ],
 )
-def test_bad_input_changes_nothing(service, tmp_path, path, body, field):
+def test_bad_input_changes_nothing(standing, path, body, field):
+    service, store = standing
     status, answer = service.ask("POST", path, body)
     assert (status, answer["field"]) == (422, field), answer
-    assert not (tmp_path / "http.memory").exists()
+    assert not store.exists()
 
 
 @pytest.mark.parametrize(
@@ -101,7 +111,8 @@ def test_bad_input_changes_nothing(service, tmp_path, path, body, field):
         ("DELETE", "/memories?added_since=0", 403), ("GET", "/memories", 405),
     ],
 )  # fmt: skip
-def test_other_requests_are_refused(service, method, path, status):
+def test_other_requests_are_refused(standing, method, path, status):
+    service, _ = standing
     found, answer = service.ask(method, path)
     assert found == status
     assert answer["mend"]
