@@ -90,3 +90,13 @@ def idle(final: dict[str, Any], given: Iterable[str]) -> dict[str, str]:
     held = [rule for rule in _RULES if rule.holds(final)]
     reasons = {name: rule.why for rule in reversed(held) for name in rule.names}  # the first rule explains best
     return {name: reasons[name] for name in given if name in reasons}
+
+
+def idle_in_all(finals: Iterable[dict[str, Any]], given: Iterable[str]) -> dict[str, str]:
+    """The parameters among ``given`` that change nothing under any of ``finals``, each with a reason."""
+    found = dict.fromkeys(given, "")
+    for final in finals:
+        found = idle(final, found)
+        if not found:
+            break
+    return found

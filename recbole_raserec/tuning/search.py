@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import math
 import os
 import shutil
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from recbole_raserec.config.config import Config
+from recbole_raserec.config.idle import idle_in_all
 from recbole_raserec.config.parameters import affects, is_of
 from recbole_raserec.config.words import check_known, parse_arguments
 from recbole_raserec.data.dataset import SequenceDataset, load_dataset
@@ -78,11 +81,12 @@ def tune(
     folder = Path(output)
     sources = _sources(folder, model, dataset, config_file_list, config_dict, arguments)
     config = sources.config({})
-    _check_space(space, sources, config)
+    values = _checked(space, sources, config)
     for dimension in space:
         dimension.domain(search == "grid")
     check_files(config.final_config_dict)
     init_logger(config)
+    _warn_of_idle(config, values)
     data = load_dataset(config)
     with connected(ray_address), only_writer(folder / "trials", resume, field="output"):
         ledger = Ledger(folder / "ended", resume, _base(config, data))
@@ -125,8 +129,9 @@ def _check_amounts(num_samples: int, resources: dict[str, float]) -> None:
             raise ConfigError("resources_per_trial", f"{name}={amount}", "not an amount", "for example cpu=2,gpu=1")
 
 
-def _check_space(space: list[Dimension], sources: Sources, config: Config) -> None:
-    """Raise ConfigError if a dimension cannot be searched, or if ``run`` would refuse one of its values."""
+def _checked(space: list[Dimension], sources: Sources, config: Config) -> dict[str, list[Any]]:
+    """Values of each dimension. ConfigError if it cannot be searched, or if ``run`` would refuse one of them."""
+    values: dict[str, list[Any]] = {}
     of_data = {*config.parameters["Dataset"], *config.parameters["Evaluation"]}  # RecBole's own lists
     given = parse_arguments(sources.arguments)
     for dimension in space:
@@ -140,8 +145,17 @@ def _check_space(space: list[Dimension], sources: Sources, config: Config) -> No
         if dimension.draws_fractions and is_whole(config, name):
             problem = f"{dimension.kind} draws fractions, and {name} is a whole number"
             raise ConfigError(name, list(dimension.values), problem, f"write {name}: {{randint: [low, high + 1]}}")
-        for value in dimension.examples:
-            sources.config(with_whole_numbers({name: value}, config))
+        points = (with_whole_numbers({name: value}, config) for value in dimension.examples)
+        values[name] = [sources.config(point)[name] for point in points]
+    return values
+
+
+def _warn_of_idle(config: Config, values: dict[str, list[Any]]) -> None:
+    """Tell what changes nothing in any trial, so that no time is lost on it."""
+    points = (dict(zip(values, point)) for point in product(*values.values()))
+    finals = ({**config.final_config_dict, **point} for point in points)
+    for name, why in idle_in_all(finals, [*values, *config.idle]).items():
+        logging.getLogger().warning(f"{name} changes nothing in any trial: {why}")
 
 
 def _base(config: Config, data: SequenceDataset) -> str:

@@ -14,6 +14,7 @@ import yaml
 
 from recbole_raserec import run
 from recbole_raserec.cli import main
+from recbole_raserec.errors import DataError
 from recbole_raserec.runtime.files import only_writer
 from recbole_raserec.tuning.trial import Sources
 
@@ -124,6 +125,21 @@ def test_ctrl_c_ends_a_search_with_its_code_and_without_a_best(space, own_folder
     assert searching.returncode == 130, error[-2000:]
     assert "--resume=True" in error
     assert not Path("tune/best.yaml").exists()
+
+
+def test_what_changes_nothing_in_any_trial_is_told_before_the_search(tiny_data, own_folder, monkeypatch, caplog):
+    def stops(config):
+        raise DataError("dataset", "tiny", "the search would begin", "nothing")
+
+    monkeypatch.setattr("recbole_raserec.tuning.search.load_dataset", stops)
+    Path("space.yaml").write_text(
+        "beta: {uniform: [0.1, 0.9]}\nmixture_tau: {choice: [0.1, 0.2]}\nmixture_weight: {choice: [0, 0.3]}\n"
+        "index_factory: {choice: ['Flat', 'IVF4,Flat']}\n"
+    )
+    assert main([*TUNE.split(), "--alpha=1", "--index_nprobe=2", "--decode_gamma=0.5"]) == 2
+    said = [record.getMessage() for record in caplog.records if "changes nothing" in record.getMessage()]
+    assert [line.split()[0] for line in said] == ["beta", "decode_gamma"]
+    assert said[0].endswith("alpha=1 leaves the user vector as it is")
 
 
 def test_a_trial_uses_the_gpus_that_ray_gave_it():
