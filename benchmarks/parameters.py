@@ -14,7 +14,7 @@ Written by `python benchmarks/render.py` from [the table](../recbole_raserec/con
 names of checkpoints and the report read. Users edit the same defaults in [properties/](../properties). Give one as
 `--name=value`, in a yaml file (`--config_files`) or in a `config_dict`; the priorities are RecBole's. An unknown name,
 a wrong type or a value out of range is an error before any work starts. If a value is known to change nothing
-under the others (`decode_gamma` where nothing is decoded, say), `run` warns of it and says why.
+under the others (`decode_gamma` where nothing is decoded, say), `run` and `tune` warn of it and say why.
 
 `--dataset=amazon-beauty`, `amazon-toys-games`, `amazon-sports-outdoors` and `ml-100k` have values of their own in
 [properties/dataset/](../properties/dataset), which replace these defaults. The Amazon data sets have, for example,
