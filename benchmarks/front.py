@@ -15,7 +15,7 @@ FRONT = (("unmasked", "ndcg@10"), ("unmasked", "recall@10"), ("masked", "ndcg@10
 def front_table(results: list[Run], published: dict[str, Any]) -> str:
     """The one table of README.md: each data set's SASRec and full pipeline, published and ours, and both bars.
 
-    ``--preset=best`` has a row where there are runs of it.
+    The presets ``best`` and ``safe`` have a row where there are runs of them.
     """
     head = ["data", "system", *(f"{protocol} {short(metric)}" for protocol, metric in FRONT)]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
@@ -29,7 +29,7 @@ def front_table(results: list[Run], published: dict[str, Any]) -> str:
             f"SASRec, {seeds(plain)}": [cell_of(plain, "backbone", *column) for column in FRONT],
             "full pipeline, published": _printed(dict(zip(COLUMNS, about["rows"]["SASRec, full pipeline"]))),
         }
-        for preset, label in (("full", "full pipeline"), ("best", "preset best")):
+        for preset, label in (("full", "full pipeline"), ("best", "preset best"), ("safe", "preset safe")):
             if runs := of_preset.get(preset):
                 rows[f"{label}, {seeds(runs)}"] = [cell_of(runs, "train", *column, goal[column]) for column in FRONT]
         for kind, label in (("mean of seeds", "best mean of seeds"), ("printed", "best printed of other models")):

@@ -144,11 +144,15 @@ def _bar_rows(of_protocol: dict[str, Any]) -> list[str]:
 
 
 def _headline_rows(runs: list[Run], goal: dict[tuple[str, str], float]) -> list[str]:
-    """The rows of the backbone and of RaSeRec with each memory. Figures that reach ``goal`` are bold."""
+    """The rows of the backbone and of RaSeRec with each memory. Figures that reach ``goal`` are bold.
+
+    Preset ``safe`` has no row of the backbone, because it is that of preset ``full``.
+    """
     backbone = runs[0]["backbone"]["name"]
-    what, beyond = SYSTEMS[runs[0]["config"].get("preset")]
+    preset = runs[0]["config"].get("preset")
+    what, beyond = SYSTEMS[preset]
     labels = {
-        "backbone": f"{backbone}{beyond}",
+        **({} if preset == "safe" else {"backbone": f"{backbone}{beyond}"}),
         "train": what,
         "train+valid": f"{what}, validation pairs in the memory",
     }

@@ -33,6 +33,7 @@ from benchmarks.drift_tables import drift_table  # noqa: E402
 from benchmarks.front import front_table, reasons  # noqa: E402
 from benchmarks.headline import below_table, headline_tables, unearned  # noqa: E402
 from benchmarks.parameters import parameters_page  # noqa: E402
+from benchmarks.trade_off import trade_off  # noqa: E402
 from recbole_raserec.reporting.page import sensitivity, sweeps, write_report  # noqa: E402
 from recbole_raserec.reporting.result import read_result  # noqa: E402
 
@@ -80,14 +81,16 @@ ABOUT_GROUPS = (
 )
 
 
-def draw(files: list[Path], folder: Path) -> None:
-    """Write the report of ``files`` into ``folder``, and a separate picture of each of their sweeps."""
+def draw(files: list[Path], headline: list[tables.Run], folder: Path) -> None:
+    """Write the report of ``files`` into ``folder``, a picture of each of their sweeps, and that of the presets."""
     folder.mkdir(exist_ok=True)
     write_report(files, folder / "report.html")
     for name, series in sweeps([dict(read_result(file)) for file in files]):
         for protocol in tables.PROTOCOLS:
             picture = sensitivity(name, series, protocol)["picture"]
             (folder / f"{name}-{protocol}.svg").write_text(picture, encoding="utf-8")
+    for protocol in tables.PROTOCOLS:
+        (folder / f"trade-off-{protocol}.svg").write_text(trade_off(headline, protocol), encoding="utf-8")
 
 
 def replace_block(text: str, name: str, block: str) -> str:
@@ -107,21 +110,26 @@ def page(headline: list[tables.Run]) -> str:
 
 def blocks(headline: list[tables.Run], swept: list[tables.Run], bench: dict, published: dict) -> dict[str, str]:
     """The name and the content of each block of docs/benchmarks.md."""
-    full = [run for run in headline if run["config"].get("preset") == "full"]
+    presets = [run for run in headline if run["config"].get("preset")]
     return {
         "accuracy": headline_tables(headline, published),
         "below": below_table(headline, published),
         "ablation": tables.ablation_table([run for run in headline if tables.in_ablation(run)]),
-        "groups": tables.group_table(full, "item_popularity", ("quintile 1", "tail", "head")),
+        "groups": tables.group_table(presets, "item_popularity", ("quintile 1", "tail", "head")),
         "drift": drift_table([run for run in swept if "drift" in run]),
         "bench": speed_tables.bench_table(bench) + "\n\n" + speed_tables.growth_table(bench),
         "paths": speed_tables.paths_table(bench["accuracy"]),
     }
 
 
-def pages(published: dict, swept: list[Path]) -> dict[str, str]:
+def headline_runs() -> list[tables.Run]:
+    """The runs of the Amazon data sets. An older run of preset ``safe`` names its values instead."""
+    safe = [{**run, "config": {**run["config"], "preset": "safe"}} for run in _runs("safeguard/*.json")]
+    return [*_runs("amazon-*.json"), *safe]
+
+
+def pages(published: dict, headline: list[tables.Run], swept: list[Path]) -> dict[str, str]:
     """The text of each of ``PAGES``, from the result files."""
-    headline = _runs("amazon-*.json")
     bench = _json("bench-cpu.json")
     runs = [read_result(file) for file in swept]
     texts = {name: file.read_text(encoding="utf-8") for name, file in PAGES.items()}
@@ -137,9 +145,8 @@ def pages(published: dict, swept: list[Path]) -> dict[str, str]:
     put("size", "recall", size_tables.recall_table(exact, lists))
     beside = {label: _runs(files) for label, files in BESIDE_FULL.items()}
     put("backbones", "figures", beside_full_table(exact, beside))
-    full = [run for run in headline if run["config"].get("preset") == "full"]
     pooled = _json("safeguard-groups.json")["rows"]
-    put("safeguard", "nobody", safeguard_tables.nobody_table(_runs("safeguard/*.json"), full, pooled))
+    put("safeguard", "nobody", safeguard_tables.nobody_table(_runs("safeguard/*.json"), headline, pooled))
     put("safeguard", "own", safeguard_tables.own_table(_runs("own/*.json")))
     put("README", "results", front_table(headline, published))
     put(
@@ -179,12 +186,13 @@ def main(argv: list[str]) -> None:
         sys.exit("error: the only option is --check")
     published = json.loads((HERE / "published.json").read_text(encoding="utf-8"))
     swept = sorted((RESULTS / "sensitivity").glob("*.json"), key=lambda file: ("default" not in file.name, file.name))
-    written = pages(published, swept)
+    headline = headline_runs()
+    written = pages(published, headline, swept)
     if argv:
         sys.exit("\n".join(problems(written, published)) or 0)
     for name, text in written.items():
         PAGES[name].write_text(text, encoding="utf-8")
-    draw(swept, HERE / "pictures")
+    draw(swept, headline, HERE / "pictures")
 
 
 if __name__ == "__main__":

@@ -11,27 +11,32 @@ from benchmarks.tables import KINDS, METRICS, PROTOCOLS, Run, gain, of_pairs, ra
 WATCHED = "ndcg@10"
 
 
-def nobody_table(guarded: list[Run], full: list[Run], pooled: list[Run]) -> str:
+def nobody_table(guarded: list[Run], others: list[Run], pooled: list[Run]) -> str:
     """Gain in N@10 over the backbone of the same runs, and the groups of users that fall significantly.
 
-    Of ``full``, the runs of ``--preset=full``, those are shown that have the data, backbones and seeds of ``guarded``.
-    ``pooled`` are the rows of benchmarks/seed_groups.py. Runs that it has no row of end the program.
+    Of ``others``, runs without the safeguard, those of the presets ``full`` and ``best`` are shown that have the data,
+    backbones and seeds of ``guarded``. ``pooled`` are the rows of benchmarks/seed_groups.py. Runs that it has no row of
+    end the program.
     """
     lines = [
         "| data, backbone | settings | seeds | chosen | gain in N@10, % | masked gain, % "
-        "| groups that fall significantly with a seed | over the seeds | over the seeds, six metrics |",
-        "|---" * 9 + "|",
+        "| groups that fall significantly with a seed | over the seeds | with a seed, six metrics "
+        "| over the seeds, six metrics |",
+        "|---" * 10 + "|",
     ]
     for (data, backbone), runs in of_pairs(guarded).items():
-        same = [run for run in full if _identity(run) in map(_identity, runs)]
-        for settings, shown in (("`--preset=full`", same), ("`--preset=safe`", runs)):
+        same = [run for run in others if _identity(run) in map(_identity, runs)]
+        of_preset = {name: [run for run in same if run["config"].get("preset") == name] for name in ("full", "best")}
+        for preset, shown in {**of_preset, "safe": runs}.items():
+            settings = f"`--preset={preset}`"
             if shown:
                 gains = " | ".join(gain(shown, "backbone", shown, "train", protocol) for protocol in PROTOCOLS)
                 chosen = "; ".join(dict.fromkeys(map(_chosen, shown)))
                 of_seeds = [row for row in pooled if row["ranks_sha256"] == ranks_sha256(shown)]
                 if not of_seeds:
                     sys.exit(f"error: no row of {data}, {backbone}, {settings}: run python benchmarks/seed_groups.py")
-                falling = f"{_falling(shown)} | {_falling(of_seeds)} | {_falling(of_seeds, METRICS)}"
+                counted = product(((WATCHED,), METRICS), (shown, of_seeds))
+                falling = " | ".join(_falling(of, metrics) for metrics, of in counted)
                 lines.append(f"| {data}, {backbone} | {settings} | {seeds(shown)} | {chosen} | {gains} | {falling} |")
     return "\n".join(lines)
 

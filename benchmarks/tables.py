@@ -23,6 +23,7 @@ SYSTEMS = {
     None: ("RaSeRec", ""),
     "full": ("full pipeline", " on the patterns too"),
     "best": ("`--preset=best`", " of `--preset=best`"),
+    "safe": ("`--preset=safe`", " on the patterns too"),
 }
 RESAMPLING = Resampling(2000, seed=0)
 KINDS = {"item_popularity": "By popularity of the test item", "history_length": "By length of the history"}
@@ -211,7 +212,7 @@ def training_set(config: dict) -> str:
 
 def system(config: dict) -> str:
     """The parts of a run beyond a backbone and its memory of pairs."""
-    parts = [training_set(config)]
+    parts = [training_set(config), "preset safe" if config.get("preset") == "safe" else ""]
     if config.get("memory", ["pairs"]) != ["pairs"]:
         parts.append(f"memory {' + '.join(config['memory'])}")
     if any(config.get("mixture_weight", [])):
@@ -221,7 +222,8 @@ def system(config: dict) -> str:
 
 def in_ablation(run: Run) -> bool:
     """Whether a run has the data set, the backbone and the backbone's parameters of the ablation."""
-    return (run["dataset"]["name"], run["backbone"]["name"]) == ABLATION and run["config"].get("preset") != "best"
+    preset = run["config"].get("preset")
+    return (run["dataset"]["name"], run["backbone"]["name"]) == ABLATION and preset in (None, "full")
 
 
 def mean(values: Iterable[float]) -> str:
