@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from benchmarks.backbone_variants import DECODED, LEVERS
 from benchmarks.tables import PROTOCOLS, Run, cell, gain, interval, mean, seeds, test_of
 
 
@@ -30,13 +32,23 @@ def beside_full_table(full: list[Run], others: dict[str, list[Run]]) -> str:
 
 
 def decoded_table(result: dict[str, Any]) -> str:
-    """:func:`sweep_table` of the preset and of what regeneration adds to it."""
-    return sweep_table([row for row in result["rows"] if "gain" not in row or _regenerates(row)], decoded=True)
+    """:func:`sweep_table` of the preset and of what regeneration adds to it, and what has no row."""
+    rows = [row for row in result["rows"] if "gain" not in row or _regenerates(row)]
+    return sweep_table(rows, decoded=True) + _without_a_row(rows, DECODED)
 
 
 def lever_table(result: dict[str, Any]) -> str:
-    """:func:`sweep_table` of the preset and of other changes of its backbone."""
-    return sweep_table([row for row in result["rows"] if not _regenerates(row)])
+    """:func:`sweep_table` of the preset and of other changes of its backbone, and what has no row."""
+    rows = [row for row in result["rows"] if not _regenerates(row)]
+    return sweep_table(rows) + _without_a_row(rows, LEVERS)
+
+
+def _without_a_row(rows: list[dict[str, Any]], variants: Iterable[str]) -> str:
+    """A paragraph that names the variants that were not measured; empty if all were."""
+    missing = [name for name in variants if name not in {row["variant"] for row in rows}]
+    return (
+        f"\n\nThe program knows these changes too, and they were not measured: {'; '.join(missing)}." if missing else ""
+    )
 
 
 def _regenerates(row: dict[str, Any]) -> bool:

@@ -124,8 +124,8 @@ def blocks(headline: list[tables.Run], swept: list[tables.Run], bench: dict, pub
 
 def headline_runs() -> list[tables.Run]:
     """The runs of the Amazon data sets. An older run of preset ``safe`` names its values instead."""
-    safe = [{**run, "config": {**run["config"], "preset": "safe"}} for run in _runs("safeguard/*.json")]
-    return [*_runs("amazon-*.json"), *safe]
+    others = _runs("amazon-*.json")
+    return others + [{**run, "config": {**run["config"], "preset": "safe"}} for run in _runs("safeguard/*.json")]
 
 
 def pages(published: dict, headline: list[tables.Run], swept: list[Path]) -> dict[str, str]:

@@ -37,13 +37,18 @@ def test_the_table_of_changes_has_the_gain_over_the_preset():
     valid = {protocol: {"recall@10": 0.1, "ndcg@10": 0.05} for protocol in ("unmasked", "masked")}
     shared = {"dataset": "d", "seed": 1, "best_epoch": 7, "valid": valid, "changed": {}}
     gain = {"unmasked": {"ndcg@10": [1.0, -2.0, 4.0]}, "masked": {"ndcg@10": [-1.0, -3.0, 0.5]}}
-    changes = [{**shared, "variant": "gamma 0", "rows": 1234, "gain": gain}, {**shared, "variant": "L2", "gain": gain}]
+    changes = [{**shared, "variant": name, "gain": gain} for name in ("gamma 0", "L2 1e-5")]
+    changes[0]["rows"] = 1234
     changes.append({**shared, "variant": "learned weights", "changed": {"regenerate": "DR4SR+"}, "gain": gain})
     result = {"rows": [{**shared, "variant": "preset full"}, *changes]}
     ends = ".1000 | .0500 | +1.0 [-2.0, +4.0] | .1000 | .0500 | -1.0 [-3.0, +0.5] |"
-    preset, *decoded = decoded_table(result).splitlines()[2:]
+    preset, *decoded, _, missing = decoded_table(result).splitlines()[2:]
     assert preset == "| d, 1 | preset full | 0 | 7 | .1000 | .0500 |  | .1000 | .0500 |  |"
     assert decoded == [f"| d, 1 | gamma 0 | 1,234 | 7 | {ends}", f"| d, 1 | learned weights | 0 | 7 | {ends}"]
-    preset, lever = lever_table(result).splitlines()[2:]
+    assert missing.startswith("The program knows these changes too, and they were not measured: gamma 1; ")
+    assert "gamma 0" not in missing
+    preset, lever, _, missing = lever_table(result).splitlines()[2:]
     assert preset == "| d, 1 | preset full | 7 | .1000 | .0500 |  | .1000 | .0500 |  |"
-    assert lever == f"| d, 1 | L2 | 7 | {ends}"
+    assert lever == f"| d, 1 | L2 1e-5 | 7 | {ends}"
+    assert "L2 1e-4; " in missing
+    assert "L2 1e-5" not in missing

@@ -80,9 +80,13 @@ def test_a_group_without_an_interval_is_not_counted():
 def test_runs_without_the_safeguard_are_shown_for_the_same_seeds_alone():
     guarded = run(1, CHOSEN)
     guarded["config"]["preset"] = "safe"
-    lines = nobody_table([guarded], [run(1, None), run(2, None)], [over_the_seeds(guarded)]).splitlines()
+    others = [run(1, None), run(2, None), run(1, None), run(2, None), guarded]
+    for best in others[2:4]:
+        best["config"]["preset"] = "best"
+    lines = nobody_table([guarded], others, [over_the_seeds(guarded)]).splitlines()
     assert [line.split(" | ")[1:3] for line in lines[2:]] == [
         ["`--preset=full`", "seed 1"],
+        ["`--preset=best`", "seed 1"],
         ["`--preset=safe`", "seed 1"],
     ]
 
@@ -90,8 +94,10 @@ def test_runs_without_the_safeguard_are_shown_for_the_same_seeds_alone():
 def test_the_gains_over_the_seeds_are_those_of_the_same_runs():
     runs = [run(1, CHOSEN), run(2, CHOSEN)]
     row = nobody_table(runs, [], [over_the_seeds(runs[1]), over_the_seeds(*runs)]).splitlines()[-1]
-    shown = "0 of 2; quintile 1, masked, up to +4.0 % | 0 of 12; quintile 1, masked N@10, up to +4.0 %"
-    assert row.endswith(f"| {shown} |")
+    *_, in_one, with_a_seed, in_six = (cell.strip() for cell in row.strip("| ").split(" | "))
+    assert in_one == "0 of 2; quintile 1, masked, up to +4.0 %"
+    assert with_a_seed == "0 of 24; quintile 1, masked N@10, up to +4.0 % with seed 1"
+    assert in_six == "0 of 12; quintile 1, masked N@10, up to +4.0 %"
 
 
 def test_gains_over_the_seeds_of_other_ranks_end_the_program():
@@ -107,7 +113,9 @@ def test_a_fall_in_another_metric_alone_is_in_the_last_column():
     one["groups"]["item_popularity"]["quintile 1"]["improvement"]["masked"] |= {"recall@5": [-3.0, -2.0, -1.0]}
     row = nobody_table([one], [], [over_the_seeds(one)]).splitlines()[-1]
     cells = [cell.strip() for cell in row.strip("| ").split(" | ")]
+    assert cells[-4].startswith("0 of 2; ")
     assert cells[-3].startswith("0 of 2; ")
+    assert cells[-2] == "1 of 12; quintile 1, masked R@5, up to -1.0 % with seed 1"
     assert cells[-1] == "1 of 12; quintile 1, masked R@5, up to -1.0 %"
 
 

@@ -138,8 +138,20 @@ def test_a_preset_stands_apart_in_the_page_of_all_figures():
     assert labels[3:5] == ["SASRec, preset best, seed 1", "RaSeRec on SASRec, preset best, mixture, seed 1"]
 
 
+def test_preset_safe_stands_apart_and_shares_the_backbone_of_full():
+    runs = [result(1, dict.fromkeys(SIDES, 0.02 + number / 100), preset=p) for number, p in enumerate(("safe", "full"))]
+    labels = [line.split(" | ")[1] for line in tables.full_table(runs).splitlines()[2:]]
+    assert labels[1] == "RaSeRec on SASRec, mixture, seed 1"
+    assert labels[4] == "RaSeRec on SASRec, preset safe, mixture, seed 1"
+    rows = [line.split(" | ")[0] for line in headline_tables(runs, PUBLISHED).splitlines()]
+    assert [row for row in rows if "SASRec on" in row] == ["| SASRec on the patterns too, seed 1"]
+    assert "| `--preset=safe`, seed 1" in rows
+    table = front_table([*runs, result(1, dict.fromkeys(SIDES, 0.02))], PUBLISHED)
+    assert "| Data | preset safe, seed 1 | **.0200** | .0200 | .0200 | .0200 |" in table
+
+
 def test_the_ablation_leaves_out_another_backbone():
-    of = [("SASRec", "best"), ("SASRec", "full"), ("SASRec", None), ("DuoRec", None)]
+    of = [("SASRec", "best"), ("SASRec", "full"), ("SASRec", None), ("DuoRec", None), ("SASRec", "safe")]
     runs = [result(1, dict.fromkeys(SIDES, 0.02), backbone, preset) for backbone, preset in of]
     for run in runs:
         run["dataset"]["name"] = "amazon-beauty"
