@@ -13,7 +13,7 @@ def run(preset, seed, before, after, rare_before, rare_after):
 
     return {
         "seed": seed,
-        "config": {"preset": preset},
+        "config": {"preset": preset, "memory": ["pairs", "patterns"] if preset else ["pairs"]},
         "dataset": {"name": "amazon-beauty"},
         "backbone": {"name": "SASRec", "test": of(before)},
         "raserec": {"test_by_memory": {"train": {"test": of(after)}}},
