@@ -45,10 +45,8 @@ def lever_table(result: dict[str, Any]) -> str:
 
 def _without_a_row(rows: list[dict[str, Any]], variants: Iterable[str]) -> str:
     """A paragraph that names the variants that were not measured; empty if all were."""
-    missing = [name for name in variants if name not in {row["variant"] for row in rows}]
-    return (
-        f"\n\nThe program knows these changes too, and they were not measured: {'; '.join(missing)}." if missing else ""
-    )
+    missing = "; ".join(name for name in variants if name not in {row["variant"] for row in rows})
+    return f"\n\nThe program knows these changes too, and they were not measured: {missing}." if missing else ""
 
 
 def _regenerates(row: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.drift_tables import drift_gain
 from benchmarks.headline import COLUMNS, bars, cell_of
-from benchmarks.tables import PROTOCOLS, Run, cell, gain, grouped, seeds, short
+from benchmarks.tables import PROTOCOLS, Run, cell, gain, grouped, seeds, short, title
 
 FRONT = (("unmasked", "ndcg@10"), ("unmasked", "recall@10"), ("masked", "ndcg@10"), ("masked", "recall@10"))
 
@@ -39,8 +39,7 @@ def front_table(results: list[Run], published: dict[str, Any]) -> str:
                 for metric, bar in kinds.get(kind, {}).items()
             }
             rows[label] = _printed(found)
-        name = data.removeprefix("amazon-").split("-")[0].capitalize()
-        lines += [f"| {name} | {label} | {' | '.join(cells)} |" for label, cells in rows.items()]
+        lines += [f"| {title(data)} | {label} | {' | '.join(cells)} |" for label, cells in rows.items()]
     return re.sub(" +", " ", "\n".join(lines))
 
 

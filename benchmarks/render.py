@@ -146,7 +146,8 @@ def pages(published: dict, headline: list[tables.Run], swept: list[Path]) -> dic
     beside = {label: _runs(files) for label, files in BESIDE_FULL.items()}
     put("backbones", "figures", beside_full_table(exact, beside))
     pooled = _json("safeguard-groups.json")["rows"]
-    put("safeguard", "nobody", safeguard_tables.nobody_table(_runs("safeguard/*.json"), headline, pooled))
+    safe = [run for run in headline if run["config"].get("preset") == "safe"]
+    put("safeguard", "nobody", safeguard_tables.nobody_table(safe, headline, pooled))
     put("safeguard", "own", safeguard_tables.own_table(_runs("own/*.json")))
     put("README", "results", front_table(headline, published))
     put(

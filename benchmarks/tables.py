@@ -90,6 +90,11 @@ def short(metric: str) -> str:
     return metric.replace("recall", "R").replace("ndcg", "N")
 
 
+def title(data: str) -> str:
+    """For example amazon-toys-games -> Toys."""
+    return data.removeprefix("amazon-").split("-")[0].capitalize()
+
+
 def cell(figure: float) -> str:
     return f"{figure:.4f}".lstrip("0")
 
@@ -199,7 +204,11 @@ def gain_of_means(before: list[float], after: list[float]) -> str:
     """The gain of the means over the seeds in percent, with half the range of the seeds' own gains."""
     gains = [100 * (new / old - 1) for old, new in zip(before, after)]
     spread = f" ±{(max(gains) - min(gains)) / 2:.1f}" if len(gains) > 1 else ""
-    return f"{100 * (statistics.mean(after) / statistics.mean(before) - 1):+.1f}{spread} %"
+    return f"{percent_of_means(before, after):+.1f}{spread} %"
+
+
+def percent_of_means(before: list[float], after: list[float]) -> float:
+    return 100 * (statistics.mean(after) / statistics.mean(before) - 1)
 
 
 def training_set(config: dict) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from benchmarks.tables import Run, grouped, test_of
+from benchmarks.tables import Run, grouped, percent_of_means, test_of, title
 from recbole_raserec.reporting.figures import COLOURS, drawn
 
 PRESETS = {"full": "o", "safe": "D", "best": "^"}  # and the mark of each
@@ -27,9 +26,8 @@ def trade_off(results: list[Run], protocol: str) -> str:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for colour, ((data, backbone), points) in zip(COLOURS, lines.items()):
-            name = data.removeprefix("amazon-").split("-")[0].capitalize()
             ends = [points[preset] for preset in ("full", "safe") if preset in points]
-            axes.plot(*zip(*ends), color=colour, linewidth=1.2, label=f"{name}, {backbone}")
+            axes.plot(*zip(*ends), color=colour, linewidth=1.2, label=f"{title(data)}, {backbone}")
             for preset, point in points.items():
                 if preset in PRESETS:
                     axes.plot(*point, color=colour, **_mark(preset, colour))
@@ -49,12 +47,12 @@ def _mark(preset: str, colour: str) -> dict[str, Any]:
 
 def _point(runs: list[Run], protocol: str) -> tuple[float, float]:
     """The gain of the means of all users and of RAREST."""
-    pairs = [(test_of(run, "backbone"), test_of(run, "train")) for run in runs]
     rarest = [run["groups"]["item_popularity"][RAREST] for run in runs]
-    of_rarest = [(group["backbone"], group["raserec"]) for group in rarest]
-    return _gain(pairs, protocol), _gain(of_rarest, protocol)
-
-
-def _gain(pairs: list[tuple[dict, dict]], protocol: str) -> float:
-    before, after = (statistics.mean(side[protocol]["ndcg@10"] for side in sides) for sides in zip(*pairs))
-    return 100 * (after / before - 1)
+    sides = (
+        [[test_of(run, side) for run in runs] for side in ("backbone", "train")],
+        [[group[side] for group in rarest] for side in ("backbone", "raserec")],
+    )
+    of_all, of_rarest = (
+        percent_of_means(*([figures[protocol]["ndcg@10"] for figures in side] for side in both)) for both in sides
+    )
+    return of_all, of_rarest

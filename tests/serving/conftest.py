@@ -72,7 +72,7 @@ class Client:
 
 
 @contextmanager
-def threads(model_file: Any, store: Path) -> Iterator[Callable[..., Client]]:
+def services(model_file: Any, store: Path) -> Iterator[Callable[..., Client]]:
     """Starts services of a trained model, and stops them at the end."""
     from recbole_raserec.serving.settings import Limits, Settings
     from recbole_raserec.serving.workers import make_server
@@ -104,7 +104,7 @@ def threads(model_file: Any, store: Path) -> Iterator[Callable[..., Client]]:
 
 @pytest.fixture
 def serve_in_thread(trained, tmp_path) -> Iterator[Callable[..., Client]]:
-    with threads(trained.path, tmp_path / "http.memory") as start:
+    with services(trained.path, tmp_path / "http.memory") as start:
         yield start
 
 

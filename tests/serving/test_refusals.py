@@ -10,7 +10,7 @@ import pytest
 
 from recbole_raserec.serving import workers
 from recbole_raserec.serving.settings import Settings
-from tests.serving.conftest import TOKEN, threads
+from tests.serving.conftest import TOKEN, services
 
 pytestmark = pytest.mark.parametrize("trained", ["attention"], indirect=True)
 
@@ -58,7 +58,7 @@ BAD = [
 def standing(trained, tmp_path_factory):
     """One service for all tests whose requests may change nothing, and the file of its memories."""
     store = tmp_path_factory.mktemp("standing") / "http.memory"
-    with threads(trained.path, store) as start:
+    with services(trained.path, store) as start:
         yield start(), store
 
 
