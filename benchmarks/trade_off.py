@@ -47,12 +47,7 @@ def _mark(preset: str, colour: str) -> dict[str, Any]:
 
 def _point(runs: list[Run], protocol: str) -> tuple[float, float]:
     """The gain of the means of all users and of RAREST."""
-    rarest = [run["groups"]["item_popularity"][RAREST] for run in runs]
-    sides = (
-        [[test_of(run, side) for run in runs] for side in ("backbone", "train")],
-        [[group[side] for group in rarest] for side in ("backbone", "raserec")],
-    )
-    of_all, of_rarest = (
-        percent_of_means(*([figures[protocol]["ndcg@10"] for figures in side] for side in both)) for both in sides
-    )
-    return of_all, of_rarest
+    of_all = [[test_of(run, side)[protocol]["ndcg@10"] for run in runs] for side in ("backbone", "train")]
+    groups = [run["groups"]["item_popularity"][RAREST] for run in runs]
+    of_rarest = [[group[side][protocol]["ndcg@10"] for group in groups] for side in ("backbone", "raserec")]
+    return percent_of_means(*of_all), percent_of_means(*of_rarest)

@@ -33,6 +33,8 @@ from recbole_raserec.tuning.strategies import SCHEDULERS, SEARCHES, algorithm, m
 from recbole_raserec.tuning.table import format_trials, write_trials
 from recbole_raserec.tuning.trial import Shared, Sources, Start, is_whole, run_trial, with_whole_numbers
 
+_MOST_COMBINATIONS = 10_000  # a check of one takes some microseconds
+
 
 def tune(
     params_file: str,
@@ -151,7 +153,12 @@ def _checked(space: list[Dimension], sources: Sources, config: Config) -> dict[s
 
 
 def _warn_of_idle(config: Config, values: dict[str, list[Any]]) -> None:
-    """Tell what changes nothing in any trial, so that no time is lost on it."""
+    """Tell what changes nothing in any trial, so that no time is lost on it.
+
+    Every combination of the values is looked at. Of a space with very many, nothing is told.
+    """
+    if math.prod(map(len, values.values())) > _MOST_COMBINATIONS:
+        return
     points = (dict(zip(values, point)) for point in product(*values.values()))
     finals = ({**config.final_config_dict, **point} for point in points)
     for name, why in idle_in_all(finals, [*values, *config.idle]).items():

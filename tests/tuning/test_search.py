@@ -127,11 +127,17 @@ def test_ctrl_c_ends_a_search_with_its_code_and_without_a_best(space, own_folder
     assert not Path("tune/best.yaml").exists()
 
 
-def test_what_changes_nothing_in_any_trial_is_told_before_the_search(tiny_data, own_folder, monkeypatch, caplog):
+@pytest.fixture
+def no_search(tiny_data, own_folder, monkeypatch):
+    """Ends a search before it loads its data."""
+
     def stops(config):
         raise DataError("dataset", "tiny", "the search would begin", "nothing")
 
     monkeypatch.setattr("recbole_raserec.tuning.search.load_dataset", stops)
+
+
+def test_what_changes_nothing_in_any_trial_is_told_before_the_search(no_search, caplog):
     Path("space.yaml").write_text(
         "beta: {uniform: [0.1, 0.9]}\nmixture_tau: {choice: [0.1, 0.2]}\nmixture_weight: {choice: [0, 0.3]}\n"
         "index_factory: {choice: ['Flat', 'IVF4,Flat']}\n"
@@ -140,6 +146,13 @@ def test_what_changes_nothing_in_any_trial_is_told_before_the_search(tiny_data, 
     said = [record.getMessage() for record in caplog.records if "changes nothing" in record.getMessage()]
     assert [line.split()[0] for line in said] == ["beta", "decode_gamma"]
     assert said[0].endswith("alpha=1 leaves the user vector as it is")
+
+
+def test_a_space_of_very_many_combinations_is_not_looked_through(no_search, caplog):
+    lines = [f"{name}: {{choice: {[n / 50 for n in range(1, 50)]}}}" for name in ("beta", "attn_tau", "mixture_tau")]
+    Path("space.yaml").write_text("\n".join(lines) + "\n")
+    assert main([*TUNE.split(), "--alpha=1"]) == 2
+    assert "changes nothing" not in caplog.text
 
 
 def test_a_trial_uses_the_gpus_that_ray_gave_it():
