@@ -14,9 +14,9 @@ WATCHED = "ndcg@10"
 def nobody_table(guarded: list[Run], others: list[Run], pooled: list[Run]) -> str:
     """Gain in N@10 over the backbone of the same runs, and the groups of users that fall significantly.
 
-    Of ``others``, runs without the safeguard, those of the presets ``full`` and ``best`` are shown that have the data,
-    backbones and seeds of ``guarded``. ``pooled`` are the rows of benchmarks/seed_groups.py. Runs that it has no row of
-    end the program.
+    Of ``others``, runs without the safeguard, those without a preset and of the presets ``full`` and ``best`` are shown
+    that have the data, backbones and seeds of ``guarded``. ``pooled`` are the rows of benchmarks/seed_groups.py. Runs
+    that it has no row of end the program.
     """
     lines = [
         "| data, backbone | settings | seeds | chosen | gain in N@10, % | masked gain, % "
@@ -26,9 +26,11 @@ def nobody_table(guarded: list[Run], others: list[Run], pooled: list[Run]) -> st
     ]
     for (data, backbone), runs in of_pairs(guarded).items():
         same = [run for run in others if _identity(run) in map(_identity, runs)]
-        of_preset = {name: [run for run in same if run["config"].get("preset") == name] for name in ("full", "best")}
+        of_preset = {
+            name: [run for run in same if run["config"].get("preset") == name] for name in (None, "full", "best")
+        }
         for preset, shown in {**of_preset, "safe": runs}.items():
-            settings = f"`--preset={preset}`"
+            settings = f"`--preset={preset}`" if preset else "default"
             if shown:
                 gains = " | ".join(gain(shown, "backbone", shown, "train", protocol) for protocol in PROTOCOLS)
                 chosen = "; ".join(dict.fromkeys(map(_chosen, shown)))
@@ -47,7 +49,7 @@ def _identity(run: Run) -> tuple[str, str, int]:
 
 def _chosen(run: Run) -> str:
     """The combination of a run."""
-    choice, mixture = run["raserec"].get("choice", {}), run["raserec"]["mixture"]
+    choice, mixture = run["raserec"].get("choice", {}), run["raserec"].get("mixture", {"weight": 0})
     if not choice.get("retrieval", True):
         return "no retrieval"
     strength, adjustment = choice.get("strength", 1.0), choice.get("popularity_adjustment", 0.0)

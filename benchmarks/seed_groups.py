@@ -6,7 +6,8 @@
 
 A result file has the groups' gains under its own seed. Here a user's gain is the mean over the seeds, and users are
 resampled. Result files have no targets, so the data are read again, and each group's figures are compared with those of
-the files first. The runs are those of docs/safeguard.md: under the safeguard, and of the presets full and best.
+the files first. The runs are those of docs/safeguard.md: under the safeguard, without a preset, and of the presets full
+and best.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ def same_but_for_the_seed(results: Path) -> Iterator[list[Result]]:
         name, seed = file.stem.rsplit("-", 1)
         of_name.setdefault(name, []).append(seed)
     for name, seeds in of_name.items():
-        best = f"{name.removesuffix('-full')}-best"
-        for start in (f"amazon-{name}", f"amazon-{best}", f"safeguard/{name}"):
+        plain = f"amazon-{name.removesuffix('-full')}"
+        for start in (plain, f"{plain}-full", f"{plain}-best", f"safeguard/{name}"):
             files = [results / f"{start}-{seed}.json" for seed in seeds]
             if found := [file for file in files if file.exists()]:
                 yield list(map(read_result, found))

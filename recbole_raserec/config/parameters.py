@@ -32,7 +32,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("attn_dropout_prob", 0.5, "Dropout of attention weights.", ranges.BELOW_ONE),
         Parameter("layer_norm_eps", 1e-12, "Added to the variance in layer normalisation.", ranges.POSITIVE),
         Parameter("initializer_range", 0.02, "Standard deviation of the initial weights.", ranges.POSITIVE),
-        Parameter("loss_type", "CE", "Full-softmax cross entropy."),
+        Parameter("loss_type", "CE", "Cross entropy over all items. It is the only loss."),
     ),
     ("backbone", "BSARec", "rows"): (
         Parameter("average_weight", 0.0, "Fraction of a moving average in a layer.", ranges.SHARE, architecture=True),
@@ -173,7 +173,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("finetune_stopping_step", 10, "Patience, in validations.", ranges.NOT_NEGATIVE),
     ),
     ("evaluation", "RecBole", "rows"): (
-        Parameter("eval_args", _EVAL_ARGS, "The protocol."),
+        Parameter("eval_args", _EVAL_ARGS, "Leave-one-out by time, all items ranked. It is the only protocol beside `split=time`."),
         Parameter("metrics", ["Recall", "NDCG"], "Ranking metrics.", types=_NAMES),
         Parameter("topk", [5, 10, 20], "Cut-offs.", types=(int, list, tuple, _NONE)),
         Parameter("valid_metric", "NDCG@10", "The metric that early stopping watches, unmasked."),

@@ -80,11 +80,15 @@ def test_a_group_without_an_interval_is_not_counted():
 def test_runs_without_the_safeguard_are_shown_for_the_same_seeds_alone():
     guarded = run(1, CHOSEN)
     guarded["config"]["preset"] = "safe"
-    others = [run(1, None), run(2, None), run(1, None), run(2, None), guarded]
-    for best in others[2:4]:
-        best["config"]["preset"] = "best"
+    others = [guarded]
+    for preset in (None, "full", "best"):
+        for seed in (1, 2):
+            others.append(run(seed, None))
+            others[-1]["config"]["preset"] = preset
+    del others[1]["raserec"]["mixture"]  # a run that had nothing to choose
     lines = nobody_table([guarded], others, [over_the_seeds(guarded)]).splitlines()
     assert [line.split(" | ")[1:3] for line in lines[2:]] == [
+        ["default", "seed 1"],
         ["`--preset=full`", "seed 1"],
         ["`--preset=best`", "seed 1"],
         ["`--preset=safe`", "seed 1"],
