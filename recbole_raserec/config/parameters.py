@@ -173,7 +173,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("finetune_stopping_step", 10, "Patience, in validations.", ranges.NOT_NEGATIVE),
     ),
     ("evaluation", "RecBole", "rows"): (
-        Parameter("eval_args", _EVAL_ARGS, "Leave-one-out by time, all items ranked. It is the only protocol beside `split=time`."),
+        Parameter("eval_args", _EVAL_ARGS, "Leave-one-out, all items ranked. The only other protocol is `split=time`."),
         Parameter("metrics", ["Recall", "NDCG"], "Ranking metrics.", types=_NAMES),
         Parameter("topk", [5, 10, 20], "Cut-offs.", types=(int, list, tuple, _NONE)),
         Parameter("valid_metric", "NDCG@10", "The metric that early stopping watches, unmasked."),
