@@ -79,7 +79,8 @@ ABOUT = (
 ABOUT_GROUPS = (
     "N@10 of the backbone and of RaSeRec (training pairs in the memory), the gain with half its range over the seeds. "
     "Quintile 1 is the rarest fifth of the items in training, quintile 5 the most frequent one: the head; the "
-    "others are the tail. 50- are histories of 50 and more items. [How it is measured](../../docs/method.md#how-it-is-measured)."
+    "others are the tail. 50- are histories of 50 and more items. "
+    "[How it is measured](../../docs/method.md#how-it-is-measured)."
 )
 
 
