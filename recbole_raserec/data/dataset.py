@@ -20,14 +20,14 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.dataset.dataset import download_url, extract_zip, rename_atomic_files
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_raserec.data.atomic_files import check_header, check_no_missing
+from recbole_raserec.data.atomic_files import check_header, check_no_missing, columns_of, read_columns
 from recbole_raserec.data.filters import check_val_interval, described
 from recbole_raserec.data.prefix_feat import PrefixFeat
 from recbole_raserec.data.requirements import check_splittable, check_users
 from recbole_raserec.data.sequences import Prefixes, Sequences
 from recbole_raserec.data.splits import BY_TIME, are_places, by_time
 from recbole_raserec.errors import DataError, RaSeRecError
-from recbole_raserec.runtime.recbole_faults import fill_nan, pandas_that_recbole_knows
+from recbole_raserec.runtime.recbole_faults import fill_nan, pandas_that_recbole_knows, remove_duplication
 
 _SECONDS = "seconds"  # name of a column while RecBole sorts
 
@@ -134,6 +134,9 @@ class SequenceDataset(SequentialDataset):
             problem = f"no interaction is left after filtering ({described(self.config)})"
             raise DataError("dataset", self.dataset_name, problem, "give more data or loosen the filters") from error
 
+    def _remove_duplication(self) -> None:
+        remove_duplication(self)
+
     def _from_scratch(self) -> None:
         try:
             with pandas_that_recbole_knows():
@@ -167,36 +170,21 @@ class SequenceDataset(SequentialDataset):
         for field in (self.uid_field, self.iid_field, self.time_field):
             if field not in frame:
                 raise DataError(filepath, field, "this field is not loaded", "add it to the file and to load_col.inter")
-            check_no_missing(frame[field], filepath)
+            check_no_missing(frame[field], filepath, self.config["field_separator"], self.config["encoding"] or "utf-8")
         return frame
 
     def _read_interactions(self, filepath: str) -> pd.DataFrame:
         load, unload = self._get_load_and_unload_col(FeatureSource.INTERACTION)
         separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8"
-        with open(filepath, encoding=encoding) as file:
-            header = [name.split(":") for name in file.readline().rstrip("\r\n").split(separator)]
-        columns = [
-            (field, FeatureType(kind))
-            for field, kind in header
+        kinds = {
+            field: kind
+            for field, kind in columns_of(filepath, separator, encoding)
             if (load is None or field in load) and not (unload and field in unload)
-        ]
-        if any(kind.value.endswith("seq") for _, kind in columns):
+        }
+        if any(kind.value.endswith("seq") for kind in kinds.values()):
             return super()._load_feat(filepath, FeatureSource.INTERACTION)
-        try:
-            frame = pd.read_csv(
-                filepath,
-                sep=separator,
-                encoding=encoding,
-                usecols=[f"{field}:{kind.value}" for field, kind in columns],
-                dtype={f"{f}:{k.value}": np.float64 if k == FeatureType.FLOAT else str for f, k in columns},
-            )
-        except (ValueError, pd.errors.ParserError) as error:
-            mend = "correct or remove that line, or convert the source again"
-            raise DataError(filepath, None, str(error).strip(), mend) from error
-        if frame.empty:
-            raise DataError(filepath, None, "there is no interaction in it", "convert a file that has interactions")
-        frame.columns = [field for field, _ in columns]
-        for field, kind in columns:
+        frame = read_columns(filepath, separator, encoding, kinds)
+        for field, kind in kinds.items():
             self.field2source[field], self.field2type[field] = FeatureSource.INTERACTION, kind
             self.field2seqlen[field] = 1
             if kind == FeatureType.FLOAT:

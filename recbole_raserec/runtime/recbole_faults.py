@@ -62,6 +62,18 @@ def fill_nan(dataset: Any) -> None:
                 feat[field] = feat[field].fillna(value=feat[field].mean())
 
 
+def remove_duplication(dataset: Any) -> None:
+    """Keep the first or last interaction of each user with an item (``rm_dup_inter``), as RecBole means to.
+
+    RecBole sorts all interactions by time with an unstable sort (data/dataset/dataset.py, line 853). So those of the
+    same time change their order, and other items become the last ones of a user.
+    """
+    feat, keep = dataset.inter_feat, dataset.config["rm_dup_inter"]
+    if keep is not None:
+        feat.sort_values(by=dataset.time_field, kind="stable", inplace=True)
+        feat.drop_duplicates(subset=[dataset.uid_field, dataset.iid_field], keep=keep, inplace=True)
+
+
 class _PandasThatFillsSequences:
     """pandas, whose ``read_csv`` gives an empty text for a missing sequence; RecBole's line 501 means to do that."""
 

@@ -160,3 +160,44 @@ def test_a_download_is_there_as_a_whole_or_not_at_all(make_config, monkeypatch, 
         with pytest.raises(DataError, match="the download failed"):
             SequenceDataset(config)
         assert [path.name for path in tiny_data.iterdir()] == ["tiny"]
+
+
+def write(tiny_data, lines):
+    header = "user_id:token\titem_id:token\ttimestamp:float"
+    (tiny_data / "tiny" / "tiny.inter").write_text("\n".join([header, *lines]) + "\n")
+
+
+@pytest.mark.parametrize("keep", ["first", "last"])
+def test_interactions_of_the_same_time_keep_their_order_when_repeated_ones_are_removed(make_config, tiny_data, keep):
+    lines = [f"{user}\t{item}\t{day}" for user in range(60) for day in range(2) for item in range(6 * day, 6 * day + 6)]
+    write(tiny_data, lines)
+    items = []
+    for removed in (None, keep):
+        data = SequenceDataset(make_config(rm_dup_inter=removed))
+        data.build()
+        items.append([data.id2token("item_id", row).tolist() for row in data.sequences.items.reshape(60, 12)])
+    assert items[0] == items[1]
+
+
+def test_the_kept_one_of_repeated_interactions(make_config, tiny_data):
+    for keep, expected in (("first", ["a", "b", "c", "d"]), ("last", ["b", "a", "c", "d"])):
+        write(tiny_data, [f"{user}\t{item}\t1" for user in "xyz" for item in "abacd"])
+        data = SequenceDataset(make_config(rm_dup_inter=keep))
+        data.build()
+        assert [data.id2token("item_id", row).tolist() for row in data.sequences.items.reshape(3, 4)] == [expected] * 3
+
+
+def test_a_quotation_mark_does_not_swallow_lines(make_config, tiny_data):
+    lines = [f"{user}\t{item}\t{item}" for user in range(1, 5) for item in range(1, 9)]
+    write(tiny_data, [*lines[:4], '1\t"5"\t5', *lines[5:]])  # quoted alone, as RecBole reads it
+    assert SequenceDataset(make_config()).inter_num == 32
+    write(tiny_data, [*lines[:4], '1\t"5\t5', *lines[5:20], '3\t5"\t5', *lines[21:]])
+    with pytest.raises(DataError, match=r"tiny\.inter='item_id': a quotation mark .*'5\\t5\\n"):
+        SequenceDataset(make_config())
+
+
+def test_blank_lines_count_in_the_number_of_a_wrong_line(make_config, tiny_data):
+    lines = [f"{user}\t{item}\t{item}" for user in range(1, 5) for item in range(1, 9)]
+    write(tiny_data, ["", *lines[:4], "  ", "", "1\t\t5", *lines[5:]])
+    with pytest.raises(DataError, match=r"tiny\.inter line 9='item_id': missing"):
+        SequenceDataset(make_config())
