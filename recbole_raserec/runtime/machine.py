@@ -12,6 +12,7 @@ from typing import TypedDict
 
 import torch
 
+_STATUS = Path("/proc/self/status")
 _PACKAGES = ("recbole-raserec", "recbole", "torch", "faiss-cpu", "numpy", "pandas")
 
 
@@ -46,11 +47,11 @@ def versions() -> dict[str, str]:
 def peak_rss_mib() -> float:
     """Largest resident memory of this process so far, in MiB.
 
-    On Linux it is read from /proc/self/status, because getrusage also counts the memory of the parent process.
+    Linux tells it in /proc/self/status; getrusage also counts the memory of the parent process. Some sandboxes with
+    a /proc of their own leave the line out.
     """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    lines = _STATUS.read_text().splitlines() if _STATUS.is_file() else []
+    if peak := next((line for line in lines if line.startswith("VmHWM")), None):
         return round(int(peak.split()[1]) / 2**10, 1)
     peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak_rss / (2**20 if sys.platform == "darwin" else 2**10), 1)

@@ -12,6 +12,7 @@ import pickle
 import socket
 import tempfile
 from collections.abc import Callable, Collection, Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,6 +24,9 @@ from torch import Tensor
 from recbole_raserec.errors import ConfigError
 
 T = TypeVar("T")
+# The first process alone trains the regenerator, decodes, and waits for another run. The others wait for it meanwhile,
+# by default for half an hour at most.
+_PATIENCE = timedelta(days=7)
 
 
 def rank() -> int:
@@ -154,7 +158,7 @@ def run_together(work: Callable[..., Any], arguments: tuple[Any, ...], place: Pl
         answer = Path(folder) / "answer"
         threads = max(torch.get_num_threads() // place.here, 1)
         try:
-            torch.multiprocessing.spawn(_process, (place, threads, work, arguments, failure, answer), nprocs=place.here)
+            _spawn((place, threads, work, arguments, failure, answer), place.here)
         except (torch.multiprocessing.ProcessRaisedException, torch.multiprocessing.ProcessExitedException):
             if not answer.is_file():
                 raise
@@ -162,6 +166,20 @@ def run_together(work: Callable[..., Any], arguments: tuple[Any, ...], place: Pl
     if isinstance(outcome, failure):
         raise outcome
     return outcome
+
+
+def _spawn(arguments: tuple[Any, ...], number: int) -> None:
+    """Run :func:`_process` in processes that end with this one. They do not get its signals themselves."""
+    context = torch.multiprocessing.spawn(_process, arguments, nprocs=number, join=False)
+    try:
+        while not context.join():
+            pass
+    except BaseException:
+        for process in context.processes:
+            process.terminate()
+        for process in context.processes:
+            process.join()
+        raise
 
 
 def _process(
@@ -192,7 +210,8 @@ def join(place: Place, local: int, meeting: Path) -> None:
     if place.here == place.world_size:  # no other run has this file, as another may have the port
         found = {"store": dist.FileStore(str(meeting), place.world_size)}
     backend = "nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, rank=place.offset + local, world_size=place.world_size, **found)
+    number = place.offset + local
+    dist.init_process_group(backend, rank=number, world_size=place.world_size, timeout=_PATIENCE, **found)
 
 
 def leave() -> None:

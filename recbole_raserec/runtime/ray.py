@@ -10,6 +10,7 @@ import torch
 
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.runtime.progress import Progress
+from recbole_raserec.runtime.signals import keeping_sigterm
 
 _RETRIES = 3  # of a task whose worker was lost
 
@@ -27,15 +28,16 @@ def connected(address: str | None) -> Iterator[None]:
     if address is None:
         yield
         return
-    import ray  # imported here, because it takes a second and most runs do not need it
+    with keeping_sigterm():
+        import ray  # imported here, because it takes a second and most runs do not need it
 
-    mine = not ray.is_initialized()
-    if mine:
-        try:
-            ray.init(address=address, include_dashboard=False if address == "local" else None, log_to_driver=False)
-        except (ConnectionError, ValueError) as error:
-            mend = "start one with `ray start --head`, or give --ray_address=local"
-            raise ConfigError("ray_address", address, f"no Ray cluster answers ({error})", mend) from error
+        mine = not ray.is_initialized()
+        if mine:
+            try:
+                ray.init(address=address, include_dashboard=False if address == "local" else None, log_to_driver=False)
+            except (ConnectionError, ValueError) as error:
+                mend = "start one with `ray start --head`, or give --ray_address=local"
+                raise ConfigError("ray_address", address, f"no Ray cluster answers ({error})", mend) from error
     try:
         yield
     finally:

@@ -31,6 +31,20 @@ def _stop(number: int, frame: Any) -> None:
 
 
 @contextmanager
+def keeping_sigterm() -> Iterator[None]:
+    """After the block SIGTERM has the handler that it had before. Ray sets its own when it is imported and started."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None:  # None: it was not set from Python
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def held_back() -> Iterator[None]:
     """Inside the block SIGINT and SIGTERM wait for its end, if Python handles them.
 

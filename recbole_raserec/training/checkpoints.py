@@ -24,6 +24,11 @@ if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model 
 
 FORMAT = 1
 
+
+class UnreadableNow(ConfigError):
+    """The file may be good, but this machine cannot read it now: no memory, no permission, a fault of the disk."""
+
+
 # A stage depends on the parameters whose ``affects`` (see ``rows.AFFECTS``) is one of these.
 _BACKBONE = ("rows", "backbone")
 _FINETUNE = (*_BACKBONE, "memory", "finetune")
@@ -88,15 +93,25 @@ def save(path: Path, state: dict[str, Any], keep: bool = False) -> None:
 
 
 def load(path: str | Path, device: Any, field: str = "pretrained") -> dict[str, Any]:
-    """Read a checkpoint. Raise ConfigError if it is damaged or not of this package. Nothing in it is executed."""
+    """Read a checkpoint. Nothing in it is executed.
+
+    Raises
+    ------
+    UnreadableNow : the machine cannot read the file, which may be good.
+    ConfigError : it is missing, damaged or not of this package.
+    """
     try:
         state = sealed.load(Path(path), device)
     except FileNotFoundError as error:
         raise ConfigError(field, str(path), "there is no such file", "give the path of a checkpoint") from error
     except sealed.Damaged as error:
         raise ConfigError(field, str(path), str(error), "copy it again, or train again") from error
+    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
+        problem = f"there is not enough memory on {device} to read it"
+        raise UnreadableNow(field, str(path), problem, "free some and run the command again") from error
     except OSError as error:
-        raise ConfigError(field, str(path), f"cannot be read ({error.strerror})", "give another file") from error
+        problem = f"cannot be read ({error.strerror or error})"
+        raise UnreadableNow(field, str(path), problem, "make it readable, or give another file") from error
     except Exception as error:  # torch raises almost any error for a damaged file
         problem = "not a checkpoint of tensors and plain types (RecBole's own hold a pickled Config)"
         raise ConfigError(field, str(path), problem, "give one that this package wrote") from error
@@ -106,11 +121,18 @@ def load(path: str | Path, device: Any, field: str = "pretrained") -> dict[str, 
 
 
 def candidates(path: Path, device: Any) -> Iterator[dict[str, Any]]:
-    """The good ones of a checkpoint and the one before it, the latest first. The log names a refused one."""
+    """The good ones of a checkpoint and the one before it, the latest first. The log names a refused one.
+
+    Raises
+    ------
+    UnreadableNow : one of them cannot be read now. To begin again would overwrite it.
+    """
     for place in (path, before(path)):
         if place.is_file():
             try:
                 yield load(place, device, "resume")
+            except UnreadableNow:
+                raise
             except ConfigError as error:
                 logging.getLogger().warning(f"refused: {error}")
 

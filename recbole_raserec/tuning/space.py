@@ -14,6 +14,7 @@ from recbole_raserec.config.words import check_known
 from recbole_raserec.errors import ConfigError
 from recbole_raserec.runtime.literals import literal
 from recbole_raserec.runtime.plain_yaml import load_yaml
+from recbole_raserec.runtime.signals import keeping_sigterm
 
 NUMBERS = {"uniform": 2, "loguniform": 2, "randint": 2, "quniform": 3}  # how many numbers each kind takes
 KINDS = ("choice", *NUMBERS)
@@ -53,7 +54,8 @@ class Dimension:
         ------
         ConfigError : ``grid`` is set, and the dimension is not a choice.
         """
-        from ray import tune
+        with keeping_sigterm():
+            from ray import tune
 
         if grid:
             if self.kind != "choice":

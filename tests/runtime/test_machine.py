@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recbole_raserec import __version__
-from recbole_raserec.runtime.machine import machine, versions
+from recbole_raserec.runtime.machine import machine, peak_rss_mib, versions
 
 PEAKS = """
 import numpy as np
@@ -64,3 +64,10 @@ def test_versions_are_those_that_run():
     assert found["numpy"] == np.__version__
     assert found["recbole-raserec"] == __version__
     assert found["recbole"] == "1.2.1"
+
+
+def test_a_system_that_does_not_tell_the_peak_ends_no_run(tmp_path, monkeypatch):
+    status = tmp_path / "status"
+    status.write_text("Name:\tpython\nVmSize:\t100 kB\nVmRSS:\t50 kB\n")
+    monkeypatch.setattr("recbole_raserec.runtime.machine._STATUS", status)
+    assert peak_rss_mib() > 1

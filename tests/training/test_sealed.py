@@ -139,3 +139,17 @@ def test_a_weight_that_is_not_finite_is_not_saved(make_config, tiny):
         next(stage.model.parameters()).fill_(float("inf"))
     with pytest.raises(ConfigError, match=r"^learning_rate=0.001: a weight .* in epoch 1 of stage pretrain.*last\.pth"):
         check_finite(1.0, stage.model, stage._place(1), stage.rate, 0.001)
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), OSError(5, "Input/output error"), PermissionError(13, "denied")])
+def test_what_cannot_be_read_now_is_not_taken_for_damaged(own_folder, monkeypatch, fault):
+    """Its stage would begin again, and overwrite it."""
+    path = Path("good.last.pth")
+    checkpoints.save(path, {"best_valid_result": None, "finished": False, "epoch": 7})
+
+    def load(path, device):
+        raise fault
+
+    monkeypatch.setattr(sealed, "load", load)
+    with pytest.raises(ConfigError, match=r"resume='good\.last\.pth': (there is not enough memory|cannot be read)"):
+        checkpoints.last_good(path, None, "cpu")
