@@ -129,31 +129,37 @@ def _doctor(words: list[str]) -> int:
 
 
 def _run(words: list[str]) -> None:
-    files = parse_arguments(words).get("config_files", "").split()
+    files, arguments = _without_files(words)
     from recbole_raserec.pipeline import run
 
-    run(None, config_file_list=files, arguments=words)
+    run(None, config_file_list=files, arguments=arguments)
 
 
 def _regenerate(words: list[str]) -> None:
-    given = parse_arguments(words)
-    if "output" not in given:
+    files, arguments = _without_files(words)
+    output = parse_arguments(words).get("output")
+    if output is None:
         raise ConfigError("--output", None, "not given", "name the data set to write, for example --output=NAME-dr")
-    others = [word for word in words if not word.startswith("--output=")]
     from recbole_raserec.regeneration.command import regenerate
 
-    regenerate(given["output"], config_file_list=given.get("config_files", "").split(), arguments=others)
+    others = [word for word in arguments if not word.startswith("--output=")]
+    regenerate(output, config_file_list=files, arguments=others)
 
 
 def _tune(words: list[str]) -> None:
-    given = parse_arguments(words)
-    own = [word for word in words if word[2:].partition("=")[0] in TUNE_OPTIONS]
+    files, arguments = _without_files(words)
+    own = [word for word in arguments if word[2:].partition("=")[0] in TUNE_OPTIONS]
     options = read_options(own, TUNE_OPTIONS)
     options["resources_per_trial"] = resources(options["resources_per_trial"])
     from recbole_raserec.tuning.search import tune
 
-    files = given.get("config_files", "").split()
-    tune(config_file_list=files, arguments=[word for word in words if word not in own], **options)
+    tune(config_file_list=files, arguments=[word for word in arguments if word not in own], **options)
+
+
+def _without_files(words: list[str]) -> tuple[list[str], list[str]]:
+    """The yaml files that ``--config_files`` names, and the other arguments."""
+    files = parse_arguments(words).get("config_files", "").split()
+    return files, [word for word in words if not word.startswith("--config_files=")]
 
 
 def _loaded(options: dict[str, Any]) -> Recommender:

@@ -128,6 +128,13 @@ def check_heads(final: dict[str, Any]) -> None:
             raise ConfigError(heads, final[heads], problem, "change one of the two")
 
 
+def check_one_process(final: dict[str, Any], why: str) -> None:
+    """Raise ConfigError, which says ``why``, if the parameters ask for several processes."""
+    for name, alone in (("nproc", (1,)), ("world_size", (-1, 1)), ("group_offset", (0,))):
+        if final[name] not in alone:
+            raise ConfigError(name, final[name], why, "leave it out")
+
+
 def _names(field: str, value: Any, known: Sequence[str]) -> list[str]:
     """The names in ``value`` (a list, or a string with commas), each once, in the order of ``known``."""
     words = value.split(",") if isinstance(value, str) else list(value or [])

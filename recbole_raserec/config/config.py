@@ -155,7 +155,9 @@ class Config(recbole.config.Config):
 
     def _merge_external_config_dict(self) -> None:
         super()._merge_external_config_dict()
-        self.external_config_dict.pop("config_files", None)  # already read
+        if files := self.external_config_dict.pop("config_files", None):
+            mend = "from Python give config_file_list; in a yaml file leave it out"
+            raise ConfigError("config_files", files, "only the command line reads it", mend)
 
     def _get_model_and_dataset(self, model: Any, dataset: Any) -> tuple[str, type, str]:
         given = model if model is not None else self.external_config_dict.get("model")

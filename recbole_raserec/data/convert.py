@@ -200,12 +200,12 @@ def _write(path: Path, table: Interactions, ordered: Ordered, titles: dict[str, 
 
     Both temporary files are complete before one of them takes its place.
     """
-    with writing(path) as file:
+    with writing(path, field="data_path") as file:
         sha256 = _write_interactions(file, table, ordered)
         if titles is not None:
             file.flush()  # what does not fit on the disk is an error here, before the titles take their place
             os.fsync(file.fileno())
-            with writing(path.with_suffix(".item")) as beside:
+            with writing(path.with_suffix(".item"), field="data_path") as beside:
                 beside.write(TITLE_HEADER.encode())
                 beside.writelines(f"{name}\t{title}\n".encode() for name, title in titles.items())
     return sha256

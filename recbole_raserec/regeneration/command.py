@@ -7,7 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from recbole_raserec.config.checks import REGENERATIONS, check_heads
+from recbole_raserec.config.checks import REGENERATIONS, check_heads, check_one_process
 from recbole_raserec.config.config import MODELS, Config
 from recbole_raserec.config.words import parse_arguments
 from recbole_raserec.data.dataset import load_dataset
@@ -44,6 +44,7 @@ def regenerate(
     if given := {**(config_dict or {}), **parse_arguments(arguments)}.get("result_file"):
         raise ConfigError("result_file", given, "regenerate writes none", "leave it out")
     config = Config(MODELS[0], dataset, config_file_list, config_dict, arguments)
+    check_one_process(config.final_config_dict, "regenerate has one process; --ray_address spreads its decoding")
     config["regenerate"] = config["regenerate"] or REGENERATIONS[0]
     check_heads(config.final_config_dict)  # those of the regenerator, which a run without regeneration does not have
     folder = config.output_path / output

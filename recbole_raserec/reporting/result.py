@@ -188,4 +188,4 @@ def read_result(path: str | Path) -> Result:
 
 def write_result(path: str | Path, result: Result) -> None:
     """Write ``result`` as JSON, atomically and durably."""
-    write_text(Path(path), result.to_json() + "\n")
+    write_text(Path(path), result.to_json() + "\n", "result_file")

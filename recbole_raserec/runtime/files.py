@@ -27,19 +27,20 @@ _BUFFER = 2**20
 
 
 @contextmanager
-def replacing(path: Path, keep: bool = False, follow: bool = True) -> Iterator[Path]:
+def replacing(path: Path, keep: bool = False, follow: bool = True, field: str = "output") -> Iterator[Path]:
     """A temporary path beside ``path``. It replaces ``path`` if the block ends without an error, else it is removed.
 
     Parameters
     ----------
     keep : the file that is replaced stays as :func:`before` ``path``. Then a link is replaced itself.
     follow : if ``path`` is a link, its target is replaced.
+    field : the parameter that names ``path`` or its folder.
 
     Raises
     ------
     ConfigError : ``path`` is a folder or a device, its folder cannot be created or written to, or the disk is full.
     """
-    check_file("output", path)
+    check_file(field, path)
     given, path = path, Path(os.path.realpath(path)) if follow and not keep else path
     made = _missing(path.parent)
     try:
@@ -60,21 +61,21 @@ def replacing(path: Path, keep: bool = False, follow: bool = True) -> Iterator[P
                 os.unlink(name)
     except OSError as error:
         problem = f"cannot be written ({error.strerror or error})"
-        raise ConfigError("output", str(given), problem, "free some space or give another folder") from error
+        raise ConfigError(field, str(given), problem, "free some space or give another folder") from error
     finally:
         _remove(made)
 
 
 @contextmanager
-def writing(path: Path, keep: bool = False) -> Iterator[IO[bytes]]:
+def writing(path: Path, keep: bool = False, field: str = "output") -> Iterator[IO[bytes]]:
     """A new file of bytes that replaces ``path`` as in :func:`replacing`."""
-    with replacing(path, keep) as temporary, open(temporary, "wb", _BUFFER) as file:
+    with replacing(path, keep, field=field) as temporary, open(temporary, "wb", _BUFFER) as file:
         yield file
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, field: str = "output") -> None:
     """Write a file of text in UTF-8 as in :func:`replacing`."""
-    with writing(path) as file:
+    with writing(path, field=field) as file:
         file.write(text.encode())
 
 

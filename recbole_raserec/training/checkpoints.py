@@ -88,7 +88,7 @@ def finetune_source(backbone: Module, data_sha256: str) -> str:
 
 def save(path: Path, state: dict[str, Any], keep: bool = False) -> None:
     """Write ``state`` atomically and durably, with a checksum. With ``keep``, the checkpoint before stays beside it."""
-    with writing(path, keep) as file:
+    with writing(path, keep, "checkpoint_dir") as file:
         sealed.save({"format": FORMAT, **state}, file)
 
 

@@ -114,8 +114,7 @@ def _sources(
     for name in ("checkpoint_dir", "result_file"):
         if name in given:
             raise ConfigError(name, given[name], "a search writes to --output", "leave it out")
-    words = tuple(word for word in arguments if not word.startswith("--config_files="))
-    return Sources(model, dataset, tuple(files or ()), {**(values or {}), **_own_values(folder)}, words)
+    return Sources(model, dataset, tuple(files or ()), {**(values or {}), **_own_values(folder)}, tuple(arguments))
 
 
 def _own_values(folder: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recbole_raserec.config.checks import check_one_process
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset
 from recbole_raserec.model import RaSeRec
@@ -36,7 +37,11 @@ class Sources:
     def config(self, point: dict[str, Any]) -> Config:
         """The configuration with the values of ``point``. No other source may set these parameters."""
         words = [*self.arguments, *(f"--{name}={value!r}" for name, value in point.items())]
-        return Config(self.model, self.dataset, self.files, self.values, words)
+        config = Config(self.model, self.dataset, self.files, self.values, words)
+        check_one_process(
+            config.final_config_dict, "a trial has one process; --ray_address spreads trials over machines"
+        )
+        return config
 
     def on_gpus(self, gpus: str | None) -> Sources:
         """These sources with ``gpus``, which Ray gave to the trial; RecBole would take the driver's. None: as here."""

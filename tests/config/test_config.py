@@ -201,6 +201,14 @@ def test_bad_files_are_named(own_folder, content):
         config(files=["bad.yaml"])
 
 
+@pytest.mark.parametrize("source", ["words", "values", "yaml"])
+def test_files_that_only_the_command_line_reads_are_not_ignored(own_folder, source):
+    Path("mine.yaml").write_text("config_files: other.yaml\n")
+    given = {"words": {}, "values": {"config_files": "other.yaml"}, "yaml": {"files": ["mine.yaml"]}}[source]
+    with pytest.raises(ConfigError, match=r"config_files='other\.yaml': only the command line reads it\. from Python"):
+        config(*(["--config_files=other.yaml"] if source == "words" else []), **given)
+
+
 def test_literals():
     assert literal("[5, 10]") == [5, 10]
     assert literal("true") is True

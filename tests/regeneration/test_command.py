@@ -86,6 +86,7 @@ def test_items_with_spaces_are_written_with_another_separator(short, tiny_data):
         (["--output=tiny-dr", "--regenerator_n_heads=3"], "regenerator_n_heads=3: must divide hidden_size="),
         (["--output=tiny-dr", "--regenerate_parts=pattern"], "did you mean 'patterns'"),
         (["--output=tiny-dr", "--regenerate=DR5SR"], "did you mean 'DR4SR'"),
+        (["--output=tiny-dr", "--world_size=2", "--nproc=2"], "regenerate has one process"),
         (["--output=tiny"], "this is the source"),
         (["--output=a/b"], "not a folder name"),
         (["--output=other"], "was not written by regenerate"),

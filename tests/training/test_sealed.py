@@ -153,3 +153,12 @@ def test_what_cannot_be_read_now_is_not_taken_for_damaged(own_folder, monkeypatc
     monkeypatch.setattr(sealed, "load", load)
     with pytest.raises(ConfigError, match=r"resume='good\.last\.pth': (there is not enough memory|cannot be read)"):
         checkpoints.last_good(path, None, "cpu")
+
+
+def test_a_full_disk_is_told_of_the_folder_of_checkpoints(own_folder, monkeypatch):
+    def save(state, file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sealed, "save", save)
+    with pytest.raises(ConfigError, match=r"checkpoint_dir='new\.pth': cannot be written \(No space"):
+        checkpoints.save(Path("new.pth"), {})

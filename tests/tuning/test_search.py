@@ -197,6 +197,7 @@ def test_optuna_and_asha_end_with_a_best_trial(more, space, own_folder):
         ("top_k: {uniform: [5, 20]}", "", "write top_k: {randint"),
         ("top_k: {quniform: [5, 20, 2.5]}", "", "write top_k: {randint"),
         ("alpha: {uniform: [0, 1]}", "--result_file=r.json", "a search writes to --output"),
+        ("alpha: {uniform: [0, 1]}", "--nproc=2", "a trial has one process"),
     ],
 )
 def test_a_wrong_search_is_refused_before_any_work(text, more, says, tiny_data, own_folder, capsys):
