@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset, load_dataset
-from recbole_raserec.errors import RaSeRecError
+from recbole_raserec.errors import DataError, RaSeRecError
 from recbole_raserec.regeneration.personalized import PersonalizedTrainer
 from recbole_raserec.regeneration.stage import regenerated
 from recbole_raserec.reporting.build import build_result
@@ -93,7 +93,11 @@ def load(config: Config, seconds: dict[str, float] | None = None) -> tuple[Seque
     seconds = {} if seconds is None else seconds
     with timed(seconds, "load"):
         data = load_dataset(config)
-    return with_generated(config, data, seconds)
+    data, manifest = with_generated(config, data, seconds)
+    if not processes.all_equal(data.source):
+        mend = "give each machine the same files, and with --regenerate a checkpoint_dir that they share"
+        raise DataError("dataset", config["dataset"], "its training sequences differ between the machines", mend)
+    return data, manifest
 
 
 def with_generated(

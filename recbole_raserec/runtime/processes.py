@@ -58,6 +58,14 @@ def by_share(work: Callable[[np.ndarray], np.ndarray], number: int) -> np.ndarra
     return gather(work(share(np.arange(number))))
 
 
+def all_equal(value: Any) -> bool:
+    """Whether ``value`` is the same in all processes. All of them must ask."""
+    values: list[Any] = [value] * size()
+    if size() > 1:
+        dist.all_gather_object(values, value)
+    return all(other == value for other in values)
+
+
 def from_first(make: Callable[[], T]) -> T:
     """The value that ``make`` returns in the first process. The other processes do not call it."""
     made: list[Any] = [make() if rank() == 0 else None]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
@@ -111,23 +112,40 @@ def test_two_runs_on_one_machine_do_not_meet_although_they_have_one_port():
         assert gradients_of([place, place]) == [SUM, SUM]
 
 
-@pytest.mark.slow
-def test_two_machines_that_share_their_checkpoints_regenerate_together(tiny_data):
-    words = "--model=RaSeRec --dataset=tiny --world_size=2 --regenerate=DR4SR --regenerator_epochs=20 --gpu_id="
-    words += f" --port={a_free_port()}"
-    small = "--epochs=2 --finetune_epochs=2 --hidden_size=16 --inner_size=32 --show_progress=False"
+def on_two_machines(words, folders):
+    """The exit codes and errors of two commands, each with its folder of data."""
+    words += f" --model=RaSeRec --dataset=tiny --world_size=2 --gpu_id= --port={a_free_port()} --show_progress=False"
+    words += " --epochs=2 --finetune_epochs=2 --hidden_size=16 --inner_size=32"
     command = [sys.executable, "-c", "from recbole_raserec.cli import script; script()", "run", *words.split()]
-    command += [*small.split(), f"--data_path={tiny_data}"]
     both = [
-        subprocess.Popen([*command, f"--group_offset={number}"], stderr=subprocess.PIPE, text=True) for number in (0, 1)
+        subprocess.Popen(
+            [*command, f"--group_offset={number}", f"--data_path={folder}"], stderr=subprocess.PIPE, text=True
+        )
+        for number, folder in enumerate(folders)
     ]
     try:
         errors = [machine.communicate(timeout=200)[1] for machine in both]
     finally:
         for machine in both:
             machine.kill()
-    assert [machine.returncode for machine in both] == [0, 0], errors
+    return [machine.returncode for machine in both], errors
+
+
+@pytest.mark.slow
+def test_two_machines_that_share_their_checkpoints_regenerate_together(tiny_data):
+    codes, errors = on_two_machines("--regenerate=DR4SR --regenerator_epochs=20", [tiny_data, tiny_data])
+    assert codes == [0, 0], errors
     assert len(list(Path("saved").glob("tiny-DR4SR-??????????.pth"))) == 1
+
+
+@pytest.mark.slow
+def test_two_machines_with_other_data_are_refused(tiny_data, tmp_path):
+    shutil.copytree(tiny_data / "tiny", tmp_path / "other" / "tiny")
+    file = tmp_path / "other" / "tiny" / "tiny.inter"
+    file.write_text(file.read_text().rsplit("\n", 2)[0] + "\n")  # one interaction less
+    codes, errors = on_two_machines("--checkpoint_dir=saved", [tiny_data, tmp_path / "other"])
+    assert codes == [2, 2], errors
+    assert all("its training sequences differ between the machines" in error for error in errors)
 
 
 @pytest.mark.slow
