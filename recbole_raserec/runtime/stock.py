@@ -33,7 +33,8 @@ def run_recbole(
     The steps, the parameters and the result are those of ``recbole.quick_start.run_recbole``. That one is not called
     because its module imports ray before anything else, and a current ray has another API. The yaml in the
     data set's folder, which says how it is split, is put before ``config_file_list``. It is found if ``dataset`` and
-    ``config_dict["data_path"]`` are given here; another source of them is read too late. RecBole reads the command line.
+    ``config_dict["data_path"]`` are given here; any other source of them is read too late. RecBole reads the command
+    line.
     """
     settings = dict(config_dict or {})
     own = Path(settings.get("data_path", "dataset")) / str(dataset) / f"{dataset}.yaml"
