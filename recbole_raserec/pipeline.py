@@ -96,7 +96,9 @@ def load(config: Config, seconds: dict[str, float] | None = None) -> tuple[Seque
     data, manifest = with_generated(config, data, seconds)
     if not processes.all_equal(data.source):
         mend = "give each machine the same files, and with --regenerate a checkpoint_dir that they share"
-        raise DataError("dataset", config["dataset"], "its training sequences differ between the machines", mend)
+        raise DataError(
+            "dataset", config["dataset"], "its files, or its generated rows, differ between the machines", mend
+        )
     return data, manifest
 
 

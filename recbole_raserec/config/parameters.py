@@ -32,7 +32,7 @@ _TABLE: dict[tuple[str, str, str], tuple[Parameter, ...]] = {
         Parameter("attn_dropout_prob", 0.5, "Dropout of attention weights.", ranges.BELOW_ONE),
         Parameter("layer_norm_eps", 1e-12, "Added to the variance in layer normalisation.", ranges.POSITIVE),
         Parameter("initializer_range", 0.02, "Standard deviation of the initial weights.", ranges.POSITIVE),
-        Parameter("loss_type", "CE", "Cross entropy over all items. It is the only loss."),
+        Parameter("loss_type", "CE", "Cross entropy over the items. No other value is taken."),
     ),
     ("backbone", "BSARec", "rows"): (
         Parameter("average_weight", 0.0, "Fraction of a moving average in a layer.", ranges.SHARE, architecture=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import mmap
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -53,7 +53,7 @@ def read_columns(filepath: str, separator: str, encoding: str, kinds: Mapping[st
 
     Raises
     ------
-    DataError : a line cannot be read, there is none, or a quotation mark makes one token of several fields.
+    DataError : a line cannot be read, or there is none.
     """
     names = [f"{field}:{kind.value}" for field, kind in kinds.items()]
     types = {name: np.float64 if kind == FeatureType.FLOAT else str for name, kind in zip(names, kinds.values())}
@@ -65,25 +65,19 @@ def read_columns(filepath: str, separator: str, encoding: str, kinds: Mapping[st
     if frame.empty:
         raise DataError(filepath, None, "there is no interaction in it", "convert a file that has interactions")
     frame.columns = list(kinds)  # read in the order of the file
-    if _has_quotation_mark(filepath):
-        for field, kind in kinds.items():
-            if kind != FeatureType.FLOAT:
-                _check_one_field(frame[field], filepath, separator)
     return frame
 
 
-def _has_quotation_mark(filepath: str) -> bool:
+def check_lines(rows: int, filepath: str, separator: str, encoding: str) -> None:
+    """Raise DataError if the file has another number of lines of data than ``rows``, because of a quotation mark."""
     with open(filepath, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(b'"') >= 0
-
-
-def _check_one_field(column: pd.Series, filepath: str, separator: str) -> None:
-    """Raise DataError if a token holds a separator or a line end, because it began with a quotation mark."""
-    for token in column.unique():
-        if isinstance(token, str) and any(mark in token for mark in (separator, "\n", "\r")):
-            problem = "a quotation mark before it makes one token of all that follows up to the next mark"
-            mend = "remove the quotation marks, or convert the source again"
-            raise DataError(filepath, str(column.name), f"{problem}: {token[:40]!r}", mend)
+        if content.find(b'"') < 0:
+            return
+    with open(filepath, encoding=encoding) as text:
+        lines = sum(1 for _ in _with_data(text, separator)) - 1  # without the header
+    if lines != rows:
+        problem = f'{lines:,} lines give {rows:,} rows: a token begins with ", and ends at the next one in another line'
+        raise DataError(filepath, None, problem, "remove these quotation marks, or convert the source again")
 
 
 def check_no_missing(column: pd.Series, filepath: str, separator: str, encoding: str) -> None:
@@ -103,5 +97,9 @@ def check_no_missing(column: pd.Series, filepath: str, separator: str, encoding:
 def _line_of(row: int, filepath: str, separator: str, encoding: str) -> int:
     """Number in the file, from 1, of the line of data row ``row``, from 0. pandas skips blank lines."""
     with open(filepath, encoding=encoding) as file:
-        with_data = (number for number, line in enumerate(file, 1) if line.strip() or separator in line)
-        return next(itertools.islice(with_data, row + 1, None))  # the first one is the header
+        return next(itertools.islice(_with_data(file, separator), row + 1, None))  # the first one is the header
+
+
+def _with_data(file: Iterable[str], separator: str) -> Iterator[int]:
+    """The numbers, from 1, of the lines that pandas reads: all that are not blank."""
+    return (number for number, line in enumerate(file, 1) if line.strip(" \t\r\n") or separator in line)

@@ -20,7 +20,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.dataset.dataset import download_url, extract_zip, rename_atomic_files
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_raserec.data.atomic_files import check_header, check_no_missing, columns_of, read_columns
+from recbole_raserec.data.atomic_files import check_header, check_lines, check_no_missing, columns_of, read_columns
 from recbole_raserec.data.filters import check_val_interval, described
 from recbole_raserec.data.prefix_feat import PrefixFeat
 from recbole_raserec.data.requirements import check_splittable, check_users
@@ -163,19 +163,20 @@ class SequenceDataset(SequentialDataset):
         kinds = {self.uid_field: "token", self.iid_field: "token"}
         if source == FeatureSource.INTERACTION:
             kinds[self.time_field] = "float"
-        check_header(filepath, self.config["field_separator"], self.config["encoding"] or "utf-8", kinds)
+        form = self.config["field_separator"], self.config["encoding"] or "utf-8"
+        check_header(filepath, *form, kinds)
         if source != FeatureSource.INTERACTION:
             return super()._load_feat(filepath, source)
-        frame = self._read_interactions(filepath)
+        frame = self._read_interactions(filepath, *form)
+        check_lines(len(frame), filepath, *form)
         for field in (self.uid_field, self.iid_field, self.time_field):
             if field not in frame:
                 raise DataError(filepath, field, "this field is not loaded", "add it to the file and to load_col.inter")
-            check_no_missing(frame[field], filepath, self.config["field_separator"], self.config["encoding"] or "utf-8")
+            check_no_missing(frame[field], filepath, *form)
         return frame
 
-    def _read_interactions(self, filepath: str) -> pd.DataFrame:
+    def _read_interactions(self, filepath: str, separator: str, encoding: str) -> pd.DataFrame:
         load, unload = self._get_load_and_unload_col(FeatureSource.INTERACTION)
-        separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8"
         kinds = {
             field: kind
             for field, kind in columns_of(filepath, separator, encoding)

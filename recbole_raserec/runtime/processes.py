@@ -177,7 +177,7 @@ def run_together(work: Callable[..., Any], arguments: tuple[Any, ...], place: Pl
 
 
 def _spawn(arguments: tuple[Any, ...], number: int) -> None:
-    """Run :func:`_process` in processes that end with this one. They do not get its signals themselves."""
+    """Run :func:`_process` in processes that end with this one. They do not get its SIGTERM themselves."""
     context = torch.multiprocessing.spawn(_process, arguments, nprocs=number, join=False)
     try:
         while not context.join():
@@ -214,12 +214,14 @@ def _process(
 
 def join(place: Place, local: int, meeting: Path) -> None:
     """Become process ``local`` of this machine. If no other takes part, the processes meet in the file ``meeting``."""
-    found: dict[str, Any] = {"init_method": place.address}
-    if place.here == place.world_size:  # no other run has this file, as another may have the port
-        found = {"store": dist.FileStore(str(meeting), place.world_size)}
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
     number = place.offset + local
-    dist.init_process_group(backend, rank=number, world_size=place.world_size, timeout=_PATIENCE, **found)
+    if place.here == place.world_size:  # no other run has this file, as another may have the port
+        store: dist.Store = dist.FileStore(str(meeting), place.world_size)
+    else:
+        host, _, port = place.address.removeprefix("tcp://").rpartition(":")
+        store = dist.TCPStore(host, int(port), place.world_size, number == 0)  # waits for half an hour
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, rank=number, world_size=place.world_size, timeout=_PATIENCE, store=store)
 
 
 def leave() -> None:

@@ -1,4 +1,4 @@
-"""Workarounds for faults of RecBole 1.2.1 that a subclass cannot fix."""
+"""Workarounds for faults of RecBole 1.2.1. What a subclass can override is called from there."""
 
 from __future__ import annotations
 

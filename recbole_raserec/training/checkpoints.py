@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # RecBole's Config imports for a second what a trained model 
     from recbole_raserec.config.config import Config
 
 FORMAT = 1
+_NO_MEMORY = "can't allocate memory"  # of torch's RuntimeError for a CPU
 
 
 class UnreadableNow(ConfigError):
@@ -106,13 +107,13 @@ def load(path: str | Path, device: Any, field: str = "pretrained") -> dict[str, 
         raise ConfigError(field, str(path), "there is no such file", "give the path of a checkpoint") from error
     except sealed.Damaged as error:
         raise ConfigError(field, str(path), str(error), "copy it again, or train again") from error
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        problem = f"there is not enough memory on {device} to read it"
-        raise UnreadableNow(field, str(path), problem, "free some and run the command again") from error
     except OSError as error:
         problem = f"cannot be read ({error.strerror or error})"
         raise UnreadableNow(field, str(path), problem, "make it readable, or give another file") from error
     except Exception as error:  # torch raises almost any error for a damaged file
+        if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or _NO_MEMORY in str(error):
+            problem = f"there is not enough memory on {device} to read it"
+            raise UnreadableNow(field, str(path), problem, "free some and run the command again") from error
         problem = "not a checkpoint of tensors and plain types (RecBole's own hold a pickled Config)"
         raise ConfigError(field, str(path), problem, "give one that this package wrote") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
@@ -131,8 +132,9 @@ def candidates(path: Path, device: Any) -> Iterator[dict[str, Any]]:
         if place.is_file():
             try:
                 yield load(place, device, "resume")
-            except UnreadableNow:
-                raise
+            except UnreadableNow as error:
+                mend = "mend that, or remove the file: then the one before it is taken, or its stage begins again"
+                raise UnreadableNow("resume", str(place), error.problem, mend) from error
             except ConfigError as error:
                 logging.getLogger().warning(f"refused: {error}")
 

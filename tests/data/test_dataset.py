@@ -162,8 +162,8 @@ def test_a_download_is_there_as_a_whole_or_not_at_all(make_config, monkeypatch, 
         assert [path.name for path in tiny_data.iterdir()] == ["tiny"]
 
 
-def write(tiny_data, lines):
-    header = "user_id:token\titem_id:token\ttimestamp:float"
+def write(tiny_data, lines, more=""):
+    header = f"user_id:token\titem_id:token\ttimestamp:float{more}"
     (tiny_data / "tiny" / "tiny.inter").write_text("\n".join([header, *lines]) + "\n")
 
 
@@ -189,10 +189,18 @@ def test_the_kept_one_of_repeated_interactions(make_config, tiny_data):
 
 def test_a_quotation_mark_does_not_swallow_lines(make_config, tiny_data):
     lines = [f"{user}\t{item}\t{item}" for user in range(1, 5) for item in range(1, 9)]
-    write(tiny_data, [*lines[:4], '1\t"5"\t5', *lines[5:]])  # quoted alone, as RecBole reads it
+    write(tiny_data, [*lines[:4], '1\t"a\t5"\t5', *lines[5:]])  # within one line, as RecBole reads it
     assert SequenceDataset(make_config()).inter_num == 32
     write(tiny_data, [*lines[:4], '1\t"5\t5', *lines[5:20], '3\t5"\t5', *lines[21:]])
-    with pytest.raises(DataError, match=r"tiny\.inter='item_id': a quotation mark .*'5\\t5\\n"):
+    with pytest.raises(DataError, match=r"tiny\.inter: 32 lines give 16 rows: a token begins with"):
+        SequenceDataset(make_config())
+
+
+def test_a_quotation_mark_in_a_column_that_is_not_loaded_does_not_swallow_lines_either(make_config, tiny_data):
+    lines = [f"{user}\t{item}\t{item}\tgood" for user in range(1, 5) for item in range(1, 9)]
+    lines[3], lines[20] = '1\t4\t4\t"best ever', '3\t5\t5\tbad"'
+    write(tiny_data, lines, "\treview:token")
+    with pytest.raises(DataError, match="32 lines give 15 rows"):
         SequenceDataset(make_config())
 
 

@@ -141,7 +141,15 @@ def test_a_weight_that_is_not_finite_is_not_saved(make_config, tiny):
         check_finite(1.0, stage.model, stage._place(1), stage.rate, 0.001)
 
 
-@pytest.mark.parametrize("fault", [MemoryError(), OSError(5, "Input/output error"), PermissionError(13, "denied")])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        OSError(5, "I/O"),
+        PermissionError(13, ""),
+    ],
+)
 def test_what_cannot_be_read_now_is_not_taken_for_damaged(own_folder, monkeypatch, fault):
     """Its stage would begin again, and overwrite it."""
     path = Path("good.last.pth")
