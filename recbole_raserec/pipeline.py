@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from recbole_raserec.config.config import Config
 from recbole_raserec.data.dataset import SequenceDataset, load_dataset
 from recbole_raserec.errors import DataError, RaSeRecError
@@ -94,11 +96,10 @@ def load(config: Config, seconds: dict[str, float] | None = None) -> tuple[Seque
     with timed(seconds, "load"):
         data = load_dataset(config)
     data, manifest = with_generated(config, data, seconds)
-    if not processes.all_equal(data.source):
+    if len(set(processes.gather(np.array([data.source])))) > 1:
+        problem = "its files, or its generated rows, differ between the machines"
         mend = "give each machine the same files, and with --regenerate a checkpoint_dir that they share"
-        raise DataError(
-            "dataset", config["dataset"], "its files, or its generated rows, differ between the machines", mend
-        )
+        raise DataError("dataset", config["dataset"], problem, mend)
     return data, manifest
 
 

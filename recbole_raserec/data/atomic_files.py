@@ -13,10 +13,13 @@ from recbole.utils import FeatureType
 from recbole_raserec.errors import DataError
 
 
-def check_header(filepath: str, separator: str, encoding: str, kinds: Mapping[str, str]) -> None:
-    """Raise DataError unless the first line is text with ``field:type`` columns, and each column occurs once.
+def read_header(filepath: str, separator: str, encoding: str, kinds: Mapping[str, str]) -> dict[str, FeatureType]:
+    """The fields of the first line and their types.
 
-    The fields in ``kinds`` have the given type if they occur: RecBole counts users and items only if they are tokens.
+    Raises
+    ------
+    DataError : the line is not text with ``field:type`` columns, a column occurs twice, or a field in ``kinds`` has
+        another type than that. RecBole counts users and items only if they are tokens.
     """
     mend = "the first line of an atomic file is like user_id:token<TAB>item_id:token<TAB>timestamp:float"
     try:
@@ -28,24 +31,17 @@ def check_header(filepath: str, separator: str, encoding: str, kinds: Mapping[st
         raise DataError(filepath, None, "a binary file", mend)
     if not header.strip():
         raise DataError(filepath, None, "the file is empty", mend)
-    names = []
+    fields: dict[str, FeatureType] = {}
     for column in header.split(separator):
         name, colon, kind = column.partition(":")
         if not colon or kind not in {t.value for t in FeatureType}:
             raise DataError(filepath, column, "not a column of the form field:type", mend)
         if kind != kinds.get(name, kind):
             raise DataError(filepath, column, f"this field's type must be {kinds[name]}", f"write {name}:{kinds[name]}")
-        names.append(name)
-    for name in names:
-        if names.count(name) > 1:
+        if name in fields:
             raise DataError(filepath, name, "this column is in the header twice", mend)
-
-
-def columns_of(filepath: str, separator: str, encoding: str) -> list[tuple[str, FeatureType]]:
-    """The fields of a checked header and their types."""
-    with open(filepath, encoding=encoding) as file:
-        header = [name.split(":") for name in file.readline().rstrip("\r\n").split(separator)]
-    return [(field, FeatureType(kind)) for field, kind in header]
+        fields[name] = FeatureType(kind)
+    return fields
 
 
 def read_columns(filepath: str, separator: str, encoding: str, kinds: Mapping[str, FeatureType]) -> pd.DataFrame:

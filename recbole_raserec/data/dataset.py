@@ -20,7 +20,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.dataset.dataset import download_url, extract_zip, rename_atomic_files
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_raserec.data.atomic_files import check_header, check_lines, check_no_missing, columns_of, read_columns
+from recbole_raserec.data.atomic_files import check_lines, check_no_missing, read_columns, read_header
 from recbole_raserec.data.filters import check_val_interval, described
 from recbole_raserec.data.prefix_feat import PrefixFeat
 from recbole_raserec.data.requirements import check_splittable, check_users
@@ -164,10 +164,10 @@ class SequenceDataset(SequentialDataset):
         if source == FeatureSource.INTERACTION:
             kinds[self.time_field] = "float"
         form = self.config["field_separator"], self.config["encoding"] or "utf-8"
-        check_header(filepath, *form, kinds)
+        fields = read_header(filepath, *form, kinds)
         if source != FeatureSource.INTERACTION:
             return super()._load_feat(filepath, source)
-        frame = self._read_interactions(filepath, *form)
+        frame = self._read_interactions(filepath, *form, fields)
         check_lines(len(frame), filepath, *form)
         for field in (self.uid_field, self.iid_field, self.time_field):
             if field not in frame:
@@ -175,11 +175,13 @@ class SequenceDataset(SequentialDataset):
             check_no_missing(frame[field], filepath, *form)
         return frame
 
-    def _read_interactions(self, filepath: str, separator: str, encoding: str) -> pd.DataFrame:
+    def _read_interactions(
+        self, filepath: str, separator: str, encoding: str, fields: dict[str, FeatureType]
+    ) -> pd.DataFrame:
         load, unload = self._get_load_and_unload_col(FeatureSource.INTERACTION)
         kinds = {
             field: kind
-            for field, kind in columns_of(filepath, separator, encoding)
+            for field, kind in fields.items()
             if (load is None or field in load) and not (unload and field in unload)
         }
         if any(kind.value.endswith("seq") for kind in kinds.values()):

@@ -24,8 +24,8 @@ from torch import Tensor
 from recbole_raserec.errors import ConfigError
 
 T = TypeVar("T")
-# The first process alone trains the regenerator, decodes, and waits for another run. The others wait for it meanwhile,
-# by default for half an hour at most.
+# The first process alone trains the regenerator, decodes, and waits for another run. The others wait for it meanwhile.
+# torch would let them wait for half an hour (NCCL: ten minutes).
 _PATIENCE = timedelta(days=7)
 
 
@@ -56,14 +56,6 @@ def gather(part: np.ndarray) -> np.ndarray:
 def by_share(work: Callable[[np.ndarray], np.ndarray], number: int) -> np.ndarray:
     """``work(rows)`` for all rows 0 .. number - 1. Each process computes its share."""
     return gather(work(share(np.arange(number))))
-
-
-def all_equal(value: Any) -> bool:
-    """Whether ``value`` is the same in all processes. All of them must ask."""
-    values: list[Any] = [value] * size()
-    if size() > 1:
-        dist.all_gather_object(values, value)
-    return all(other == value for other in values)
 
 
 def from_first(make: Callable[[], T]) -> T:

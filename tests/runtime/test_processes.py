@@ -143,7 +143,7 @@ def test_two_machines_with_other_data_are_refused(tiny_data, tmp_path):
     shutil.copytree(tiny_data / "tiny", tmp_path / "other" / "tiny")
     file = tmp_path / "other" / "tiny" / "tiny.inter"
     file.write_text(file.read_text().rsplit("\n", 2)[0] + "\n")  # one interaction less
-    codes, errors = on_two_machines("--checkpoint_dir=saved", [tiny_data, tmp_path / "other"])
+    codes, errors = on_two_machines("", [tiny_data, tmp_path / "other"])
     assert codes == [2, 2], errors
     assert all("its files, or its generated rows, differ" in error for error in errors)
 
